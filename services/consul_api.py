@@ -1,0 +1,100 @@
+"""Consul's HTTP API, as far as it is used here. Nothing else speaks HTTP to Consul."""
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import urllib3
+from urllib3.exceptions import HTTPError, MaxRetryError
+from urllib3.util import Retry, Timeout
+
+# A 4xx is the caller's mistake and stays one. Every request here may be repeated: a PUT states what is to be true.
+_RETRY = Retry(
+    total=4, backoff_factor=0.2, status_forcelist=range(500, 600), allowed_methods=None, raise_on_status=False
+)
+_TIMEOUT = Timeout(connect=3, read=15)
+
+
+class ConsulError(Exception):
+    """Consul refused a request or did not answer: says what was asked of whom, and Consul's own words."""
+
+
+class Consul:
+    """The API of one Consul agent."""
+
+    def __init__(self, address: str, token: str | None = None, ca_file: str | None = None) -> None:
+        """Prepare to talk; connects at the first request.
+
+        Args:
+            address: `http://host:port` or `https://host:port`.
+            token: ACL token, sent as a header with every request.
+            ca_file: PEM file of the authority behind the API's certificate; without it, the system's authorities.
+        """
+        self.address = address
+        headers = {"X-Consul-Token": token} if token else None
+        self._http = urllib3.PoolManager(maxsize=8, retries=_RETRY, timeout=_TIMEOUT, headers=headers, ca_certs=ca_file)
+
+    def service(self, service_id: str) -> dict[str, Any] | None:
+        """Return what the agent holds under an id, or None.
+
+        https://developer.hashicorp.com/consul/api-docs/agent/service#get-service-configuration
+        """
+        found: dict[str, Any] | None = self._ask("GET", f"/v1/agent/service/{_path(service_id)}", missing_ok=True)
+        return found
+
+    def checks(self, service_id: str) -> dict[str, dict[str, Any]]:
+        """Return the agent's checks of one service, by check id."""
+        query = {"filter": f"ServiceID == {json.dumps(service_id)}"}
+        return dict(self._ask("GET", "/v1/agent/checks", query))
+
+    def register(self, body: Mapping[str, Any]) -> None:
+        """Register a service, or change it; its checks become exactly those of the body.
+
+        https://developer.hashicorp.com/consul/api-docs/agent/service#register-service
+        """
+        self._ask("PUT", "/v1/agent/service/register", {"replace-existing-checks": "true"}, body)
+
+    def deregister(self, service_id: str) -> None:
+        """Remove a service and its checks from the agent; one that is gone already is no error."""
+        self._ask("PUT", f"/v1/agent/service/deregister/{_path(service_id)}", missing_ok=True)
+
+    def node(self) -> str:
+        """Return the name of the agent's node."""
+        return str(self._ask("GET", "/v1/agent/self")["Config"]["NodeName"])
+
+    def in_catalog(self, node: str, name: str, service_id: str) -> dict[str, Any] | None:
+        """Return what the servers hold of a node's service, `Service` and `Checks`, or None.
+
+        https://developer.hashicorp.com/consul/api-docs/health#list-service-instances-for-service
+        """
+        where = f"Service.ID == {json.dumps(service_id)} and Node.Node == {json.dumps(node)}"
+        entries = self._ask("GET", f"/v1/health/service/{_path(name)}", {"filter": where})
+        return dict(entries[0]) if entries else None
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        missing_ok: bool = False,
+    ) -> Any:  # noqa: ANN401 - JSON
+        url = f"{self.address}{path}"
+        try:
+            response = self._http.request(method, f"{url}?{urlencode(query)}" if query else url, json=body)
+        except MaxRetryError as error:
+            raise ConsulError(f"{method} {url}: no answer: {error.reason}") from None
+        except HTTPError as error:
+            raise ConsulError(f"{method} {url}: {error}") from None
+        if missing_ok and response.status == HTTPStatus.NOT_FOUND and b"nknown service" in response.data:
+            return None
+        if response.status >= HTTPStatus.BAD_REQUEST:
+            words = response.data.decode(errors="replace").strip()
+            raise ConsulError(f"{method} {url}: Consul answers {response.status}: {words}")
+        return response.json() if response.data else None
+
+
+def _path(segment: str) -> str:
+    return quote(segment, safe="")

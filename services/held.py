@@ -1,0 +1,88 @@
+"""What Consul really holds of a service, in the form in which it was stated (`services.render.definition`)."""
+
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import durationpy
+
+from services.consul_api import Consul
+from services.render import from_notes
+
+MARK = "managed-by"
+"""Key in a service's meta that says which Pulumi resource registered it. What bears no mark of ours stays untouched."""
+
+Fields = dict[str, Any]
+
+# What a check's output says of its target: "HTTP GET http://isa-billing:8216/health: 200 OK Output: …".
+_RAN_AGAINST = re.compile(r'(?:HTTP GET (\S+)|Get "(\S+)"|TCP connect (\S+)): ')
+
+
+def held(consul: Consul, service_id: str, patient: bool = False) -> Fields | None:
+    """Return what the agent holds under an id, but for the id itself; None where it holds nothing.
+
+    Args:
+        consul: the agent.
+        service_id: the service's id.
+        patient: where a check last ran against something else than it states, wait for its next run: the agent keeps
+            the output of before a change until then.
+    """
+    service = consul.service(service_id)
+    if service is None:
+        return None
+    checks = _after_a_run(consul, service_id) if patient else consul.checks(service_id)
+    return {
+        "name": service["Service"],
+        "address": service["Address"],
+        "port": service["Port"],
+        "tags": service["Tags"] or [],
+        "meta": service["Meta"] or {},
+        "checks": {check_id: _check(check) for check_id, check in checks.items()},
+    }
+
+
+def _check(check: Fields) -> Fields:
+    fields = {"name": check["Name"], **from_notes(check["Notes"])}
+    for key, value in (("interval", check["Interval"]), ("timeout", check["Timeout"])):
+        fields[key] = durationpy.to_str(durationpy.from_str(value)) if value else ""
+    if check["Type"] not in fields:
+        fields["type"] = check["Type"]
+    elif ran_against := _ran_against(check):
+        fields[check["Type"]] = ran_against
+    return fields
+
+
+def _ran_against(check: Fields) -> str | None:
+    found = _RAN_AGAINST.match(check["Output"])
+    return next(filter(None, found.groups())) if found else None
+
+
+def _after_a_run(consul: Consul, service_id: str) -> dict[str, Fields]:
+    started = time.monotonic()
+    while True:
+        checks = consul.checks(service_id)
+        waits = [_one_run(check) for check in checks.values() if _contradicts_itself(check)]
+        if time.monotonic() - started >= max(waits, default=0):
+            return checks
+        time.sleep(0.5)
+
+
+def _contradicts_itself(check: Fields) -> bool:
+    return _ran_against(check) not in (None, from_notes(check["Notes"]).get(check["Type"]))
+
+
+def _one_run(check: Fields) -> float:
+    """Return the seconds within which a check has run once more."""
+    return sum(durationpy.from_str(check[key] or "0s").total_seconds() for key in ("Interval", "Timeout"))
+
+
+def in_step(entry: Fields | None, wanted: Mapping[str, Any] | None) -> bool:
+    """Whether the servers hold a service as stated; where nothing is stated, whether they hold nothing."""
+    if entry is None or wanted is None:
+        return entry is wanted
+    service = entry["Service"]
+    return (
+        (service["Address"], service["Port"], service["Tags"] or [], service["Meta"] or {})
+        == (wanted["address"], wanted["port"], wanted["tags"], wanted["meta"])
+    ) and {check["CheckID"] for check in entry["Checks"] if check["ServiceID"]} == wanted["checks"].keys()

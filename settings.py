@@ -1,0 +1,104 @@
+"""The stack's config as one checked object. Its keys are described in Pulumi.yaml."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import pulumi
+from pulumi.runtime import is_config_secret
+from pulumi.runtime.config import CONFIG
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from services.model import Host
+
+
+class SettingsError(pulumi.RunError):
+    """A config key is wrong: names it and its file, says what is wrong and what would be right."""
+
+
+def _url(value: str) -> str:
+    parts = urlsplit(value)
+    try:
+        right = parts.scheme in ("http", "https") and parts.hostname and parts.port
+    except ValueError:  # a port that is no number, or above 65535
+        right = False
+    if not right or value.rstrip("/") != f"{parts.scheme}://{parts.netloc}" or "@" in value:
+        raise ValueError(f"{value!r} must be http://HOST:PORT or https://HOST:PORT, and nothing else")
+    return value.rstrip("/")
+
+
+def _file(value: str) -> str:
+    if not Path(value).is_file():
+        raise ValueError(f"{value!r} must be a PEM file that exists where Pulumi runs")
+    return value
+
+
+def _unset(value: object) -> object:
+    """Pulumi cannot declare a key without a default as optional: an empty one is not set."""
+    return None if value == "" else value
+
+
+Url = Annotated[str, AfterValidator(_url)]
+Unset = BeforeValidator(_unset)
+
+
+class Settings(BaseModel):
+    """What a stack decides."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
+
+    registration: Literal["agent"] = "agent"
+    agent_address: Url
+    agent_token: Annotated[str | None, Unset, Field(repr=False)] = None
+    agent_ca_file: Annotated[Annotated[str, AfterValidator(_file)] | None, Unset] = None
+    server_address: Url
+    environment: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,63}$")] = "staging"
+    service_host: Annotated[Host | None, Unset] = None
+    adopt: bool = False
+
+
+def load(config: Mapping[str, str], source: str) -> Settings:
+    """Check a stack's config.
+
+    Args:
+        config: values by key, without the project's name.
+        source: the file that they stand in, for messages.
+
+    Raises:
+        SettingsError: with a line for each key that is wrong.
+    """
+    try:
+        return Settings.model_validate(config)
+    except ValidationError as error:
+        lines = [f"{source}: {_line(each)}" for each in error.errors(include_url=False)]
+        raise SettingsError("\n".join(lines)) from None
+
+
+def of_stack() -> Settings:
+    """Check the config of the stack that the program runs for."""
+    project, source = pulumi.get_project(), f"Pulumi.{pulumi.get_stack()}.yaml"
+    config = {
+        key.removeprefix(f"{project}:"): text for key, text in CONFIG.get().items() if key.startswith(f"{project}:")
+    }
+    if config.get("agentToken") and not is_config_secret(f"{project}:agentToken"):
+        raise SettingsError(
+            f"{source}: agentToken: is in plain text: set it with `pulumi config set --secret agentToken`"
+        )
+    return load(config, source)
+
+
+def _line(error: Any) -> str:  # noqa: ANN401 - pydantic's error details
+    key = error["loc"][0]
+    match error["type"]:
+        case "missing":
+            return f"{key}: is missing: set it with `pulumi config set {key} VALUE`"
+        case "extra_forbidden":
+            known = ", ".join(str(field.alias) for field in Settings.model_fields.values())
+            return f"{key}: is no key of this project: the keys are {known}"
+        case "string_pattern_mismatch":
+            return f"{key}: {error['input']!r} must be 1 to 63 letters, digits and dashes"
+        case "value_error":
+            return f"{key}: {error['ctx']['error']}"
+    return f"{key}: {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
