@@ -49,6 +49,14 @@ class Consul:
         query = {"filter": f"ServiceID == {json.dumps(service_id)}"}
         return dict(self._ask("GET", "/v1/agent/checks", query))
 
+    def all_services(self) -> dict[str, dict[str, Any]]:
+        """Return every service that the agent holds, by id."""
+        return dict(self._ask("GET", "/v1/agent/services"))
+
+    def all_checks(self) -> dict[str, dict[str, Any]]:
+        """Return every check that the agent runs, by check id."""
+        return dict(self._ask("GET", "/v1/agent/checks"))
+
     def register(self, body: Mapping[str, Any]) -> None:
         """Register a service, or change it; its checks become exactly those of the body.
 
@@ -63,6 +71,14 @@ class Consul:
     def node(self) -> str:
         """Return the name of the agent's node."""
         return str(self._ask("GET", "/v1/agent/self")["Config"]["NodeName"])
+
+    def leader(self) -> str:
+        """Return the address of the servers' leader; blank where they have none."""
+        return str(self._ask("GET", "/v1/status/leader"))
+
+    def nodes(self) -> set[str]:
+        """Return the names of the catalog's nodes."""
+        return {entry["Node"] for entry in self._ask("GET", "/v1/catalog/nodes")}
 
     def in_catalog(self, node: str, name: str, service_id: str) -> dict[str, Any] | None:
         """Return what the servers hold of a node's service, `Service` and `Checks`, or None.

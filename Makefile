@@ -1,0 +1,40 @@
+# Everything that these write is under .local; the two programs stay in the user's cache folder.
+VENV := .local/venv
+PYTHON := $(VENV)/bin/python
+
+.PHONY: up down status start stop test bench lock
+
+up down status: $(VENV)/up
+	@$(PYTHON) -m operations $@
+
+start stop: $(VENV)/up
+	@$(PYTHON) -m operations $@ $(SERVICE)
+
+test: $(VENV)/test
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/mypy .
+	@$(PYTHON) -m pytest
+
+bench: $(VENV)/up
+	@$(PYTHON) -m operations.bench
+
+# Pins of everything, with hashes, from pyproject.toml.
+lock: $(VENV)/test
+	@$(VENV)/bin/uv pip compile -q --universal --generate-hashes --no-annotate --custom-compile-command "make lock" pyproject.toml -o requirements.txt
+	@$(VENV)/bin/uv pip compile -q --universal --generate-hashes --no-annotate --custom-compile-command "make lock" --group dev -c requirements.txt -o requirements-dev.txt
+
+$(VENV)/bin/python:
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: this needs Python 3.11 or newer, and python3 is " + sys.version.split()[0])'
+	@echo "python: making $(VENV)"
+	@python3 -m venv $(VENV)
+
+$(VENV)/up: requirements.txt | $(VENV)/bin/python
+	@echo "python: installing what requirements.txt pins"
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+$(VENV)/test: requirements-dev.txt $(VENV)/up
+	@echo "python: installing what requirements-dev.txt pins"
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@

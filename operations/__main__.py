@@ -1,0 +1,77 @@
+"""What a person runs beside `pulumi`: `python -m operations --help`."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from operations import local
+from operations.cluster import ClusterError
+from operations.engine import EngineError
+from operations.health import statuses, table
+from services.consul_api import ConsulError
+from settings import SettingsError
+from toolchain import ToolchainError
+
+PEOPLES_MISTAKES = (ClusterError, ConsulError, EngineError, SettingsError, ToolchainError)
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+out = Console(highlight=False)
+ServiceName = Annotated[str, typer.Argument(metavar="SERVICE", help="Such as billing_service.")]
+
+
+def say(text: str) -> None:
+    """Print a line as it is."""
+    out.print(text, markup=False, soft_wrap=True)
+
+
+@app.command()
+def up() -> None:
+    """Start the local Consul and its stand-ins, deploy the stack `local`, and wait until every check passes."""
+    here = local.here(say)
+    now = local.up(here)
+    out.print(table(here.roster, now))
+    passing = sum(status == "passing" for status in now.values())
+    say(f"{passing} of {len(now)} passing. UI: {here.ui}")
+    raise typer.Exit(passing != len(now))
+
+
+@app.command()
+def down() -> None:
+    """Destroy the stack `local`, and stop what `up` started, and only that."""
+    local.down(local.here(say))
+
+
+@app.command()
+def status() -> None:
+    """Show the 40 services as the agent sees them."""
+    here = local.here(say)
+    out.print(table(here.roster, statuses(here.cluster.agent_api, here.roster)))
+
+
+@app.command()
+def stop(service: ServiceName) -> None:
+    """Stop the stand-in of one service: its check turns critical."""
+    here = local.here(say)
+    stopped = here.standin(service).stop()
+    say(f"{service}: {'stopped' if stopped else 'was not running'}")
+
+
+@app.command()
+def start(service: ServiceName) -> None:
+    """Start the stand-in of one service again."""
+    here = local.here(say)
+    started = here.standin(service).start()
+    say(f"{service}: {'started' if started else 'was running'}")
+
+
+def main() -> None:
+    """Run a command; a mistake of the person's is one message, not a stack trace."""
+    try:
+        app()
+    except PEOPLES_MISTAKES as error:
+        Console(stderr=True, highlight=False).print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        raise SystemExit(1) from None
+
+
+main()

@@ -1,0 +1,110 @@
+"""The `local` stack: the project's program in the real engine, with a state of its own: no account, no plugin."""
+
+import json
+import os
+import runpy
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+from pulumi import automation
+
+Result = TypeVar("Result")
+
+ROOT = Path(__file__).parent.parent
+STACK = "local"
+
+
+class EngineError(Exception):
+    """The engine cannot run, or did not finish."""
+
+
+def program() -> None:
+    """Run the project's `__main__.py`, as the engine's own language host would."""
+    runpy.run_path(str(ROOT / "__main__.py"), run_name="__main__")
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Pulumi on one stack of a project.
+
+    Attributes:
+        pulumi: the `pulumi` program.
+        folder: where the state and the engine's own files are.
+        project: the folder with Pulumi.yaml and the stack's file.
+        program: what declares the resources.
+        say: takes each line of the engine's output.
+        checkpoints: write the state once a resource, as `pulumi` does by itself. Its time then grows with the square
+            of their number. Nothing is lost without: a killed run's registrations bear our mark, so that the next run
+            takes them up (the provider's `create`) or removes what is stated no more (`operations.local.sweep`).
+    """
+
+    pulumi: Path
+    folder: Path
+    project: Path = ROOT
+    program: Callable[[], None] = program
+    say: Callable[[str], object] = print
+    checkpoints: bool = False
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes `pulumi` use this state, in a shell too."""
+        return {
+            "PULUMI_BACKEND_URL": (self.folder / "state").as_uri(),
+            "PULUMI_CONFIG_PASSPHRASE": "",  # `local` has no secret: it is all on loopback
+            "PULUMI_HOME": str(self.folder / "home"),
+            "PULUMI_RUNTIME_VIRTUALENV": sys.prefix,
+            "PULUMI_SKIP_UPDATE_CHECK": "true",
+            "PULUMI_SKIP_CHECKPOINTS": str(not self.checkpoints).lower(),
+            "PYTHONPATH": str(ROOT),
+        }
+
+    def up(self, **options: Any) -> automation.UpResult:  # noqa: ANN401 - the Automation API's own
+        """Deploy, with the options of `automation.Stack.up`."""
+        return self._run(lambda stack: stack.up(**self._output, **options))
+
+    def preview(self, **options: Any) -> automation.PreviewResult:  # noqa: ANN401 - the Automation API's own
+        """Show what a deployment would change, with the options of `automation.Stack.preview`."""
+        return self._run(lambda stack: stack.preview(**self._output, **options))
+
+    def destroy(self) -> automation.DestroyResult:
+        """Remove every resource."""
+        return self._run(lambda stack: stack.destroy(**self._output))
+
+    def unlock(self) -> bool:
+        """Remove the lock of a run that was killed. Returns whether there was one.
+
+        Raises:
+            EngineError: the run that holds it is alive.
+        """
+        locks = list((self.folder / "state" / ".pulumi" / "locks").rglob("*.json"))
+        for lock in locks:
+            holder = json.loads(lock.read_text())["pid"]
+            if psutil.pid_exists(holder):
+                raise EngineError(f"another run is at work on this stack (process {holder}): wait for it to end")
+            lock.unlink()
+        return bool(locks)
+
+    @property
+    def _output(self) -> dict[str, Any]:
+        return {"on_output": self.say, "on_error": self.say, "suppress_progress": True}
+
+    def _run(self, operation: Callable[[automation.Stack], Result]) -> Result:
+        (self.folder / "state").mkdir(parents=True, exist_ok=True)
+        try:
+            return operation(self._stack())
+        except automation.CommandError as error:
+            raise EngineError("pulumi did not finish: what it said stands above") from error
+
+    def _stack(self) -> automation.Stack:
+        os.environ["PATH"] = f"{self.pulumi.parent}{os.pathsep}{os.environ['PATH']}"
+        workspace = automation.LocalWorkspace(
+            work_dir=str(self.project),
+            program=self.program,
+            env_vars=self.environment,
+            pulumi_command=automation.PulumiCommand(),
+        )
+        return automation.Stack.create_or_select(STACK, workspace)

@@ -1,0 +1,59 @@
+"""How the services of a roster are, as the agent sees them."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rich.table import Table
+
+from services.consul_api import Consul
+from services.model import Check, HttpCheck, Kind
+from services.rules import Roster
+
+GROUPS: Mapping[Kind, str] = {"user": "User microservices", "ai": "AI services", "grpc": "gRPC infrastructure"}
+COLOURS = {"passing": "green", "warning": "yellow", "critical": "red", "missing": "red"}
+
+
+def statuses(consul: Consul, roster: Roster) -> dict[str, str]:
+    """Return each service's status by id: passing, warning, critical, or missing where the agent has no check of it."""
+    found: dict[str, str] = {check["ServiceID"]: check["Status"] for check in consul.all_checks().values()}
+    return {service.id: found.get(service.id, "missing") for service in roster.services}
+
+
+def await_passing(consul: Consul, roster: Roster, say: Callable[[str], Any], patience: float) -> dict[str, str]:
+    """Wait until every check passes, telling of progress; returns the statuses at the end of the wait.
+
+    Args:
+        consul: the agent.
+        roster: the services.
+        say: takes a line whenever more services pass.
+        patience: seconds to wait at the most.
+    """
+    deadline, told = time.monotonic() + patience, -1
+    while True:
+        now = statuses(consul, roster)
+        passing = sum(status == "passing" for status in now.values())
+        if passing > told:
+            say(f"{passing} of {len(now)} passing")
+            told = passing
+        if passing == len(now) or time.monotonic() > deadline:
+            return now
+        time.sleep(0.5)
+
+
+def table(roster: Roster, now: Mapping[str, str]) -> Table:
+    """Return what a person wants to see: each service, by group, with its status."""
+    rows = Table("Service", "Address", "Check", "Status")
+    for kind, title in GROUPS.items():
+        rows.add_section()
+        rows.add_row(f"[bold]{title}")
+        for service in roster.of_kind(kind):
+            status = now[service.id]
+            checks = ", ".join(_short(check) for check in service.checks)
+            rows.add_row(service.name, service.address, checks, f"[{COLOURS[status]}]{status}")
+    return rows
+
+
+def _short(check: Check) -> str:
+    what = f"GET {check.path}" if isinstance(check, HttpCheck) else "TCP connect"
+    return f"{what} every {check.interval.total_seconds():g} s"
