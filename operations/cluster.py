@@ -6,7 +6,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,14 +35,14 @@ class Cluster:
     """The processes of one local stack.
 
     Attributes:
-        consul: the Consul program.
+        consul: gets the Consul program.
         server: loopback address of the server.
         agent: loopback address of the agent; another one, since both use Consul's own ports.
         roster: a stand-in is started for each of its services, on its host and port.
         folder: everything that is written is below it.
     """
 
-    consul: Path
+    consul: Callable[[], Path]
     server: str
     agent: str
     roster: Roster
@@ -115,7 +115,7 @@ class Cluster:
 
     def _consul(self, node: str) -> Program:
         data = self.folder / node / "data"
-        command = (self.consul, "agent", "-config-file", self._config_file(node), "-data-dir", data)
+        command = (self.consul(), "agent", "-config-file", self._config_file(node), "-data-dir", data)
         return Program(node, command, self.folder / node)
 
     def _config_file(self, node: str) -> Path:

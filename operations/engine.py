@@ -32,7 +32,7 @@ class Engine:
     """Pulumi on one stack of a project.
 
     Attributes:
-        pulumi: the `pulumi` program.
+        pulumi: gets the `pulumi` program.
         folder: where the state and the engine's own files are.
         project: the folder with Pulumi.yaml and the stack's file.
         program: what declares the resources.
@@ -42,7 +42,7 @@ class Engine:
             takes them up (the provider's `create`) or removes what is stated no more (`operations.local.sweep`).
     """
 
-    pulumi: Path
+    pulumi: Callable[[], Path]
     folder: Path
     project: Path = ROOT
     program: Callable[[], None] = program
@@ -100,7 +100,7 @@ class Engine:
             raise EngineError("pulumi did not finish: what it said stands above") from error
 
     def _stack(self) -> automation.Stack:
-        os.environ["PATH"] = f"{self.pulumi.parent}{os.pathsep}{os.environ['PATH']}"
+        os.environ["PATH"] = f"{self.pulumi().parent}{os.pathsep}{os.environ['PATH']}"
         workspace = automation.LocalWorkspace(
             work_dir=str(self.project),
             program=self.program,

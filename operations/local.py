@@ -55,18 +55,23 @@ def here(say: Callable[[str], object]) -> Local:
 
     Raises:
         settings.SettingsError: with a line for each key of it that is wrong.
-        toolchain.ToolchainError: a program is missing and cannot be had.
     """
     stack = _settings(ROOT / f"Pulumi.{STACK}.yaml")
     services = roster(stack.environment, stack.service_host)
     server, agent = (urlsplit(url).hostname or "" for url in (stack.server_address, stack.agent_address))
-    cluster = Cluster(toolchain.consul(), server, agent, services, FOLDER / "consul")
-    engine = Engine(toolchain.pulumi(), FOLDER / "pulumi", say=say)
+    cluster = Cluster(toolchain.consul, server, agent, services, FOLDER / "consul")
+    engine = Engine(toolchain.pulumi, FOLDER / "pulumi", say=say)
     return Local(cluster, engine, services, f"{stack.server_address}/ui", say)
 
 
 def up(stack: Local) -> dict[str, str]:
-    """Start what does not run, deploy, and wait for every check; returns the services' statuses."""
+    """Start what does not run, deploy, and wait for every check; returns the services' statuses.
+
+    Raises:
+        toolchain.ToolchainError: a program is missing and cannot be had.
+        ClusterError: the local Consul cannot run.
+        operations.engine.EngineError: the engine did not finish.
+    """
     total = len(stack.cluster.programs)
     started = stack.cluster.start()
     stack.say(f"consul: {started} of {total} processes started, {total - started} ran already")
