@@ -1,21 +1,28 @@
 """The `local` stack: the project's program in the real engine, with a state of its own: no account, no plugin."""
 
+import gc
 import json
+import logging
 import os
 import runpy
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
+import yaml
 from pulumi import automation
 
 Result = TypeVar("Result")
 
 ROOT = Path(__file__).parent.parent
 STACK = "local"
+
+
+logging.getLogger("grpc._server").setLevel(logging.CRITICAL)  # what fails is told by the engine's own output
 
 
 class EngineError(Exception):
@@ -48,6 +55,11 @@ class Engine:
     program: Callable[[], None] = program
     say: Callable[[str], object] = print
     checkpoints: bool = False
+
+    @property
+    def name(self) -> str:
+        """The project's name."""
+        return str(yaml.safe_load((self.project / "Pulumi.yaml").read_text())["name"])
 
     @property
     def environment(self) -> dict[str, str]:
@@ -83,8 +95,9 @@ class Engine:
         locks = list((self.folder / "state" / ".pulumi" / "locks").rglob("*.json"))
         for lock in locks:
             holder = json.loads(lock.read_text())["pid"]
-            if psutil.pid_exists(holder):
-                raise EngineError(f"another run is at work on this stack (process {holder}): wait for it to end")
+            with suppress(psutil.NoSuchProcess):
+                if psutil.Process(holder).name() == "pulumi":
+                    raise EngineError(f"another run is at work on this stack (process {holder}): wait for it to end")
             lock.unlink()
         return bool(locks)
 
@@ -98,9 +111,13 @@ class Engine:
             return operation(self._stack())
         except automation.CommandError as error:
             raise EngineError("pulumi did not finish: what it said stands above") from error
+        finally:
+            _drop_coroutines()
 
     def _stack(self) -> automation.Stack:
-        os.environ["PATH"] = f"{self.pulumi().parent}{os.pathsep}{os.environ['PATH']}"
+        beside = str(self.pulumi().parent)  # the script that runs dynamic providers is there too
+        if beside not in os.environ["PATH"].split(os.pathsep):
+            os.environ["PATH"] = f"{beside}{os.pathsep}{os.environ['PATH']}"
         workspace = automation.LocalWorkspace(
             work_dir=str(self.project),
             program=self.program,
@@ -108,3 +125,12 @@ class Engine:
             pulumi_command=automation.PulumiCommand(),
         )
         return automation.Stack.create_or_select(STACK, workspace)
+
+
+def _drop_coroutines() -> None:
+    """Clear away what the SDK leaves of a program whose run failed, before Python does it with a stack trace each."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        gc.collect()
+    finally:
+        sys.unraisablehook = hook

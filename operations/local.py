@@ -20,7 +20,6 @@ from services.roster import roster
 from services.rules import Roster
 
 FOLDER = ROOT / ".local"
-PROJECT = "consul-staging"
 
 # A TCP check waits up to its 30 s for its first run, an HTTP check up to 10 s.
 FIRST_RUN = 45
@@ -82,7 +81,7 @@ def up(stack: Local) -> dict[str, str]:
     if not changes:
         stack.say("pulumi: nothing to change")
     kept = {name for group in result.outputs["services"].value.values() for name in group}
-    for service_id in sweep(stack.cluster.agent_api, f"pulumi/{PROJECT}/{STACK}/", kept):
+    for service_id in sweep(stack.cluster.agent_api, f"pulumi/{stack.engine.name}/{STACK}/", kept):
         stack.say(f"consul: deregistered {service_id}, left behind by a killed run")
     return await_passing(stack.cluster.agent_api, stack.roster, stack.say, FIRST_RUN)
 

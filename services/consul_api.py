@@ -1,6 +1,7 @@
 """Consul's HTTP API, as far as it is used here. Nothing else speaks HTTP to Consul."""
 
 import json
+import logging
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -15,6 +16,8 @@ _RETRY = Retry(
     total=4, backoff_factor=0.2, status_forcelist=range(500, 600), allowed_methods=None, raise_on_status=False
 )
 _TIMEOUT = Timeout(connect=3, read=15)
+
+logging.getLogger("urllib3").setLevel(logging.ERROR)  # of a retry: the last one's failure is told by its ConsulError
 
 
 class ConsulError(Exception):

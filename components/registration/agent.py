@@ -3,6 +3,7 @@
 The state refers to `AgentServiceProvider` by this module's path and its name: neither may ever change.
 """
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +11,15 @@ from functools import lru_cache
 from typing import Any
 
 import pulumi
-from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
+from pulumi.dynamic import (
+    ConfigureRequest,
+    CreateResult,
+    DiffResult,
+    ReadResult,
+    Resource,
+    ResourceProvider,
+    UpdateResult,
+)
 
 from services.consul_api import Consul, ConsulError
 from services.held import MARK, held, in_step
@@ -24,7 +33,6 @@ _IDENTITY = ("agent", "service_id")
 # The agent hands a registration to the servers within milliseconds, or after a retry when it has just lost them.
 _CATALOG_PAUSES = (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 3, 4)
 
-
 Props = dict[str, Any]
 
 
@@ -35,6 +43,10 @@ class AgentServiceProvider(ResourceProvider):
     """
 
     serialize_as_secret_always = False  # it holds nothing at all
+
+    def configure(self, _req: ConfigureRequest) -> None:
+        """Keep gRPC from logging a stack trace for each refusal: the engine shows the refusal itself."""
+        logging.getLogger("grpc._server").setLevel(logging.CRITICAL)
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
         """Compare by field. Another agent or id is a replacement."""
@@ -63,7 +75,7 @@ class AgentServiceProvider(ResourceProvider):
         """Deregister, if it still is ours, and see it leave the catalog."""
         consul = _agent(props)
         found = held(consul, id_)
-        if found and found["meta"].get(MARK) != props["meta"][MARK]:
+        if found and found["meta"].get(MARK) != props["mark"]:
             return
         if found:
             consul.deregister(id_)
@@ -102,15 +114,18 @@ class AgentService(Resource, module="consul", name="AgentService"):
         """Declare the registration.
 
         Args:
-            name: of the resource; part of the mark by which it knows its own.
+            name: of the resource; it is part of the mark by which the resource knows its own, so that neither another
+                stack's registration nor another resource's can be taken for it.
             service: what to register.
             agent: with which agent.
             adopt: take over the id where another party registered it, instead of stopping.
             opts: as of every resource.
         """
         fields = definition(service)
-        fields["meta"][MARK] = f"pulumi/{pulumi.get_project()}/{pulumi.get_stack()}/{name}"
+        mark = f"pulumi/{pulumi.get_project()}/{pulumi.get_stack()}/{name}"
+        fields["meta"][MARK] = mark
         props = {
+            "mark": mark,  # apart from the meta too, which a refresh replaces by what the agent holds
             "agent": agent.address,
             "token": pulumi.Output.secret(agent.token) if agent.token else None,
             "ca_file": agent.ca_file,
@@ -158,7 +173,7 @@ def _apply(wanted: Props) -> Props:
     consul, service_id = _agent(wanted), wanted["service_id"]
     fields = {**{key: wanted[key] for key in _HELD}, "port": int(wanted["port"])}  # the engine's numbers are floats
     found = held(consul, service_id)
-    if found and found["meta"].get(MARK) != fields["meta"][MARK] and not wanted["adopt"]:
+    if found and found["meta"].get(MARK) != wanted["mark"] and not wanted["adopt"]:
         raise ConsulError(_taken(consul, service_id, found))
     if found != fields:
         consul.register(api({"id": service_id, **fields}))
@@ -196,9 +211,9 @@ def _await_catalog(consul: Consul, service_id: str, name: str, wanted: Props | N
         entry = consul.in_catalog(_node(consul), name, service_id)
         if in_step(entry, wanted):
             return
-    verb = "show" if wanted else "have forgotten"
+    still, token = ("do not show it", "service:write") if wanted else ("still show it", "node:write")
     raise ConsulError(
-        f"the agent {consul.address} accepted the change to {service_id!r}, but the servers do not {verb} it after "
-        f"{sum(_CATALOG_PAUSES):.0f} s: the token may lack service:write, or the agent has lost the servers; its log "
-        "says which. The next run completes it"
+        f"the agent {consul.address} accepted the change to {service_id!r}, but the servers {still} after "
+        f"{sum(_CATALOG_PAUSES):.0f} s: a token may lack {token}, or the agent has lost the servers; its log says "
+        "which. The next run completes it"
     )

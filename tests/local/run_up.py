@@ -1,0 +1,22 @@
+"""Run one `up` of the 40 in a process of its own, so that a test can kill its engine."""
+
+import sys
+from pathlib import Path
+
+import toolchain
+from components.registration.agent import AgentEndpoint, AgentRegistration, AgentRegistrationArgs
+from operations.engine import Engine
+from services.roster import roster
+
+
+def main(project: str, folder: str, agent: str, host: str, checkpoints: str) -> None:
+    args = AgentRegistrationArgs(roster(host=host), AgentEndpoint(agent))
+
+    def program() -> None:
+        AgentRegistration("registration", args)
+
+    Engine(toolchain.pulumi, Path(folder), Path(project), program, checkpoints=checkpoints == "True").up()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
