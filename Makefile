@@ -17,7 +17,7 @@ test: $(VENV)/test
 	@$(PYTHON) -m pytest
 
 bench: $(VENV)/up
-	@$(PYTHON) -m operations.bench
+	@$(PYTHON) -m tests.local.bench
 
 # Pins of everything, with hashes, from pyproject.toml.
 lock: $(VENV)/test

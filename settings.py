@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import pulumi
+import yaml
 from pulumi.runtime import is_config_secret
 from pulumi.runtime.config import CONFIG
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -79,14 +80,29 @@ def load(config: Mapping[str, str], source: str) -> Settings:
 def of_stack() -> Settings:
     """Check the config of the stack that the program runs for."""
     project, source = pulumi.get_project(), f"Pulumi.{pulumi.get_stack()}.yaml"
-    config = {
-        key.removeprefix(f"{project}:"): text for key, text in CONFIG.get().items() if key.startswith(f"{project}:")
-    }
+    config = _own(CONFIG.get(), project)
     if config.get("agentToken") and not is_config_secret(f"{project}:agentToken"):
         raise SettingsError(
             f"{source}: agentToken: is in plain text: set it with `pulumi config set --secret agentToken`"
         )
     return load(config, source)
+
+
+def of_file(path: Path, project: str) -> Settings:
+    """Check the config in a stack's file before any engine runs; a secret in it, which engines alone read, is not."""
+    try:
+        document = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path.name}: is not YAML: {' '.join(str(error).split())}") from None
+    config = document.get("config") if isinstance(document, dict) else None
+    if not isinstance(config, dict):
+        raise SettingsError(f"{path.name}: config: must map keys to values, such as {project}:environment: staging")
+    return load(_own(config, project), path.name)
+
+
+def _own(config: Mapping[str, Any], project: str) -> dict[str, Any]:
+    """Return the project's own keys: the others are its providers'."""
+    return {key.removeprefix(f"{project}:"): value for key, value in config.items() if key.startswith(f"{project}:")}
 
 
 def _line(error: Any) -> str:  # noqa: ANN401 - pydantic's error details

@@ -139,15 +139,21 @@ class Cluster:
             time.sleep(0.1)
 
     def _refuse_taken_ports(self) -> None:
-        problems = [
+        problems = self._problems()
+        if problems:  # a program that was just killed gives its ports back a moment later
+            time.sleep(1)
+            problems = self._problems()
+        if problems:
+            raise ClusterError("nothing was started:\n" + "\n".join(problems))
+
+    def _problems(self) -> list[str]:
+        return [
             problem
             for program, addresses in self.listeners()
             if not program.process
             for address in addresses
             if (problem := _problem(*address))
         ]
-        if problems:
-            raise ClusterError("nothing was started:\n" + "\n".join(problems))
 
 
 def _problem(host: str, port: int) -> str | None:

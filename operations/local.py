@@ -3,10 +3,7 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit
-
-import yaml
 
 import settings
 import toolchain
@@ -55,11 +52,11 @@ def here(say: Callable[[str], object]) -> Local:
     Raises:
         settings.SettingsError: with a line for each key of it that is wrong.
     """
-    stack = _settings(ROOT / f"Pulumi.{STACK}.yaml")
+    engine = Engine(toolchain.pulumi, FOLDER / "pulumi", say=say)
+    stack = settings.of_file(ROOT / f"Pulumi.{STACK}.yaml", engine.name)
     services = roster(stack.environment, stack.service_host)
     server, agent = (urlsplit(url).hostname or "" for url in (stack.server_address, stack.agent_address))
     cluster = Cluster(toolchain.consul, server, agent, services, FOLDER / "consul")
-    engine = Engine(toolchain.pulumi, FOLDER / "pulumi", say=say)
     return Local(cluster, engine, services, f"{stack.server_address}/ui", say)
 
 
@@ -76,7 +73,8 @@ def up(stack: Local) -> dict[str, str]:
     stack.say(f"consul: {started} of {total} processes started, {total - started} ran already")
     if stack.engine.unlock():
         stack.say("pulumi: the last run was killed: this one completes it")
-    result = stack.engine.up(color="auto", suppress_outputs=True)
+    # Refreshed first: what the agent lost while nobody looked is registered again.
+    result = stack.engine.up(refresh=True, color="auto", suppress_outputs=True)
     changes = {what: count for what, count in (result.summary.resource_changes or {}).items() if what != "same"}
     if not changes:
         stack.say("pulumi: nothing to change")
@@ -95,11 +93,6 @@ def down(stack: Local) -> None:
         stack.say("consul: the agent is not running: there is nothing to deregister")
         shutil.rmtree(stack.engine.folder, ignore_errors=True)
     stack.say(f"consul: {stack.cluster.stop()} processes stopped")
-
-
-def _settings(path: Path) -> settings.Settings:
-    config = yaml.safe_load(path.read_text())["config"]
-    return settings.load({key.partition(":")[2]: value for key, value in config.items()}, path.name)
 
 
 def sweep(consul: Consul, owner: str, kept: set[str]) -> list[str]:

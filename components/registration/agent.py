@@ -3,11 +3,13 @@
 The state refers to `AgentServiceProvider` by this module's path and its name: neither may ever change.
 """
 
-import logging
+import sys
 import time
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from types import SimpleNamespace
 from typing import Any
 
 import pulumi
@@ -45,8 +47,10 @@ class AgentServiceProvider(ResourceProvider):
     serialize_as_secret_always = False  # it holds nothing at all
 
     def configure(self, _req: ConfigureRequest) -> None:
-        """Keep gRPC from logging a stack trace for each refusal: the engine shows the refusal itself."""
-        logging.getLogger("grpc._server").setLevel(logging.CRITICAL)
+        """Have Consul's refusals told in its words alone: the SDK's provider process sends a stack trace with each."""
+        process = vars(sys.modules["__main__"])
+        if "_abort_with_traceback" in process:
+            process["traceback"] = SimpleNamespace(format_exc=_told)
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
         """Compare by field. Another agent or id is a replacement."""
@@ -166,6 +170,11 @@ class AgentRegistration(pulumi.ComponentResource):
             for service in args.roster.services
         }
         self.register_outputs({"service_ids": list(self.services)})
+
+
+def _told() -> str:
+    error = sys.exc_info()[1]
+    return str(error) if isinstance(error, ConsulError) else traceback.format_exc()
 
 
 def _apply(wanted: Props) -> Props:

@@ -23,7 +23,7 @@ def start_up(stack: Stack) -> subprocess.Popen[bytes]:
     host = stack.roster.services[0].host
     arguments = (engine.project, engine.folder, stack.endpoint.address, host, engine.checkpoints)
     command = (sys.executable, "-m", run_up.__name__, *map(str, arguments))
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def engine_of(run: subprocess.Popen[bytes]) -> psutil.Process:

@@ -56,6 +56,7 @@ def test_an_agent_that_is_away_is_one_clear_error_and_the_next_run_completes(sta
         stack.up()
     assert "GET http://127.0.0.1:9/v1/agent/service/billing_service: no answer: " in stack.said
     assert "Connection refused" in stack.said
+    assert "error: GET http://127.0.0.1:9" in stack.said
     assert "Traceback" not in stack.said
     stack.endpoint = here
     stack.up()

@@ -1,0 +1,46 @@
+"""Both spellings of the 40, and both agent configurations, are accepted by the real Consul 1.17.2."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import toolchain
+from services.agent_config import agent_config, server_config
+from services.model import Kind
+from services.render import definition_file
+from services.roster import roster
+
+HOST = (
+    "127.0.0.1"  # a machine can have several private addresses, of which Consul would not choose; a container has one
+)
+
+
+def validate(folder: Path) -> str:
+    """Return what `consul validate` says of a folder of configuration files."""
+    command = (toolchain.consul(), "validate", folder)
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    return result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("kind", ["user", "ai", "grpc"])
+def test_consul_accepts_the_definition_file_of_each_group(tmp_path: Path, kind: Kind) -> None:
+    content = definition_file(roster().of_kind(kind))
+    (tmp_path / f"{kind}-services.json").write_text(json.dumps(content))
+    (tmp_path / "agent-config.json").write_text(
+        json.dumps(agent_config("staging-consul", HOST, HOST) | {"data_dir": "/consul/data"})
+    )
+    assert "Configuration is valid!" in validate(tmp_path)
+
+
+def test_consul_accepts_the_servers_configuration(tmp_path: Path) -> None:
+    (tmp_path / "server.json").write_text(json.dumps(server_config(HOST, HOST) | {"data_dir": "/consul/data"}))
+    assert "Configuration is valid!" in validate(tmp_path)
+
+
+def test_consul_refuses_a_misspelt_key(tmp_path: Path) -> None:
+    content = definition_file(roster().of_kind("ai"))
+    content["services"][0]["prot"] = 1
+    (tmp_path / "ai-services.json").write_text(json.dumps(content))
+    assert "invalid config key services[0].prot" in validate(tmp_path)
