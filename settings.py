@@ -12,7 +12,7 @@ from pulumi.runtime.config import CONFIG
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from services.model import Host
+from services.model import Host, host
 
 
 class SettingsError(pulumi.RunError):
@@ -20,12 +20,15 @@ class SettingsError(pulumi.RunError):
 
 
 def _url(value: str) -> str:
-    parts = urlsplit(value)
+    if "@" in value:  # what stands before it may be secret, and is not shown
+        raise ValueError("must be http://HOST:PORT or https://HOST:PORT, without a user or password")
     try:
-        right = parts.scheme in ("http", "https") and parts.hostname and parts.port
-    except ValueError:  # a port that is no number, or above 65535
+        parts = urlsplit(value)
+        right = bool(parts.scheme in ("http", "https") and parts.port and host(parts.hostname or ""))
+        right = right and value.rstrip("/") == f"{parts.scheme}://{parts.netloc}"
+    except ValueError:  # no address, a port that is no number or above 65535, or a host that is none
         right = False
-    if not right or value.rstrip("/") != f"{parts.scheme}://{parts.netloc}" or "@" in value:
+    if not right:
         raise ValueError(f"{value!r} must be http://HOST:PORT or https://HOST:PORT, and nothing else")
     return value.rstrip("/")
 
@@ -97,7 +100,11 @@ def of_file(path: Path, project: str) -> Settings:
     config = document.get("config") if isinstance(document, dict) else None
     if not isinstance(config, dict):
         raise SettingsError(f"{path.name}: config: must map keys to values, such as {project}:environment: staging")
-    return load(_own(config, project), path.name)
+    return load({key: value for key, value in _own(config, project).items() if not _secret(value)}, path.name)
+
+
+def _secret(value: object) -> bool:
+    return isinstance(value, dict) and set(value) == {"secure"}
 
 
 def _own(config: Mapping[str, Any], project: str) -> dict[str, Any]:
@@ -117,4 +124,6 @@ def _line(error: Any) -> str:  # noqa: ANN401 - pydantic's error details
             return f"{key}: {error['input']!r} must be 1 to 63 letters, digits and dashes"
         case "value_error":
             return f"{key}: {error['ctx']['error']}"
+    if key == "agentToken":
+        return f"{key}: must be one line of text"
     return f"{key}: {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"

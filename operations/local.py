@@ -12,7 +12,7 @@ from operations.engine import ROOT, STACK, Engine
 from operations.health import await_passing
 from operations.processes import Program
 from services.consul_api import Consul
-from services.held import MARK
+from services.model import MARK
 from services.roster import roster
 from services.rules import Roster
 

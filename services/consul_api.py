@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -13,9 +14,15 @@ from urllib3.util import Retry, Timeout
 
 # A 4xx is the caller's mistake and stays one. Every request here may be repeated: a PUT states what is to be true.
 _RETRY = Retry(
-    total=4, backoff_factor=0.2, status_forcelist=range(500, 600), allowed_methods=None, raise_on_status=False
+    total=4,
+    backoff_factor=0.2,
+    status_forcelist=range(500, 600),
+    allowed_methods=None,
+    raise_on_status=False,
+    respect_retry_after_header=False,
 )
 _TIMEOUT = Timeout(connect=3, read=15)
+_TOKEN = re.compile(r"[!-~]+")
 
 logging.getLogger("urllib3").setLevel(logging.ERROR)  # of a retry: the last one's failure is told by its ConsulError
 
@@ -34,7 +41,12 @@ class Consul:
             address: `http://host:port` or `https://host:port`.
             token: ACL token, sent as a header with every request.
             ca_file: PEM file of the authority behind the API's certificate; without it, the system's authorities.
+
+        Raises:
+            ConsulError: the token cannot be one.
         """
+        if token and not _TOKEN.fullmatch(token):
+            raise ConsulError("the ACL token has characters that no token has: a line break or a blank, perhaps")
         self.address = address
         headers = {"X-Consul-Token": token} if token else None
         self._http = urllib3.PoolManager(maxsize=8, retries=_RETRY, timeout=_TIMEOUT, headers=headers, ca_certs=ca_file)
@@ -102,17 +114,22 @@ class Consul:
     ) -> Any:  # noqa: ANN401 - JSON
         url = f"{self.address}{path}"
         try:
-            response = self._http.request(method, f"{url}?{urlencode(query)}" if query else url, json=body)
+            response = self._http.request(
+                method, f"{url}?{urlencode(query)}" if query else url, json=body, redirect=False
+            )
         except MaxRetryError as error:
             raise ConsulError(f"{method} {url}: no answer: {error.reason}") from None
         except HTTPError as error:
             raise ConsulError(f"{method} {url}: {error}") from None
         if missing_ok and response.status == HTTPStatus.NOT_FOUND and b"nknown service" in response.data:
             return None
-        if response.status >= HTTPStatus.BAD_REQUEST:
+        if response.status >= HTTPStatus.MULTIPLE_CHOICES:
             words = response.data.decode(errors="replace").strip()
             raise ConsulError(f"{method} {url}: Consul answers {response.status}: {words}")
-        return response.json() if response.data else None
+        try:
+            return json.loads(response.data) if response.data else None
+        except ValueError:
+            raise ConsulError(f"{method} {url}: what answers is no Consul agent: it sends no JSON") from None
 
 
 def _path(segment: str) -> str:

@@ -10,9 +10,6 @@ import durationpy
 from services.consul_api import Consul
 from services.render import from_notes
 
-MARK = "managed-by"
-"""Key in a service's meta that says which Pulumi resource registered it. What bears no mark of ours stays untouched."""
-
 Fields = dict[str, Any]
 
 # What a check's output says of its target: "HTTP GET http://isa-billing:8216/health: 200 OK Output: …".

@@ -18,12 +18,16 @@ Kind = Literal["user", "ai", "grpc"]
 # https://developer.hashicorp.com/consul/docs/services/configuration/checks-configuration-reference
 DEREGISTER_FLOOR = timedelta(minutes=1)
 
+MARK = "managed-by"
+"""Key in a service's meta that says which Pulumi resource registered it. What bears no mark of ours stays untouched."""
+
 # Consul's limits: https://developer.hashicorp.com/consul/docs/services/configuration/services-configuration-reference#meta
-_META_KEYS = 64
+_META_KEYS = 63  # Consul takes one more: our mark
 _META_VALUE = 512
 _HOST_NAME = 253
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,63}")
+_HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")  # a container's name may have a `_`
 _DNS_LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
 _META_KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
@@ -46,10 +50,12 @@ def host(value: str) -> str:
         if (
             len(value) <= _HOST_NAME
             and not _numeric(value)
-            and all(_DNS_LABEL.fullmatch(part) for part in value.split("."))
+            and all(_HOST_LABEL.fullmatch(part) for part in value.split("."))
         ):
             return value
         raise ValueError(f"{value!r} is neither a host name nor an IP address") from None
+    if "%" in value:
+        raise ValueError(f"{value!r} has a zone, which is another one on another machine")
     if address.is_unspecified:
         raise ValueError(f"{value!r} is every interface, not a host: give the address that clients connect to")
     return value
@@ -60,9 +66,11 @@ def _numeric(value: str) -> bool:
     return value.rpartition(".")[2].isdigit()
 
 
-def _positive(value: timedelta) -> timedelta:
+def _duration(value: timedelta) -> timedelta:
     if value <= timedelta(0):
         raise ValueError("must be longer than 0 s")
+    if value % timedelta(milliseconds=1) or value > timedelta(days=365):
+        raise ValueError("must be whole milliseconds, and at most 365 days")
     return value
 
 
@@ -74,18 +82,22 @@ def _above_floor(value: timedelta) -> timedelta:
 
 def _meta(value: Mapping[str, str]) -> Mapping[str, str]:
     if len(value) > _META_KEYS:
-        raise ValueError(f"has {len(value)} keys, Consul takes at most {_META_KEYS}")
+        raise ValueError(f"has {len(value)} keys: at most {_META_KEYS} can be, with the mark that is added")
     for key, text in value.items():
         if not _META_KEY.fullmatch(key):
             raise ValueError(f"key {key!r} must be 1 to 128 of the characters A-Z a-z 0-9 - _")
-        if len(text) > _META_VALUE:
-            raise ValueError(f"value of {key!r} has {len(text)} characters, Consul takes at most {_META_VALUE}")
+        if key == MARK:
+            raise ValueError(f"key {MARK!r} is the mark by which Pulumi knows its own: it is added")
+        if key.startswith("consul-"):
+            raise ValueError(f"key {key!r} begins with consul-, which Consul keeps for itself")
+        if (size := len(text.encode())) > _META_VALUE:
+            raise ValueError(f"value of {key!r} has {size} bytes, Consul takes at most {_META_VALUE}")
     return MappingProxyType(dict(value))
 
 
 Identifier = Annotated[str, AfterValidator(_identifier)]
 Host = Annotated[str, AfterValidator(host)]
-Duration = Annotated[timedelta, AfterValidator(_positive)]
+Duration = Annotated[timedelta, AfterValidator(_duration)]
 Meta = Annotated[Mapping[str, str], AfterValidator(_meta), PlainSerializer(dict)]
 
 
@@ -106,7 +118,7 @@ class _Check(_Frozen):
     id: Identifier
     interval: Duration
     timeout: Duration
-    deregister_critical_service_after: Annotated[timedelta, AfterValidator(_above_floor)]
+    deregister_critical_service_after: Annotated[Duration, AfterValidator(_above_floor)]
 
 
 class HttpCheck(_Check):

@@ -7,7 +7,7 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
@@ -24,8 +24,8 @@ from pulumi.dynamic import (
 )
 
 from services.consul_api import Consul, ConsulError
-from services.held import MARK, held, in_step
-from services.model import Service
+from services.held import held, in_step
+from services.model import MARK, Service
 from services.render import api, definition
 from services.rules import Roster
 
@@ -97,7 +97,7 @@ class AgentEndpoint:
     """
 
     address: pulumi.Input[str]
-    token: pulumi.Input[str] | None = None
+    token: pulumi.Input[str] | None = field(default=None, repr=False)
     ca_file: str | None = None
 
 

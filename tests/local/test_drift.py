@@ -8,7 +8,7 @@ import pytest
 
 from operations.engine import EngineError
 from operations.health import await_passing
-from services.held import MARK
+from services.model import MARK
 from services.render import api, definition
 from tests.local.conftest import Stack
 

@@ -71,7 +71,7 @@ def test_a_taken_port_is_named_with_its_owner_and_nothing_is_started(clone: Path
     [
         (f"http://{AGENT}:8500", AGENT, f"agentAddress: '{AGENT}' must be http://HOST:PORT or https://HOST:PORT"),
         ("serviceHost: ", "serviceHosts: ", "serviceHosts: is no key of this project: the keys are "),
-        ("config:\n", "config: []\nnot", "config: must map keys to values"),
+        ("config:\n", "config: text\nother:\n", "config: must map keys to values"),
         ("config:\n", "config: [\n", "is not YAML: "),
     ],
 )

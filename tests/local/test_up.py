@@ -8,7 +8,7 @@ import pytest
 import urllib3
 
 from operations.health import await_passing, statuses
-from services.held import MARK
+from services.model import MARK
 from services.render import definition
 from tests.local.conftest import Stack
 
