@@ -123,7 +123,8 @@ def test_a_duration_that_does_not_survive_its_text_is_refused(value: timedelta) 
 
 @pytest.mark.parametrize("field", ["host", "container"])
 @pytest.mark.parametrize(
-    "value", ["isa-billing", "billing.staging.example", "10.0.0.3", "::1", "2001:db8::3", "x" * 63]
+    "value",
+    ["isa-billing", "billing.staging.example", "10.0.0.3", "::1", "2001:db8::3", "x" * 63, "staging_isa-billing_1"],
 )
 def test_a_host_name_or_an_address_is_accepted(field: str, value: str) -> None:
     assert getattr(service(**{field: value}), field) == value
@@ -138,7 +139,7 @@ def test_an_address_of_every_interface_is_refused(value: str) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        *("", " ", "a b", "-x", "x-", "a..b", "a.", ".a", "a_b", "a\n", "ü", "x" * 64, ".".join(["x" * 49] * 6)),
+        *("", " ", "a b", "-x", "x-", "a..b", "a.", ".a", "a\n", "ü", "x" * 64, ".".join(["x" * 49] * 6)),
         *("isa-billing:8216", "http://isa-billing", "isa/billing", "[::1]"),
     ],
 )
