@@ -1,6 +1,8 @@
 """The stack's config as one checked object. Its keys are described in Pulumi.yaml."""
 
+import re
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -44,6 +46,26 @@ def _unset(value: object) -> object:
     return None if value == "" else value
 
 
+def _interface(value: str) -> str:
+    try:
+        return str(ip_address(value))
+    except ValueError:
+        raise ValueError(f"{value!r} must be an IP address of the Docker host, such as 127.0.0.1") from None
+
+
+# A tag that names one version, and a digest where the stack gives one.
+_IMAGE = re.compile(r"[a-z0-9][a-z0-9._/:-]*:(?!latest(@|$))[A-Za-z0-9_][A-Za-z0-9._-]*(@sha256:[0-9a-f]{64})?")
+
+
+def _image(value: str) -> str:
+    if not _IMAGE.fullmatch(value):
+        raise ValueError(
+            f"{value!r} must be an image with an exact tag, such as hashicorp/consul:1.17.2, and not latest"
+        )
+    return value
+
+
+Provided = Literal["created", "existing"]
 Url = Annotated[str, AfterValidator(_url)]
 Unset = BeforeValidator(_unset)
 
@@ -61,6 +83,22 @@ class Settings(BaseModel):
     environment: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,63}$")] = "staging"
     service_host: Annotated[Host | None, Unset] = None
     adopt: bool = False
+    docker: bool = True
+    network: Provided = "existing"
+    server: Provided = "existing"
+    stand_ins: bool = False
+    consul_image: Annotated[str, AfterValidator(_image)] = "hashicorp/consul:1.17.2"
+    publish_on: Annotated[str, AfterValidator(_interface)] = "127.0.0.1"
+
+    @property
+    def agent_publish(self) -> tuple[str, int]:
+        """Address and port of the Docker host at which the agent's API is published."""
+        return self.publish_on, urlsplit(self.agent_address).port or 0
+
+    @property
+    def server_publish(self) -> tuple[str, int]:
+        """Address and port of the Docker host at which the server's API and UI are published."""
+        return self.publish_on, urlsplit(self.server_address).port or 0
 
 
 def load(config: Mapping[str, str], source: str) -> Settings:

@@ -163,10 +163,10 @@ class AgentRegistration(pulumi.ComponentResource):
     def __init__(self, name: str, args: AgentRegistrationArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         """Declare one `AgentService` for each service, named after it."""
         super().__init__("consul-staging:registration:AgentRegistration", name, None, opts)
+        # What a component depends on, its children do not wait for by themselves.
+        child = pulumi.ResourceOptions(parent=self, depends_on=opts.depends_on if opts else None)
         self.services = {
-            service.id: AgentService(
-                f"{name}-{service.id}", service, args.agent, args.adopt, pulumi.ResourceOptions(parent=self)
-            )
+            service.id: AgentService(f"{name}-{service.id}", service, args.agent, args.adopt, child)
             for service in args.roster.services
         }
         self.register_outputs({"service_ids": list(self.services)})
@@ -214,14 +214,22 @@ def _node(consul: Consul) -> str:
 
 
 def _await_catalog(consul: Consul, service_id: str, name: str, wanted: Props | None) -> None:
-    """Return once the servers hold what the agent holds: an agent answers 200 to what the servers then refuse."""
+    """Return once the servers hold what the agent holds: an agent answers 200 to what the servers then refuse.
+
+    Raises:
+        ConsulError: they do not, or the agent has no servers.
+    """
+    refusal: ConsulError | None = None
     for pause in _CATALOG_PAUSES:
         time.sleep(pause)
-        entry = consul.in_catalog(_node(consul), name, service_id)
-        if in_step(entry, wanted):
-            return
+        try:
+            if in_step(consul.in_catalog(_node(consul), name, service_id), wanted):
+                return
+            refusal = None
+        except ConsulError as error:  # an agent that has just started may not have joined yet
+            refusal = error
     still, token = ("do not show it", "service:write") if wanted else ("still show it", "node:write")
-    raise ConsulError(
+    raise refusal or ConsulError(
         f"the agent {consul.address} accepted the change to {service_id!r}, but the servers {still} after "
         f"{sum(_CATALOG_PAUSES):.0f} s: a token may lack {token}, or the agent has lost the servers; its log says "
         "which. The next run completes it"

@@ -1,0 +1,52 @@
+"""Containers that stand in for the platform's services, so that the whole of staging can be tried on a laptop."""
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_docker as docker
+
+from services.rules import Roster
+
+_CONTEXT = "components/standin"  # below the project, in which Pulumi runs: no clone's own path is in the state
+
+
+@dataclass(frozen=True)
+class StandInsArgs:
+    """What is stood in for, and where.
+
+    Attributes:
+        roster: a container is made for each of its services.
+        network: the Docker network that they join.
+    """
+
+    roster: Roster
+    network: pulumi.Input[str]
+
+
+class StandIns(pulumi.ComponentResource):
+    """One small container for each service, under the service's own container name."""
+
+    def __init__(self, name: str, args: StandInsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        """Declare the image that they share, and the containers."""
+        super().__init__("consul-staging:docker:StandIns", name, None, opts)
+        image = docker.Image(
+            f"{name}-image",
+            image_name="consul-staging/standin:1",
+            build=docker.DockerBuildArgs(context=_CONTEXT, dockerfile=f"{_CONTEXT}/Dockerfile"),
+            skip_push=True,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        for service in args.roster.services:
+            docker.Container(
+                f"{name}-{service.container}",
+                name=service.container,
+                image=image.image_name,
+                # A TCP check needs no more of it than that it accepts a connection.
+                command=["httpd", "-f", "-p", str(service.port), "-h", "/www"],
+                networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=args.network)],
+                restart="unless-stopped",
+                log_driver="json-file",
+                log_opts={"max-size": "10m", "max-file": "3"},
+                opts=pulumi.ResourceOptions(parent=self, depends_on=[image], delete_before_replace=True),
+            )
+        self.register_outputs({})
