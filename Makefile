@@ -1,11 +1,12 @@
 # Everything that these write is under .local; the two programs stay in the user's cache folder.
 VENV := .local/venv
 PYTHON := $(VENV)/bin/python
+STACK := local
 
 .PHONY: up down status start stop test bench lock
 
 up down status: $(VENV)/up
-	@$(PYTHON) -m operations $@
+	@$(PYTHON) -m operations $@ --stack $(STACK)
 
 start stop: $(VENV)/up
 	@$(PYTHON) -m operations $@ $(SERVICE)

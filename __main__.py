@@ -26,7 +26,7 @@ if stack.docker:
     agent_args = ConsulAgentArgs(stack.consul_image, network, stack.agent_publish)
     first.append(ConsulAgent("agent", agent_args, pulumi.ResourceOptions(depends_on=list(first))))
 
-endpoint = AgentEndpoint(stack.agent_address, stack.agent_token, stack.agent_ca_file)
+endpoint = AgentEndpoint(stack.agent_address, stack.agent_token, stack.agent_ca_file, owned=stack.docker)
 AgentRegistration(
     "registration",
     AgentRegistrationArgs(services, endpoint, stack.adopt),

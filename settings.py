@@ -4,14 +4,14 @@ import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 import pulumi
 import yaml
 from pulumi.runtime import is_config_secret
 from pulumi.runtime.config import CONFIG
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
 from services.model import Host, host
@@ -54,7 +54,10 @@ def _interface(value: str) -> str:
 
 
 # A tag that names one version, and a digest where the stack gives one.
-_IMAGE = re.compile(r"[a-z0-9][a-z0-9._/:-]*:(?!latest(@|$))[A-Za-z0-9_][A-Za-z0-9._-]*(@sha256:[0-9a-f]{64})?")
+_IMAGE = re.compile(
+    r"([a-z0-9.-]+:\d+/)?[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
+    r":(?!latest(@|$))[A-Za-z0-9_][A-Za-z0-9._-]*(@sha256:[0-9a-f]{64})?"
+)
 
 
 def _image(value: str) -> str:
@@ -89,6 +92,14 @@ class Settings(BaseModel):
     stand_ins: bool = False
     consul_image: Annotated[str, AfterValidator(_image)] = "hashicorp/consul:1.17.2"
     publish_on: Annotated[str, AfterValidator(_interface)] = "127.0.0.1"
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        if self.docker and self.agent_address.startswith("https:"):
+            raise ValueError("agentAddress: must be http: the agent that this stack deploys has no TLS")
+        if self.docker and self.server == "created" and self.agent_publish == self.server_publish:
+            raise ValueError("serverAddress: must have another port than agentAddress: both are published on publishOn")
+        return self
 
     @property
     def agent_publish(self) -> tuple[str, int]:
@@ -151,7 +162,7 @@ def _own(config: Mapping[str, Any], project: str) -> dict[str, Any]:
 
 
 def _line(error: Any) -> str:  # noqa: ANN401 - pydantic's error details
-    key = error["loc"][0]
+    key = error["loc"][0] if error["loc"] else None  # of keys that do not fit together, the message itself names one
     match error["type"]:
         case "missing":
             return f"{key}: is missing: set it with `pulumi config set {key} VALUE`"
@@ -161,7 +172,7 @@ def _line(error: Any) -> str:  # noqa: ANN401 - pydantic's error details
         case "string_pattern_mismatch":
             return f"{key}: {error['input']!r} must be 1 to 63 letters, digits and dashes"
         case "value_error":
-            return f"{key}: {error['ctx']['error']}"
+            return f"{key}: {error['ctx']['error']}" if key else str(error["ctx"]["error"])
     if key == "agentToken":
         return f"{key}: must be one line of text"
     return f"{key}: {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"

@@ -47,6 +47,6 @@ class StandIns(pulumi.ComponentResource):
                 restart="unless-stopped",
                 log_driver="json-file",
                 log_opts={"max-size": "10m", "max-file": "3"},
-                opts=pulumi.ResourceOptions(parent=self, depends_on=[image], delete_before_replace=True),
+                opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
             )
         self.register_outputs({})

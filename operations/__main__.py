@@ -7,7 +7,7 @@ from rich.console import Console
 
 from operations import local
 from operations.cluster import ClusterError
-from operations.engine import EngineError
+from operations.engine import STACK, EngineError
 from operations.health import statuses, table
 from services.consul_api import ConsulError
 from settings import SettingsError
@@ -17,6 +17,7 @@ PEOPLES_MISTAKES = (ClusterError, ConsulError, EngineError, SettingsError, Toolc
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 out = Console(highlight=False)
+StackName = Annotated[str, typer.Option("--stack", help="local, or docker-local.")]
 ServiceName = Annotated[str, typer.Argument(metavar="SERVICE", help="Such as billing_service.")]
 
 
@@ -26,9 +27,9 @@ def say(text: str) -> None:
 
 
 @app.command()
-def up() -> None:
-    """Start the local Consul and its stand-ins, deploy the stack `local`, and wait until every check passes."""
-    here = local.here(say)
+def up(stack: StackName = STACK) -> None:
+    """Start a Consul and stand-ins on this machine, deploy, and wait until every check passes."""
+    here = local.here(say, stack)
     now = local.up(here)
     out.print(table(here.roster, now))
     passing = sum(status == "passing" for status in now.values())
@@ -37,16 +38,16 @@ def up() -> None:
 
 
 @app.command()
-def down() -> None:
-    """Destroy the stack `local`, and stop what `up` started, and only that."""
-    local.down(local.here(say))
+def down(stack: StackName = STACK) -> None:
+    """Destroy the stack, and stop what `up` started, and only that."""
+    local.down(local.here(say, stack))
 
 
 @app.command()
-def status() -> None:
+def status(stack: StackName = STACK) -> None:
     """Show the 40 services as the agent sees them."""
-    here = local.here(say)
-    out.print(table(here.roster, statuses(here.cluster.agent_api, here.roster)))
+    here = local.here(say, stack)
+    out.print(table(here.roster, statuses(here.consul, here.roster)))
 
 
 @app.command()

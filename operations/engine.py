@@ -1,4 +1,4 @@
-"""The `local` stack: the project's program in the real engine, with a state of its own: no account, no plugin."""
+"""The project's program in the real engine, with a state of its own and no account."""
 
 import gc
 import json
@@ -43,6 +43,7 @@ class Engine:
         folder: where the state and the engine's own files are.
         project: the folder with Pulumi.yaml and the stack's file.
         program: what declares the resources.
+        stack: the stack's name.
         say: takes each line of the engine's output.
         checkpoints: write the state once a resource, as `pulumi` does by itself. Its time then grows with the square
             of their number. Nothing is lost without: a killed run's registrations bear our mark, so that the next run
@@ -53,6 +54,7 @@ class Engine:
     folder: Path
     project: Path = ROOT
     program: Callable[[], None] = program
+    stack: str = STACK
     say: Callable[[str], object] = print
     checkpoints: bool = False
 
@@ -66,8 +68,8 @@ class Engine:
         """What makes `pulumi` use this state, in a shell too."""
         return {
             "PULUMI_BACKEND_URL": (self.folder / "state").as_uri(),
-            "PULUMI_CONFIG_PASSPHRASE": "",  # `local` has no secret: it is all on loopback
-            "PULUMI_HOME": str(self.folder / "home"),
+            "PULUMI_CONFIG_PASSPHRASE": "",  # what is tried on one machine has no secret: it is all on loopback
+            "PULUMI_HOME": os.environ.get("PULUMI_HOME", str(self.folder / "home")),
             "PULUMI_RUNTIME_VIRTUALENV": sys.prefix,
             "PULUMI_SKIP_UPDATE_CHECK": "true",
             "PULUMI_SKIP_CHECKPOINTS": str(not self.checkpoints).lower(),
@@ -82,9 +84,18 @@ class Engine:
         """Show what a deployment would change, with the options of `automation.Stack.preview`."""
         return self._run(lambda stack: stack.preview(**self._output, **options))
 
+    def urns(self) -> list[str]:
+        """Return the URN of every resource in the state."""
+        exported = self._run(lambda stack: stack.export_stack())
+        return [resource["urn"] for resource in (exported.deployment or {}).get("resources", [])]
+
     def destroy(self) -> automation.DestroyResult:
         """Remove every resource."""
         return self._run(lambda stack: stack.destroy(**self._output))
+
+    def forget(self) -> None:
+        """Drop the state of resources that are gone with what held them. The stack's file stays."""
+        self._run(lambda stack: stack.workspace.remove_stack(self.stack, force=True, preserve_config=True))
 
     def unlock(self) -> bool:
         """Remove the lock of a run that was killed. Returns whether there was one.
@@ -124,7 +135,7 @@ class Engine:
             env_vars=self.environment,
             pulumi_command=automation.PulumiCommand(),
         )
-        return automation.Stack.create_or_select(STACK, workspace)
+        return automation.Stack.create_or_select(self.stack, workspace)
 
 
 def _drop_coroutines() -> None:

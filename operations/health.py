@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from services.consul_api import Consul
-from services.model import Check, HttpCheck, Kind
+from services.model import Check, Kind
 from services.rules import Roster
 
 GROUPS: Mapping[Kind, str] = {"user": "User microservices", "ai": "AI services", "grpc": "gRPC infrastructure"}
@@ -55,5 +55,4 @@ def table(roster: Roster, now: Mapping[str, str]) -> Table:
 
 
 def _short(check: Check) -> str:
-    what = f"GET {check.path}" if isinstance(check, HttpCheck) else "TCP connect"
-    return f"{what} every {check.interval.total_seconds():g} s"
+    return f"{check.kind.upper()}, {check.interval.total_seconds():g} s"

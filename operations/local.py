@@ -1,8 +1,7 @@
-"""`make up` and `make down`: the whole of the `local` stack, from nothing to 40 of 40 passing, and back."""
+"""`make up` and `make down`: a whole stack on this machine, from nothing to 40 of 40 passing, and back."""
 
-import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 import settings
@@ -24,11 +23,21 @@ FIRST_RUN = 45
 
 @dataclass(frozen=True)
 class Local:
-    """What a `local` stack is made of."""
+    """A stack on this machine.
 
-    cluster: Cluster
+    Attributes:
+        engine: deploys it.
+        consul: the agent's API.
+        roster: its services.
+        cluster: the processes of a stack without Docker.
+        ui: the address of the server's UI.
+        say: takes a line for the person.
+    """
+
     engine: Engine
+    consul: Consul
     roster: Roster
+    cluster: Cluster | None
     ui: str
     say: Callable[[str], object]
 
@@ -36,28 +45,38 @@ class Local:
         """Return the stand-in of one service.
 
         Raises:
-            ClusterError: the roster has no such service.
+            ClusterError: the roster has no such service, or it is a container.
         """
         for service in self.roster.services:
-            if service.name == name:
+            if service.name == name and self.cluster:
                 return self.cluster.standin(service)
+            if service.name == name:
+                raise ClusterError(f"{name} is a container: docker stop {service.container}, or docker start")
         raise ClusterError(
             f"{name!r} is not in services/roster.py: it has names such as {self.roster.services[0].name}"
         )
 
 
-def here(say: Callable[[str], object]) -> Local:
-    """Return this clone's own, as Pulumi.local.yaml has it.
+def here(say: Callable[[str], object], name: str = STACK) -> Local:
+    """Return this clone's own, as its stack file has it.
 
     Raises:
         settings.SettingsError: with a line for each key of it that is wrong.
+        ClusterError: there is no such stack, or it is not one to try on one machine.
     """
-    engine = Engine(toolchain.pulumi, FOLDER / "pulumi", say=say)
-    stack = settings.of_file(ROOT / f"Pulumi.{STACK}.yaml", engine.name)
+    file = ROOT / f"Pulumi.{name}.yaml"
+    if not file.is_file():
+        raise ClusterError(f"there is no {file.name}: the stacks to try on one machine are local and docker-local")
+    engine = Engine(toolchain.pulumi, FOLDER / "pulumi", stack=name, say=say)
+    stack = settings.of_file(file, engine.name)
     services = roster(stack.environment, stack.service_host)
-    server, agent = (urlsplit(url).hostname or "" for url in (stack.server_address, stack.agent_address))
-    cluster = Cluster(toolchain.consul, server, agent, services, FOLDER / "consul")
-    return Local(cluster, engine, services, f"{stack.server_address}/ui", say)
+    cluster = None
+    if stack.docker:
+        engine = replace(engine, checkpoints=True)  # a container that no state knows would be in the next run's way
+    else:
+        server, agent = (urlsplit(url).hostname or "" for url in (stack.server_address, stack.agent_address))
+        cluster = Cluster(toolchain.consul, server, agent, services, FOLDER / "consul")
+    return Local(engine, Consul(stack.agent_address), services, cluster, f"{stack.server_address}/ui", say)
 
 
 def up(stack: Local) -> dict[str, str]:
@@ -68,9 +87,9 @@ def up(stack: Local) -> dict[str, str]:
         ClusterError: the local Consul cannot run.
         operations.engine.EngineError: the engine did not finish.
     """
-    total = len(stack.cluster.programs)
-    started = stack.cluster.start()
-    stack.say(f"consul: {started} of {total} processes started, {total - started} ran already")
+    if stack.cluster:
+        total, started = len(stack.cluster.programs), stack.cluster.start()
+        stack.say(f"consul: {started} of {total} processes started, {total - started} ran already")
     if stack.engine.unlock():
         stack.say("pulumi: the last run was killed: this one completes it")
     # Refreshed first: what the agent lost while nobody looked is registered again.
@@ -79,20 +98,21 @@ def up(stack: Local) -> dict[str, str]:
     if not changes:
         stack.say("pulumi: nothing to change")
     kept = {name for group in result.outputs["services"].value.values() for name in group}
-    for service_id in sweep(stack.cluster.agent_api, f"pulumi/{stack.engine.name}/{STACK}/", kept):
+    for service_id in sweep(stack.consul, f"pulumi/{stack.engine.name}/{stack.engine.stack}/", kept):
         stack.say(f"consul: deregistered {service_id}, left behind by a killed run")
-    return await_passing(stack.cluster.agent_api, stack.roster, stack.say, FIRST_RUN)
+    return await_passing(stack.consul, stack.roster, stack.say, FIRST_RUN)
 
 
 def down(stack: Local) -> None:
     """Destroy the stack, and stop what `up` started."""
-    if stack.cluster.agent_program.process:
-        stack.engine.unlock()
-        stack.engine.destroy()
-    else:
+    stack.engine.unlock()
+    if stack.cluster and not stack.cluster.agent_program.process:
         stack.say("consul: the agent is not running: there is nothing to deregister")
-        shutil.rmtree(stack.engine.folder, ignore_errors=True)
-    stack.say(f"consul: {stack.cluster.stop()} processes stopped")
+        stack.engine.forget()
+    else:
+        stack.engine.destroy()
+    if stack.cluster:
+        stack.say(f"consul: {stack.cluster.stop()} processes stopped")
 
 
 def sweep(consul: Consul, owner: str, kept: set[str]) -> list[str]:

@@ -31,6 +31,10 @@ class ConsulError(Exception):
     """Consul refused a request or did not answer: says what was asked of whom, and Consul's own words."""
 
 
+class NoAnswerError(ConsulError):
+    """Nobody answers at the agent's address."""
+
+
 class Consul:
     """The API of one Consul agent."""
 
@@ -118,7 +122,7 @@ class Consul:
                 method, f"{url}?{urlencode(query)}" if query else url, json=body, redirect=False
             )
         except MaxRetryError as error:
-            raise ConsulError(f"{method} {url}: no answer: {error.reason}") from None
+            raise NoAnswerError(f"{method} {url}: no answer: {error.reason}") from None
         except HTTPError as error:
             raise ConsulError(f"{method} {url}: {error}") from None
         if missing_ok and response.status == HTTPStatus.NOT_FOUND and b"nknown service" in response.data:

@@ -23,7 +23,7 @@ from pulumi.dynamic import (
     UpdateResult,
 )
 
-from services.consul_api import Consul, ConsulError
+from services.consul_api import Consul, ConsulError, NoAnswerError
 from services.held import held, in_step
 from services.model import MARK, Service
 from services.render import api, definition
@@ -54,7 +54,7 @@ class AgentServiceProvider(ResourceProvider):
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
         """Compare by field. Another agent or id is a replacement."""
-        changed = [key for key in (*_IDENTITY, "token", "ca_file", *_HELD) if olds.get(key) != news.get(key)]
+        changed = [key for key in (*_IDENTITY, "token", "ca_file", "owned", *_HELD) if olds.get(key) != news.get(key)]
         return DiffResult(
             changes=bool(changed),
             replaces=[key for key in _IDENTITY if key in changed],
@@ -72,13 +72,23 @@ class AgentServiceProvider(ResourceProvider):
 
     def read(self, id_: str, props: Props) -> ReadResult:
         """Return what the agent really holds; a blank id where it holds nothing."""
-        found = held(_agent(props), id_, patient=True)
+        try:
+            found = held(_agent(props), id_, patient=True)
+        except NoAnswerError:
+            if not props.get("owned"):
+                raise
+            found = None  # with the agent, which this run makes anew; what its volume then brings back is taken up
         return ReadResult(id_, {**props, **found}) if found else ReadResult("", {})
 
     def delete(self, id_: str, props: Props) -> None:
         """Deregister, if it still is ours, and see it leave the catalog."""
         consul = _agent(props)
-        found = held(consul, id_)
+        try:
+            found = held(consul, id_)
+        except NoAnswerError:
+            if not props.get("owned"):
+                raise
+            return  # it is gone with the agent
         if found and found["meta"].get(MARK) != props["mark"]:
             return
         if found:
@@ -94,11 +104,13 @@ class AgentEndpoint:
         address: `http://host:port` or `https://host:port`, as seen from where Pulumi runs.
         token: ACL token with `service:write` on what is registered; kept as a secret.
         ca_file: PEM file of the authority behind the API's certificate; None: the system's authorities.
+        owned: the stack deploys the agent itself: one that is away is missing, and its registrations with it.
     """
 
     address: pulumi.Input[str]
     token: pulumi.Input[str] | None = field(default=None, repr=False)
     ca_file: str | None = None
+    owned: bool = False
 
 
 class AgentService(Resource, module="consul", name="AgentService"):
@@ -133,6 +145,7 @@ class AgentService(Resource, module="consul", name="AgentService"):
             "agent": agent.address,
             "token": pulumi.Output.secret(agent.token) if agent.token else None,
             "ca_file": agent.ca_file,
+            "owned": agent.owned,
             "adopt": adopt,
             "service_id": fields.pop("id"),
             **fields,

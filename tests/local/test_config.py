@@ -11,6 +11,7 @@ from operations.engine import ROOT, Engine, EngineError
 
 RIGHT = {"agentAddress": "http://127.0.0.1:9", "serverAddress": "http://127.0.0.1:9"}
 URL = "must be http://HOST:PORT or https://HOST:PORT, and nothing else"
+EXACT_TAG = "must be an image with an exact tag, such as hashicorp/consul:1.17.2, and not latest"
 WRONG: list[tuple[str, Any, str]] = [
     ("agentAddress", "127.0.0.1:8500", f"agentAddress: '127.0.0.1:8500' {URL}"),
     ("agentAddress", "http://127.0.0.1", f"agentAddress: 'http://127.0.0.1' {URL}"),
@@ -40,6 +41,10 @@ WRONG: list[tuple[str, Any, str]] = [
     ),
     ("agentAdress", "http://127.0.0.1:1", "agentAdress: is no key of this project: the keys are registration, "),
     ("adopt", "perhaps", "'adopt' must be of type 'boolean'"),
+    ("network", "maybe", "network: 'maybe': input should be 'created' or 'existing'"),
+    ("consulImage", "hashicorp/consul", f"consulImage: 'hashicorp/consul' {EXACT_TAG}"),
+    ("consulImage", "hashicorp/consul:latest", f"consulImage: 'hashicorp/consul:latest' {EXACT_TAG}"),
+    ("publishOn", "eth0", "publishOn: 'eth0' must be an IP address of the Docker host, such as 127.0.0.1"),
     ("agentAddress", None, "agentAddress"),
     ("agentAddress", ["http://127.0.0.1:1"], "'agentAddress' must be of type 'string'"),
 ]

@@ -1,6 +1,7 @@
 import base64
 import pickletools
 import runpy
+import time
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,7 @@ from components.registration.agent import (
     AgentService,
     AgentServiceProvider,
 )
+from services.consul_api import NoAnswerError
 from services.model import Service
 from services.roster import roster
 from services.rules import Roster
@@ -77,6 +79,7 @@ def test_a_services_inputs_are_exactly_these(line: Line) -> None:
     assert inputs == {
         "mark": mark,
         "agent": AGENT,
+        "owned": False,
         "adopt": False,
         "service_id": line.name,
         "name": line.name,
@@ -282,7 +285,8 @@ class Provider(pulumi.ProviderResource):
 
 # The whole program
 
-CONFIG = {"agentAddress": AGENT, "serverAddress": SERVER}
+# Without what it deploys on Docker, of which test_program tells.
+CONFIG = {"agentAddress": AGENT, "serverAddress": SERVER, "docker": "false"}
 
 
 def program(config: Mapping[str, str] | None = None, secrets: tuple[str, ...] = ()) -> Deployed:
@@ -495,3 +499,29 @@ def test_another_agent_and_id_are_one_replacement() -> None:
 
 def test_another_value_beside_another_agent_is_a_replacement_for_the_agents_sake() -> None:
     assert diff({**STATE, "agent": "http://127.0.0.2:8501", "port": 8217}) == (True, ["agent"], True)
+
+
+# An agent that is away
+
+
+AWAY = {"agent": "http://127.0.0.1:9", "token": None, "ca_file": None, "mark": "pulumi/p/s/n", "name": "n"}
+
+
+@pytest.fixture
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+
+
+@pytest.mark.usefixtures("_no_pauses")
+@pytest.mark.parametrize("owned", [{}, {"owned": False}])
+def test_what_an_agent_holds_is_not_guessed_while_it_is_away(owned: dict[str, bool]) -> None:
+    with pytest.raises(NoAnswerError):
+        AgentServiceProvider().read("billing_service", AWAY | owned)
+    with pytest.raises(NoAnswerError):
+        AgentServiceProvider().delete("billing_service", AWAY | owned)
+
+
+@pytest.mark.usefixtures("_no_pauses")
+def test_the_stacks_own_agent_takes_its_registrations_along_when_it_goes() -> None:
+    assert AgentServiceProvider().read("billing_service", AWAY | {"owned": True}).id == ""
+    AgentServiceProvider().delete("billing_service", AWAY | {"owned": True})

@@ -30,7 +30,7 @@ def refusal(config: dict[str, Any]) -> str:
 
 
 def test_the_agents_address_is_kept() -> None:
-    assert of(agentAddress="https://consul.example:8501").agent_address == "https://consul.example:8501"
+    assert of(agentAddress="https://consul.example:8501", docker="false").agent_address == "https://consul.example:8501"
 
 
 def test_the_servers_address_is_kept() -> None:
@@ -78,6 +78,62 @@ def test_registration_over_the_agent_is_kept() -> None:
     assert of(registration="agent").registration == "agent"
 
 
+@pytest.mark.parametrize(("key", "field"), [("docker", "docker"), ("standIns", "stand_ins")])
+@pytest.mark.parametrize(("text", "meant"), [("true", True), ("false", False)])
+def test_docker_and_stand_ins_are_booleans_that_pulumi_writes_as_text(
+    key: str, field: str, text: str, meant: bool
+) -> None:
+    assert getattr(of(**{key: text}), field) is meant
+
+
+@pytest.mark.parametrize("key", ["network", "server"])
+@pytest.mark.parametrize("provided", ["created", "existing"])
+def test_the_network_and_the_server_are_created_or_exist(key: str, provided: str) -> None:
+    assert getattr(of(**{key: provided}), key) == provided
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "hashicorp/consul:1.18.0",
+        "consul:1.15.4",
+        "my_mirror/consul:1.17.2",
+        "registry.example:5000/mirror/hashicorp/consul:1.17.2",
+        "hashicorp/consul:1.17.2-ubi_1",
+        "hashicorp/consul:latest-1.17",
+        f"hashicorp/consul:1.17.2@sha256:{'0a' * 32}",
+    ],
+)
+def test_an_image_with_an_exact_tag_is_kept(image: str) -> None:
+    assert of(consulImage=image).consul_image == image
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.5", "::1"])
+def test_an_address_to_publish_on_is_kept(address: str) -> None:
+    assert of(publishOn=address).publish_on == address
+
+
+def test_an_address_to_publish_on_is_written_in_its_shortest_form() -> None:
+    # Two ways to write one address must be no change of a container.
+    assert of(publishOn="0:0:0:0:0:0:0:1").publish_on == "::1"
+
+
+# Where the nodes are published
+
+
+def test_the_agent_is_published_on_loopback_at_the_port_of_its_address() -> None:
+    assert of(agentAddress="http://consul.example:8555").agent_publish == ("127.0.0.1", 8555)
+
+
+def test_the_server_is_published_on_loopback_at_the_port_of_its_address() -> None:
+    assert of(serverAddress="https://consul.example:8556").server_publish == ("127.0.0.1", 8556)
+
+
+def test_both_are_published_on_the_address_that_the_stack_gives() -> None:
+    found = of(publishOn="10.0.0.5")
+    assert (found.agent_publish, found.server_publish) == (("10.0.0.5", 8501), ("10.0.0.5", 8500))
+
+
 # What is not set
 
 
@@ -90,6 +146,12 @@ def test_registration_over_the_agent_is_kept() -> None:
         ("environment", "staging"),
         ("service_host", None),
         ("adopt", False),
+        ("docker", True),
+        ("network", "existing"),
+        ("server", "existing"),
+        ("stand_ins", False),
+        ("consul_image", "hashicorp/consul:1.17.2"),
+        ("publish_on", "127.0.0.1"),
     ],
 )
 def test_a_key_that_is_left_out_has_its_default(field: str, value: object) -> None:
@@ -127,7 +189,15 @@ URL = "must be http://HOST:PORT or https://HOST:PORT, and nothing else"
 NO_HOST = "is neither a host name nor an IP address"
 NO_INTERFACE = "is every interface, not a host: give the address that clients connect to"
 NAME = "must be 1 to 63 letters, digits and dashes"
-KEYS = "registration, agentAddress, agentToken, agentCaFile, serverAddress, environment, serviceHost, adopt"
+BOOLEAN = "input should be a valid boolean, unable to interpret input"
+PROVIDED = "input should be 'created' or 'existing'"
+EXACT_TAG = "must be an image with an exact tag, such as hashicorp/consul:1.17.2, and not latest"
+DIGEST = "0a" * 32
+INTERFACE = "must be an IP address of the Docker host, such as 127.0.0.1"
+KEYS = (
+    "registration, agentAddress, agentToken, agentCaFile, serverAddress, environment, serviceHost, adopt, "
+    "docker, network, server, standIns, consulImage, publishOn"
+)
 
 
 @pytest.mark.parametrize(
@@ -169,12 +239,51 @@ KEYS = "registration, agentAddress, agentToken, agentCaFile, serverAddress, envi
         ("registration", "", "'': input should be 'agent'"),
         ("adopt", "maybe", "'maybe': input should be a valid boolean, unable to interpret input"),
         ("adopt", "", "'': input should be a valid boolean, unable to interpret input"),
+        ("docker", "maybe", f"'maybe': {BOOLEAN}"),
+        ("docker", "", f"'': {BOOLEAN}"),
+        ("standIns", "maybe", f"'maybe': {BOOLEAN}"),
+        ("network", "maybe", f"'maybe': {PROVIDED}"),
+        ("network", "", f"'': {PROVIDED}"),
+        ("network", "true", f"'true': {PROVIDED}"),
+        ("network", "Created", f"'Created': {PROVIDED}"),
+        ("server", "maybe", f"'maybe': {PROVIDED}"),
+        ("server", "", f"'': {PROVIDED}"),
+        ("consulImage", "", f"'' {EXACT_TAG}"),
+        ("consulImage", "hashicorp/consul", f"'hashicorp/consul' {EXACT_TAG}"),
+        ("consulImage", "hashicorp/consul:", f"'hashicorp/consul:' {EXACT_TAG}"),
+        ("consulImage", "hashicorp/consul:latest", f"'hashicorp/consul:latest' {EXACT_TAG}"),
+        ("consulImage", ":1.17.2", f"':1.17.2' {EXACT_TAG}"),
+        ("consulImage", "registry.example:5000/consul", f"'registry.example:5000/consul' {EXACT_TAG}"),
+        ("consulImage", "hashicorp/consul:1.17 2", f"'hashicorp/consul:1.17 2' {EXACT_TAG}"),
+        ("consulImage", "Hashicorp/consul:1.17.2", f"'Hashicorp/consul:1.17.2' {EXACT_TAG}"),
+        ("consulImage", "hashicorp/consul:-1", f"'hashicorp/consul:-1' {EXACT_TAG}"),
+        ("consulImage", f"hashicorp/consul@sha256:{DIGEST}", f"'hashicorp/consul@sha256:{DIGEST}' {EXACT_TAG}"),
+        (
+            "consulImage",
+            f"hashicorp/consul:latest@sha256:{DIGEST}",
+            f"'hashicorp/consul:latest@sha256:{DIGEST}' {EXACT_TAG}",
+        ),
+        ("consulImage", "hashicorp/consul:1.17.2@sha256:0a", f"'hashicorp/consul:1.17.2@sha256:0a' {EXACT_TAG}"),
+        ("consulImage", "hashicorp/consul:1.17.2\n", f"'hashicorp/consul:1.17.2\\n' {EXACT_TAG}"),
+        ("publishOn", "", f"'' {INTERFACE}"),
+        ("publishOn", "eth0", f"'eth0' {INTERFACE}"),
+        ("publishOn", "localhost", f"'localhost' {INTERFACE}"),
+        ("publishOn", "10.0.0.300", f"'10.0.0.300' {INTERFACE}"),
+        ("publishOn", "127.0.0.1:8500", f"'127.0.0.1:8500' {INTERFACE}"),
+        ("publishOn", "127.0.0.0/8", f"'127.0.0.0/8' {INTERFACE}"),
+        ("publishOn", " 127.0.0.1", f"' 127.0.0.1' {INTERFACE}"),
+        ("publishOn", "http://127.0.0.1", f"'http://127.0.0.1' {INTERFACE}"),
         ("agentAdress", "http://127.0.0.1:8501", f"is no key of this project: the keys are {KEYS}"),
         ("agent_token", TOKEN, f"is no key of this project: the keys are {KEYS}"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_file_and_key_and_what_would_be_right(key: str, value: str, said: str) -> None:
     assert refusal({**LEAST, key: value}) == f"Pulumi.test.yaml: {key}: {said}"
+
+
+@pytest.mark.parametrize("image", ["hashicorp/consul:latest:1.17.2", "hashicorp//consul:1.17.2"])
+def test_an_image_that_docker_cannot_name_is_refused(image: str) -> None:
+    assert refusal({**LEAST, "consulImage": image}) == f"Pulumi.test.yaml: consulImage: {image!r} {EXACT_TAG}"
 
 
 @pytest.mark.parametrize("key", ["agentAddress", "serverAddress"])
@@ -206,6 +315,21 @@ def test_an_address_that_urlsplit_refuses_is_named_with_what_would_be_right(addr
 @pytest.mark.parametrize("address", ["http://a b:8501", "http://10.0.0.300:8501", "http://-x:8501"])
 def test_an_address_whose_host_is_none_is_refused(address: str) -> None:
     assert refusal({**LEAST, "agentAddress": address}) == f"Pulumi.test.yaml: agentAddress: {address!r} {URL}"
+
+
+# Keys that do not fit together
+
+
+def test_an_agent_that_the_stack_deploys_has_no_tls() -> None:
+    assert refusal({**LEAST, "agentAddress": "https://127.0.0.1:8501"}) == (
+        "Pulumi.test.yaml: agentAddress: must be http: the agent that this stack deploys has no TLS"
+    )
+
+
+def test_a_created_server_needs_another_port_than_the_agent() -> None:
+    assert refusal({**LEAST, "server": "created", "serverAddress": "http://127.0.0.1:8501"}) == (
+        "Pulumi.test.yaml: serverAddress: must have another port than agentAddress: both are published on publishOn"
+    )
 
 
 # The token is told to nobody

@@ -1,0 +1,422 @@
+import json
+import re
+import runpy
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pytest
+import yaml
+
+from components.agent import ConsulAgent, ConsulAgentArgs
+from components.network import Network, NetworkArgs
+from components.server import ConsulServer, ConsulServerArgs
+from components.standins import StandIns, StandInsArgs
+from services.agent_config import agent_config, server_config
+from services.roster import roster
+from services.rules import Roster
+from tests.unit import mocked
+from tests.unit.guide import GUIDE, Line
+from tests.unit.mocked import ROOT, Deployed, deploy
+
+HOUSE = Path(__file__).parents[2]
+NETWORK = "staging_staging-network"
+CONSUL = "hashicorp/consul:1.17.2"
+CONSUL_ID = "sha256:5a5d1a1e8b6c"
+STAND_IN = "consul-staging/standin:1"
+
+# Parts of URNs: another one would replace, and so delete, what is running.
+DOCKER_NETWORK = "docker:index/network:Network"
+REMOTE_IMAGE = "docker:index/remoteImage:RemoteImage"
+BUILT_IMAGE = "docker:index/image:Image"
+VOLUME = "docker:index/volume:Volume"
+CONTAINER = "docker:index/container:Container"
+LOOK_UP = "docker:index/getNetwork:getNetwork"
+COMPONENTS = {
+    "network": "consul-staging:docker:Network",
+    "server": "consul-staging:docker:ConsulServer",
+    "agent": "consul-staging:docker:ConsulAgent",
+    "standins": "consul-staging:docker:StandIns",
+}
+
+every_line = pytest.mark.parametrize("line", GUIDE, ids=lambda line: line.name)
+every_component = pytest.mark.parametrize("component", COMPONENTS)
+NODES = ("server", "agent")
+every_node = pytest.mark.parametrize("node", NODES)
+
+
+class Docker(pulumi.runtime.Mocks):
+    """A Docker engine with one network, that gives a pulled image its id; keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.calls: list[pulumi.runtime.MockCallArgs] = []
+
+    @property
+    def asked(self) -> list[tuple[str, dict[str, Any]]]:
+        """Function and arguments of each call."""
+        return [(call.token, call.args) for call in self.calls]
+
+    def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        self.calls.append(args)
+        if args.args.get("name") != NETWORK:
+            return {}, [("name", "Could not find docker network")]
+        return {"id": "d0c4e7", "name": NETWORK, "driver": "bridge"}, []
+
+    def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
+        computed = {"imageId": CONSUL_ID} if args.typ == REMOTE_IMAGE else {}
+        return f"{args.name}-id", {**args.inputs, **computed}
+
+
+def on_docker(program: Callable[[], object], config: Mapping[str, str] | None = None) -> tuple[Deployed, Docker]:
+    """Deploy where there is a Docker engine."""
+    engine = Docker()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mocked, "_Nothing", lambda: engine)
+        return deploy(program, config), engine
+
+
+def stack_config(stack: str) -> dict[str, str]:
+    """Return the config of a committed stack as the engine hands it to the program: all of it is text."""
+    keys = yaml.safe_load((HOUSE / f"Pulumi.{stack}.yaml").read_text())["config"]
+    return {
+        key.removeprefix("consul-staging:"): str(value).lower() if isinstance(value, bool) else value
+        for key, value in keys.items()
+    }
+
+
+@cache
+def program(stack: str) -> tuple[Deployed, Docker]:
+    """The whole program with a committed stack's config."""
+    return on_docker(lambda: runpy.run_path(str(HOUSE / "__main__.py")), stack_config(stack))
+
+
+@cache
+def made() -> Deployed:
+    """Each component by itself, the network created."""
+
+    def declare() -> None:
+        network = Network("network", NetworkArgs(NETWORK, existing=False)).name
+        ConsulServer("server", ConsulServerArgs(CONSUL, network, ("127.0.0.1", 8500)))
+        ConsulAgent("agent", ConsulAgentArgs(CONSUL, network, ("127.0.0.1", 8501)))
+        StandIns("standins", StandInsArgs(roster(), network))
+
+    return on_docker(declare)[0]
+
+
+def urn(component: str) -> str:
+    return f"urn:pulumi:test::consul-staging::pulumi:pulumi:Stack${COMPONENTS[component]}::{component}"
+
+
+def children(component: str, of: Deployed | None = None) -> dict[str, str]:
+    """Type by logical name."""
+    return {name: each.type for name, each in (of or made()).requests.items() if each.parent == urn(component)}
+
+
+def waits_for(name: str, of: Deployed | None = None) -> set[str]:
+    return {each.rpartition("::")[2] for each in (of or made()).requests[name].dependencies}
+
+
+# Every component
+
+
+@every_component
+def test_a_component_has_its_type(component: str) -> None:
+    assert made().requests[component].type == COMPONENTS[component]
+
+
+@every_component
+def test_a_component_is_the_stacks_child_and_no_resource_of_a_provider(component: str) -> None:
+    assert (made().requests[component].parent, made().requests[component].custom) == (ROOT, False)
+
+
+@pytest.mark.parametrize(
+    ("component", "outputs"),
+    [
+        ("network", {"name": "staging_staging-network"}),
+        ("server", {"node": "staging-consul"}),
+        ("agent", {"node": "consul-agent-shared"}),
+        ("standins", {}),
+    ],
+)
+def test_a_component_registers_its_outputs(component: str, outputs: dict[str, str]) -> None:
+    assert made().outputs[urn(component)] == outputs
+
+
+# The network
+
+
+def looked_up(name: str = NETWORK, provider: str | None = None) -> tuple[Deployed, Docker]:
+    def declare() -> None:
+        mine = [pulumi.ProviderResource("docker", provider, {})] if provider else []
+        Network("network", NetworkArgs(name, existing=True), pulumi.ResourceOptions(providers=mine))
+
+    return on_docker(declare)
+
+
+def test_a_network_that_is_created_is_one_resource() -> None:
+    assert children("network") == {"network-network": DOCKER_NETWORK}
+
+
+def test_a_network_that_is_created_is_exactly_this() -> None:
+    assert made().inputs("network-network") == {"name": "staging_staging-network", "driver": "bridge"}
+
+
+def test_a_network_that_is_created_is_not_looked_up() -> None:
+    assert on_docker(lambda: Network("network", NetworkArgs(NETWORK, existing=False)))[1].asked == []
+
+
+def test_a_network_that_exists_is_looked_up_by_its_name_once() -> None:
+    assert looked_up()[1].asked == [(LOOK_UP, {"name": "staging_staging-network"})]
+
+
+def test_a_network_that_exists_is_no_resource() -> None:
+    assert list(looked_up()[0].requests) == ["network"]
+
+
+def test_a_network_that_exists_tells_its_name() -> None:
+    assert looked_up()[0].outputs[urn("network")] == {"name": "staging_staging-network"}
+
+
+def test_a_network_is_looked_up_with_the_components_provider() -> None:
+    assert [call.provider.split("::")[-2] for call in looked_up(provider="remote")[1].calls] == ["remote"]
+
+
+def test_a_network_that_should_exist_and_does_not_is_an_error() -> None:
+    with pytest.raises(Exception, match="Could not find docker network"):
+        looked_up("another-network")
+
+
+# The Consul server and the agent
+
+
+@every_node
+def test_a_consul_node_is_an_image_a_volume_and_a_container(node: str) -> None:
+    assert children(node) == {f"{node}-image": REMOTE_IMAGE, f"{node}-data": VOLUME, f"{node}-container": CONTAINER}
+
+
+@every_node
+def test_a_consul_nodes_image_has_its_tag_and_is_kept_when_the_stack_is_destroyed(node: str) -> None:
+    assert made().inputs(f"{node}-image") == {"name": "hashicorp/consul:1.17.2", "keepLocally": True}
+
+
+@pytest.mark.parametrize(("node", "volume"), [("server", "staging-consul-data"), ("agent", "consul-agent-shared-data")])
+def test_a_consul_nodes_volume_is_exactly_this(node: str, volume: str) -> None:
+    assert made().inputs(f"{node}-data") == {"name": volume}
+
+
+@pytest.mark.parametrize(
+    ("node", "container", "port"), [("server", "staging-consul", 8500), ("agent", "consul-agent-shared", 8501)]
+)
+def test_a_consul_nodes_container_is_exactly_this(node: str, container: str, port: int) -> None:
+    inputs = made().inputs(f"{node}-container")
+    inputs.pop("uploads")  # have tests of their own
+    assert inputs == {
+        "name": container,
+        "image": CONSUL_ID,
+        "hostname": container,
+        "command": ["agent"],
+        "networksAdvanced": [{"name": "staging_staging-network"}],
+        "ports": [{"internal": 8500, "external": port, "ip": "127.0.0.1"}],
+        "volumes": [{"containerPath": "/consul/data", "volumeName": f"{container}-data"}],
+        "healthcheck": {
+            "tests": ["CMD", "consul", "info"],
+            "interval": "5s",
+            "timeout": "5s",
+            "startPeriod": "10s",
+            "retries": 6,
+        },
+        "wait": True,
+        "waitTimeout": 60,
+        "restart": "unless-stopped",
+        "destroyGraceSeconds": 30,
+        "stopTimeout": 30,
+        "logDriver": "json-file",
+        "logOpts": {"max-size": "10m", "max-file": "3"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("node", "config"), [("server", server_config()), ("agent", agent_config(retry_join="staging-consul"))]
+)
+def test_a_consul_node_is_given_one_file_with_exactly_its_config(node: str, config: dict[str, Any]) -> None:
+    assert made().inputs(f"{node}-container")["uploads"] == [
+        {"file": "/consul/config/agent-config.json", "content": json.dumps(config, indent=2) + "\n"}
+    ]
+
+
+@every_node
+def test_a_consul_nodes_container_bears_the_name_that_consul_gives_the_node(node: str) -> None:
+    inputs = made().inputs(f"{node}-container")
+    assert json.loads(inputs["uploads"][0]["content"])["node_name"] == inputs["name"]
+
+
+def test_the_agent_joins_the_servers_container() -> None:
+    config = json.loads(made().inputs("agent-container")["uploads"][0]["content"])
+    assert config["retry_join"] == [made().inputs("server-container")["name"]]
+
+
+@every_node
+def test_a_consul_nodes_container_waits_for_its_image_its_volume_and_the_network(node: str) -> None:
+    assert waits_for(f"{node}-container") == {f"{node}-image", f"{node}-data", "network-network"}
+
+
+@every_node
+def test_a_consul_nodes_container_alone_is_deleted_before_it_is_replaced(node: str) -> None:
+    # Two containers cannot have one name; a volume that is replaced would lose its data.
+    first = {name for name in children(node) if made().requests[name].deleteBeforeReplace}
+    assert first == {f"{node}-container"}
+
+
+def test_a_consul_node_has_the_image_and_address_that_it_is_given() -> None:
+    def declare() -> None:
+        ConsulAgent("agent", ConsulAgentArgs("hashicorp/consul:1.18.0", NETWORK, ("10.0.0.5", 9501)))
+
+    found = on_docker(declare)[0]
+    assert found.inputs("agent-image")["name"] == "hashicorp/consul:1.18.0"
+    assert found.inputs("agent-container")["ports"] == [{"internal": 8500, "external": 9501, "ip": "10.0.0.5"}]
+
+
+# The stand-ins
+
+
+def test_the_stand_ins_are_one_image_and_a_container_for_each_of_the_40_services() -> None:
+    containers = {f"standins-{line.container}": CONTAINER for line in GUIDE}
+    assert children("standins") == {"standins-image": BUILT_IMAGE, **containers}
+    assert len(containers) == 40
+
+
+def test_a_smaller_roster_has_fewer_stand_ins() -> None:
+    one = Roster(services=roster().services[:1])
+    found = on_docker(lambda: StandIns("standins", StandInsArgs(one, NETWORK)))[0]
+    assert list(found.of_type(CONTAINER)) == [f"standins-{one.services[0].container}"]
+
+
+def test_the_stand_ins_image_is_built_from_the_projects_folder_and_pushed_nowhere() -> None:
+    assert made().inputs("standins-image") == {
+        "imageName": "consul-staging/standin:1",
+        "build": {"context": "components/standin", "dockerfile": "components/standin/Dockerfile"},
+        "skipPush": True,
+        "buildOnPreview": False,
+    }
+
+
+def test_the_stand_ins_image_can_be_built_there() -> None:
+    build = made().inputs("standins-image")["build"]
+    assert (HOUSE / build["dockerfile"]).parent == HOUSE / build["context"]
+    assert (HOUSE / build["dockerfile"]).is_file()
+
+
+@every_line
+def test_a_stand_in_is_exactly_this(line: Line) -> None:
+    assert made().inputs(f"standins-{line.container}") == {
+        "name": line.container,
+        "image": "consul-staging/standin:1",
+        "command": ["httpd", "-f", "-p", str(line.port), "-h", "/www"],
+        "networksAdvanced": [{"name": "staging_staging-network"}],
+        "restart": "unless-stopped",
+        "logDriver": "json-file",
+        "logOpts": {"max-size": "10m", "max-file": "3"},
+    }
+
+
+@every_line
+def test_a_stand_in_waits_for_the_image_and_the_network(line: Line) -> None:
+    assert waits_for(f"standins-{line.container}") == {"standins-image", "network-network"}
+
+
+@every_line
+def test_a_stand_in_is_deleted_before_it_is_replaced(line: Line) -> None:
+    assert made().requests[f"standins-{line.container}"].deleteBeforeReplace
+
+
+# All containers of the whole program: what holds for each that is ever added
+
+ALL_INTERFACES = (None, "", "0.0.0.0", "::")  # noqa: S104 - sought
+# A version, and perhaps a digest.
+EXACT = re.compile(r".+:v?[0-9][A-Za-z0-9._-]*(@sha256:[0-9a-f]{64})?")
+
+
+def containers() -> dict[str, dict[str, Any]]:
+    whole = program("docker-local")[0]
+    return {name: whole.inputs(name) for name in whole.of_type(CONTAINER)}
+
+
+def images() -> list[str]:
+    whole = program("docker-local")[0]
+    return [
+        *(whole.inputs(name)["name"] for name in whole.of_type(REMOTE_IMAGE)),
+        *(whole.inputs(name)["imageName"] for name in whole.of_type(BUILT_IMAGE)),
+        *re.findall(r"(?m)^FROM (\S+)", (HOUSE / "components" / "standin" / "Dockerfile").read_text()),
+    ]
+
+
+def test_the_whole_program_declares_42_containers() -> None:
+    # So that what follows is about something.
+    assert len(containers()) == 42
+
+
+def test_every_image_has_an_exact_tag() -> None:
+    assert [image for image in images() if not EXACT.fullmatch(image)] == []
+
+
+def test_no_image_is_the_latest() -> None:
+    assert [image for image in images() if re.search(r":latest(@|$)", image)] == []
+
+
+def test_every_container_runs_an_image_that_the_program_declares() -> None:
+    assert {inputs["image"] for inputs in containers().values()} == {CONSUL_ID, STAND_IN}
+
+
+def test_no_port_is_published_on_all_interfaces() -> None:
+    ports = [port for inputs in containers().values() for port in inputs.get("ports", [])]
+    assert [port for port in ports if port.get("ip") in ALL_INTERFACES] == []
+    assert len(ports) == 2
+
+
+def test_no_container_is_on_the_hosts_network_or_publishes_all_its_ports() -> None:
+    assert [name for name, inputs in containers().items() if {"networkMode", "publishAllPorts"} & set(inputs)] == []
+
+
+def test_every_container_is_on_the_platforms_network_alone() -> None:
+    networks = [inputs["networksAdvanced"] for inputs in containers().values()]
+    assert [each for each in networks if each != [{"name": NETWORK}]] == []
+
+
+def test_every_container_restarts_until_it_is_stopped() -> None:
+    assert {inputs["restart"] for inputs in containers().values()} == {"unless-stopped"}
+
+
+def test_every_containers_log_is_limited() -> None:
+    limits = [(inputs["logDriver"], inputs["logOpts"]) for inputs in containers().values()]
+    assert [each for each in limits if each != ("json-file", {"max-size": "10m", "max-file": "3"})] == []
+
+
+@every_node
+def test_every_consul_node_has_a_health_check_that_is_waited_for(node: str) -> None:
+    inputs = containers()[f"{node}-container"]
+    assert (inputs["healthcheck"]["tests"], inputs["wait"]) == (["CMD", "consul", "info"], True)
+
+
+@every_node
+@pytest.mark.parametrize("by", ["destroyGraceSeconds", "stopTimeout"])  # Pulumi, and Docker itself
+def test_every_consul_node_has_20_seconds_or_more_to_leave_the_cluster(node: str, by: str) -> None:
+    assert containers()[f"{node}-container"][by] >= 20
+
+
+def test_no_container_mounts_a_path_of_the_host() -> None:
+    volumes = [volume for inputs in containers().values() for volume in inputs.get("volumes", [])]
+    assert [each for each in volumes if not each.get("volumeName") or "hostPath" in each] == []
+    keys = {"mounts", "devices"}
+    assert [name for name, inputs in containers().items() if keys & set(inputs)] == []
+
+
+def test_no_container_is_privileged() -> None:
+    keys = {"privileged", "capabilities", "pidMode", "ipcMode", "usernsMode", "securityOpts"}
+    assert [name for name, inputs in containers().items() if keys & set(inputs)] == []
+
+
+def test_no_two_containers_have_one_name() -> None:
+    names = [inputs["name"] for inputs in containers().values()]
+    assert len(set(names)) == len(names)
