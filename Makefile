@@ -2,6 +2,8 @@
 VENV := .local/venv
 PYTHON := $(VENV)/bin/python
 STACK := local
+export PYTHONPYCACHEPREFIX := $(CURDIR)/.local/pycache
+export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.local/hypothesis
 
 .PHONY: up down status start stop test bench lock
 

@@ -22,8 +22,7 @@ SERVER, AGENT, SERVICES = (f"{NETWORK}.3.{host}" for host in (1, 2, 3))
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The project as git has it, with this environment and loopback addresses of its own."""
     folder = tmp_path_factory.mktemp("clone")
-    files = subprocess.run(("git", "ls-files", "-z"), cwd=ROOT, capture_output=True, text=True, check=True)
-    for name in filter(None, files.stdout.split("\0")):
+    for name in tracked():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, folder / name)
     (folder / ".local").mkdir()
@@ -33,6 +32,12 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     stack.write_text(text)
     yield folder
     make(folder, "down")
+
+
+def tracked() -> list[str]:
+    """Return the files that git has of the project."""
+    listed = subprocess.run(("git", "ls-files", "-z"), cwd=ROOT, capture_output=True, text=True, check=True)
+    return [name for name in listed.stdout.split("\0") if name]
 
 
 def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -125,9 +130,9 @@ def test_a_service_that_the_roster_does_not_have_is_one_message(clone: Path) -> 
 
 
 def test_the_clone_writes_nothing_outside_its_ignored_folder(clone: Path) -> None:
-    names = {path.name for path in clone.iterdir()}
-    assert names - {path.name for path in ROOT.iterdir()} <= {"__pycache__"}
-    for name in ("Pulumi.yaml", "requirements.txt"):
+    files = {str(path.relative_to(clone)) for path in clone.rglob("*") if path.is_file() and ".local" not in path.parts}
+    assert files == set(tracked())
+    for name in ("Pulumi.yaml", "requirements.txt", "services/roster.py"):
         assert (clone / name).read_text() == (ROOT / name).read_text()
 
 
