@@ -32,6 +32,8 @@ def up(stack: StackName = STACK) -> None:
     here = local.here(say, stack)
     now = local.up(here)
     out.print(table(here.roster, now))
+    if hidden := here.roster.not_in_dns:
+        say(f"{len(hidden)} of {len(now)} have a _ in their names: HTTP finds them, Consul's DNS does not.")
     passing = sum(status == "passing" for status in now.values())
     say(f"{passing} of {len(now)} passing. UI: {here.ui}")
     raise typer.Exit(passing != len(now))

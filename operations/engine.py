@@ -6,6 +6,7 @@ import logging
 import os
 import runpy
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -122,6 +123,10 @@ class Engine:
             return operation(self._stack())
         except automation.CommandError as error:
             raise EngineError("pulumi did not finish: what it said stands above") from error
+        except KeyboardInterrupt:
+            threading.excepthook = lambda _: None  # of the SDK's threads, which read on from what is closed by now
+            self.say("interrupted: the next run completes this one")
+            raise
         finally:
             _drop_coroutines()
 

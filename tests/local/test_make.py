@@ -103,6 +103,7 @@ def test_make_up_ends_with_40_of_40_passing_and_the_uis_address(clone: Path) -> 
     assert result.returncode == 0, result.stdout + result.stderr
     assert "+ 42 created" in result.stdout
     assert result.stdout.count(" passing │") == 40
+    assert "40 of 40 have a _ in their names: HTTP finds them, Consul's DNS does not." in result.stdout
     assert result.stdout.endswith(f"40 of 40 passing. UI: http://{SERVER}:8500/ui\n")
 
 
