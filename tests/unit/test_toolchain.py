@@ -3,6 +3,7 @@ import io
 import os
 import platform
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -300,9 +301,14 @@ def test_a_build_that_makes_another_version_is_not_kept(machine: Machine) -> Non
 
 def test_an_interrupted_build_leaves_nothing(machine: Machine) -> None:
     machine.go(then="kill -INT $PPID; exec sleep 5")
+    # What a shell runs in the background ignores the signal, and so would these tests there.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    with pytest.raises(KeyboardInterrupt):
-        toolchain.consul()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            toolchain.consul()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert list(machine.cache.iterdir()) == []
 
 
@@ -355,6 +361,7 @@ def test_a_long_build_that_is_piped_says_now_and_then_that_it_is_still_building(
 def test_a_long_build_on_a_terminal_shows_how_long_it_takes_in_place(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("TERM", "xterm")  # a dumb one cannot go back in its line
     terminal = Console(file=io.StringIO(), force_terminal=True, color_system=None)
     monkeypatch.setattr(progress, "_console", terminal)
     machine.go(then="sleep 1.2")
