@@ -59,9 +59,7 @@ class Program:
         if process:
             process.terminate()
             deadline = time.monotonic() + patience
-            while (
-                self.process and time.monotonic() < deadline
-            ):  # not process.wait(): it waits for a zombie's parent too
+            while self.process and time.monotonic() < deadline:  # process.wait() would wait for a zombie's parent too
                 time.sleep(0.02)
             with suppress(psutil.NoSuchProcess):
                 process.kill()
