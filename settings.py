@@ -1,7 +1,7 @@
 """The stack's config as one checked object. Its keys are described in Pulumi.yaml."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -14,7 +14,8 @@ from pulumi.runtime.config import CONFIG
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
-from services.model import Host, host
+from services.agent_config import AGENT_NODE, SERVER_NODE
+from services.model import Host, Identifier, host
 
 
 class SettingsError(pulumi.RunError):
@@ -70,6 +71,7 @@ def _image(value: str) -> str:
 
 Provided = Literal["created", "existing"]
 Url = Annotated[str, AfterValidator(_url)]
+Image = Annotated[str, AfterValidator(_image)]
 Unset = BeforeValidator(_unset)
 
 
@@ -78,8 +80,8 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
 
-    registration: Literal["agent"] = "agent"
-    agent_address: Url
+    registration: Literal["agent", "catalog", "files"] = "agent"
+    agent_address: Annotated[Url | None, Unset] = None
     agent_token: Annotated[str | None, Unset, Field(repr=False)] = None
     agent_ca_file: Annotated[Annotated[str, AfterValidator(_file)] | None, Unset] = None
     server_address: Url
@@ -90,21 +92,65 @@ class Settings(BaseModel):
     network: Provided = "existing"
     server: Provided = "existing"
     stand_ins: bool = False
-    consul_image: Annotated[str, AfterValidator(_image)] = "hashicorp/consul:1.17.2"
+    consul_image: Image = "hashicorp/consul:1.17.2"
+    esm_image: Image = "hashicorp/consul-esm:0.9.0"
+    external_node: Identifier = "staging-external"
     publish_on: Annotated[str, AfterValidator(_interface)] = "127.0.0.1"
 
     @model_validator(mode="after")
     def _fitting(self) -> Self:
-        if self.docker and self.agent_address.startswith("https:"):
-            raise ValueError("agentAddress: must be http: the agent that this stack deploys has no TLS")
-        if self.docker and self.server == "created" and self.agent_publish == self.server_publish:
-            raise ValueError("serverAddress: must have another port than agentAddress: both are published on publishOn")
+        for wrong, message in self._misfits():
+            if wrong:
+                raise ValueError(message)
         return self
 
+    def _misfits(self) -> Iterator[tuple[bool, str]]:
+        kind, own_agent = self.registration, self.docker and self.agent_address
+        yield (
+            kind == "agent" and not self.agent_address,
+            (
+                "agentAddress: is missing: registration agent needs the agent's API, such as http://127.0.0.1:8501; "
+                "where none can be reached from here, set registration: files"
+            ),
+        )
+        yield (
+            kind == "catalog" and not self.docker,
+            ("docker: must be true with registration catalog: consul-esm runs the checks from a container"),
+        )
+        yield (
+            kind == "files" and not self.docker,
+            ("docker: must be true with registration files: they are written into the agent's container"),
+        )
+        yield (
+            kind == "catalog" and self.external_node in (AGENT_NODE, SERVER_NODE),
+            (
+                f"externalNode: {self.external_node!r} is an agent's own node, which would remove all of them again: "
+                "it must be a node of its own, such as staging-external"
+            ),
+        )
+        yield kind != "agent" and self.adopt, f"adopt: must be false with registration {kind}: it is for agent"
+        yield (
+            kind == "files" and bool(self.agent_token),
+            ("agentToken: must not be set with registration files: nothing there speaks to Consul's API"),
+        )
+        yield (
+            bool(own_agent and own_agent.startswith("https:")),
+            ("agentAddress: must be http: the agent that this stack deploys has no TLS"),
+        )
+        yield (
+            bool(own_agent) and self.server == "created" and self.agent_publish == self.server_publish,
+            ("serverAddress: must have another port than agentAddress: both are published on publishOn"),
+        )
+
     @property
-    def agent_publish(self) -> tuple[str, int]:
-        """Address and port of the Docker host at which the agent's API is published."""
-        return self.publish_on, urlsplit(self.agent_address).port or 0
+    def node(self) -> str:
+        """The node that the services are registered on."""
+        return self.external_node if self.registration == "catalog" else AGENT_NODE
+
+    @property
+    def agent_publish(self) -> tuple[str, int] | None:
+        """Address and port of the Docker host at which the agent's API is published, if it is."""
+        return (self.publish_on, urlsplit(self.agent_address).port or 0) if self.agent_address else None
 
     @property
     def server_publish(self) -> tuple[str, int]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pulumi
@@ -28,14 +28,16 @@ class ConsulContainerArgs:
         image: by exact tag, and a digest where there is one; not pulled where it is there.
         network: the Docker network that it joins.
         config: becomes `/consul/config/agent-config.json`; a change to it replaces the container.
-        publish: address on the Docker host at which the API is published, and port.
+        publish: address on the Docker host at which the API is published, and port; None: it is not.
+        folders: volumes by the folder in which they are; Consul reads the files there too, and again on reload.
     """
 
     node: str
     image: str
     network: pulumi.Input[str]
     config: Mapping[str, Any]
-    publish: tuple[str, int]
+    publish: tuple[str, int] | None
+    folders: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
 
 
 def consul_container(name: str, args: ConsulContainerArgs, parent: pulumi.Resource) -> docker.Container:
@@ -43,15 +45,19 @@ def consul_container(name: str, args: ConsulContainerArgs, parent: pulumi.Resour
     opts = pulumi.ResourceOptions(parent=parent)
     image = docker.RemoteImage(f"{name}-image", name=args.image, keep_locally=True, opts=opts)
     volume = docker.Volume(f"{name}-data", name=f"{args.node}-data", opts=opts)
+    volumes = {"/consul/data": volume.name, **args.folders}
+    ports = (
+        [docker.ContainerPortArgs(internal=8500, ip=args.publish[0], external=args.publish[1])] if args.publish else []
+    )
     return docker.Container(
         f"{name}-container",
         name=args.node,
         image=image.image_id,
         hostname=args.node,
-        command=["agent"],
+        command=["agent", *(f"-config-dir={folder}" for folder in args.folders)],
         networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=args.network)],
-        ports=[docker.ContainerPortArgs(internal=8500, external=args.publish[1], ip=args.publish[0])],
-        volumes=[docker.ContainerVolumeArgs(container_path="/consul/data", volume_name=volume.name)],
+        ports=ports,
+        volumes=[docker.ContainerVolumeArgs(container_path=path, volume_name=name) for path, name in volumes.items()],
         uploads=[
             docker.ContainerUploadArgs(
                 file="/consul/config/agent-config.json", content=json.dumps(dict(args.config), indent=2) + "\n"

@@ -47,9 +47,9 @@ def down(stack: StackName = STACK) -> None:
 
 @app.command()
 def status(stack: StackName = STACK) -> None:
-    """Show the 40 services as the agent sees them."""
+    """Show the 40 services as the catalog has them."""
     here = local.here(say, stack)
-    out.print(table(here.roster, statuses(here.consul, here.roster)))
+    out.print(table(here.roster, statuses(here.consul, here.roster, here.node)))
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""How the services of a roster are, as the agent sees them."""
+"""How the services of a roster are, as the catalog shows them."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
+from services.agent_config import AGENT_NODE
 from services.consul_api import Consul
 from services.model import Check, Kind
 from services.rules import Roster
@@ -14,24 +15,27 @@ GROUPS: Mapping[Kind, str] = {"user": "User microservices", "ai": "AI services",
 COLOURS = {"passing": "green", "warning": "yellow", "critical": "red", "missing": "red"}
 
 
-def statuses(consul: Consul, roster: Roster) -> dict[str, str]:
-    """Return each service's status by id: passing, warning, critical, or missing where the agent has no check of it."""
-    found: dict[str, str] = {check["ServiceID"]: check["Status"] for check in consul.all_checks().values()}
+def statuses(consul: Consul, roster: Roster, node: str = AGENT_NODE) -> dict[str, str]:
+    """Return each service's status by id: passing, warning, critical, or missing where a node has no check of it."""
+    found: dict[str, str] = {check["ServiceID"]: check["Status"] for check in consul.node_checks(node)}
     return {service.id: found.get(service.id, "missing") for service in roster.services}
 
 
-def await_passing(consul: Consul, roster: Roster, say: Callable[[str], Any], patience: float) -> dict[str, str]:
+def await_passing(
+    consul: Consul, roster: Roster, say: Callable[[str], Any], patience: float, node: str = AGENT_NODE
+) -> dict[str, str]:
     """Wait until every check passes, telling of progress; returns the statuses at the end of the wait.
 
     Args:
-        consul: the agent.
+        consul: any agent's API.
         roster: the services.
         say: takes a line whenever more services pass.
         patience: seconds to wait at the most.
+        node: which they are registered on.
     """
     deadline, told = time.monotonic() + patience, -1
     while True:
-        now = statuses(consul, roster)
+        now = statuses(consul, roster, node)
         passing = sum(status == "passing" for status in now.values())
         if passing > told:
             say(f"{passing} of {len(now)} passing")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import settings
@@ -11,6 +12,7 @@ from operations.engine import ROOT, STACK, Engine
 from operations.health import await_passing
 from operations.processes import Program
 from services.consul_api import Consul
+from services.marks import owner
 from services.model import MARK
 from services.roster import roster
 from services.rules import Roster
@@ -27,8 +29,9 @@ class Local:
 
     Attributes:
         engine: deploys it.
-        consul: the agent's API.
+        consul: the agent's API, or the server's where the agent's is not published.
         roster: its services.
+        node: which they are registered on.
         cluster: the processes of a stack without Docker.
         ui: the address of the server's UI.
         say: takes a line for the person.
@@ -37,6 +40,7 @@ class Local:
     engine: Engine
     consul: Consul
     roster: Roster
+    node: str
     cluster: Cluster | None
     ui: str
     say: Callable[[str], object]
@@ -57,26 +61,32 @@ class Local:
         )
 
 
-def here(say: Callable[[str], object], name: str = STACK) -> Local:
+def here(say: Callable[[str], object], name: str = STACK, project: Path = ROOT) -> Local:
     """Return this clone's own, as its stack file has it.
+
+    Args:
+        say: takes a line for the person.
+        name: the stack's.
+        project: the folder with its file.
 
     Raises:
         settings.SettingsError: with a line for each key of it that is wrong.
         ClusterError: there is no such stack, or it is not one to try on one machine.
     """
-    file = ROOT / f"Pulumi.{name}.yaml"
+    file = project / f"Pulumi.{name}.yaml"
     if not file.is_file():
         raise ClusterError(f"there is no {file.name}: the stacks to try on one machine are local and docker-local")
-    engine = Engine(toolchain.pulumi, FOLDER / "pulumi", stack=name, say=say)
+    engine = Engine(toolchain.pulumi, FOLDER / "pulumi", project, stack=name, say=say)
     stack = settings.of_file(file, engine.name)
     services = roster(stack.environment, stack.service_host)
     cluster = None
     if stack.docker:
         engine = replace(engine, checkpoints=True)  # a container that no state knows would be in the next run's way
     else:
-        server, agent = (urlsplit(url).hostname or "" for url in (stack.server_address, stack.agent_address))
+        server, agent = (urlsplit(url).hostname or "" for url in (stack.server_address, stack.agent_address or ""))
         cluster = Cluster(toolchain.consul, server, agent, services, FOLDER / "consul")
-    return Local(engine, Consul(stack.agent_address), services, cluster, f"{stack.server_address}/ui", say)
+    consul = Consul(stack.agent_address or stack.server_address)
+    return Local(engine, consul, services, stack.node, cluster, f"{stack.server_address}/ui", say)
 
 
 def up(stack: Local) -> dict[str, str]:
@@ -98,9 +108,9 @@ def up(stack: Local) -> dict[str, str]:
     if not changes:
         stack.say("pulumi: nothing to change")
     kept = {name for group in result.outputs["services"].value.values() for name in group}
-    for service_id in sweep(stack.consul, f"pulumi/{stack.engine.name}/{stack.engine.stack}/", kept):
+    for service_id in sweep(stack.consul, owner(stack.engine.name, stack.engine.stack), kept):
         stack.say(f"consul: deregistered {service_id}, left behind by a killed run")
-    return await_passing(stack.consul, stack.roster, stack.say, FIRST_RUN)
+    return await_passing(stack.consul, stack.roster, stack.say, FIRST_RUN, stack.node)
 
 
 def down(stack: Local) -> None:
@@ -115,18 +125,18 @@ def down(stack: Local) -> None:
         stack.say(f"consul: {stack.cluster.stop()} processes stopped")
 
 
-def sweep(consul: Consul, owner: str, kept: set[str]) -> list[str]:
+def sweep(consul: Consul, owned: str, kept: set[str]) -> list[str]:
     """Deregister what a killed run registered, and the roster has dropped since: no state knows it.
 
     Args:
         consul: the agent.
-        owner: what the mark begins with: `pulumi/<project>/<stack>/`.
+        owned: what the stack's marks begin with.
         kept: the ids that the stack holds.
 
     Returns:
         the ids that were removed.
     """
-    ours = [key for key, service in consul.all_services().items() if service["Meta"].get(MARK, "").startswith(owner)]
+    ours = [key for key, service in consul.all_services().items() if service["Meta"].get(MARK, "").startswith(owned)]
     left = [service_id for service_id in ours if service_id not in kept]
     for service_id in left:
         consul.deregister(service_id)

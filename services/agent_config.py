@@ -1,10 +1,17 @@
-"""Configuration files of the Consul agents (guide, "Agent Configuration"): one form for staging and for `local`."""
+"""Configuration of the Consul agents (guide, "Agent Configuration") and of consul-esm: for staging and for `local`."""
 
 from typing import Any
 
 AGENT_NODE = "consul-agent-shared"
 SERVER_NODE = "staging-consul"
+ESM_NODE = "consul-esm"
 DATACENTER = "dc1"
+
+EXTERNAL = {"external-node": "true", "external-probe": "false"}
+"""Meta of a node without an agent: consul-esm runs its services' checks, and does not ping the node itself.
+
+https://developer.hashicorp.com/consul/tutorials/connect-services/service-registration-external-services
+"""
 
 
 def agent_config(retry_join: str, bind: str = "0.0.0.0", client: str = "0.0.0.0") -> dict[str, Any]:  # noqa: S104
@@ -25,6 +32,30 @@ def agent_config(retry_join: str, bind: str = "0.0.0.0", client: str = "0.0.0.0"
     }
 
 
+def reloaded_config() -> dict[str, Any]:
+    """Return the part of the agent's configuration that Consul reads again while it runs; the rest needs a new start.
+
+    https://developer.hashicorp.com/consul/docs/agent/config#reloadable-configuration
+    """
+    return {"log_level": "INFO"}
+
+
+def esm_config(token: str | None = None) -> dict[str, Any]:
+    """Return the configuration of consul-esm, beside the shared agent.
+
+    https://github.com/hashicorp/consul-esm#configuration
+
+    Args:
+        token: ACL token with `service:write` on the services, `node:write`, `session:write` and `key:write`.
+    """
+    config: dict[str, Any] = {
+        "datacenter": DATACENTER,
+        "http_addr": f"{AGENT_NODE}:8500",
+        "external_node_meta": {"external-node": EXTERNAL["external-node"]},
+    }
+    return config | {"token": token} if token else config
+
+
 def server_config(bind: str = "0.0.0.0", client: str = "0.0.0.0") -> dict[str, Any]:  # noqa: S104
     """Return the configuration of the one server, with its UI."""
     return _common(SERVER_NODE, bind, client) | {
@@ -41,5 +72,4 @@ def _common(node: str, bind: str, client: str) -> dict[str, Any]:
         "bind_addr": bind,
         "client_addr": client,
         "disable_update_check": True,
-        "log_level": "INFO",
     }

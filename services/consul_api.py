@@ -99,6 +99,44 @@ class Consul:
         """Return the names of the catalog's nodes."""
         return {entry["Node"] for entry in self._ask("GET", "/v1/catalog/nodes")}
 
+    def catalog_node(self, node: str) -> dict[str, Any] | None:
+        """Return a node of the catalog and its services by id, `Node` and `Services`, or None.
+
+        https://developer.hashicorp.com/consul/api-docs/catalog#retrieve-map-of-services-for-a-node
+        """
+        found: dict[str, Any] | None = self._ask("GET", f"/v1/catalog/node/{_path(node)}")
+        return found
+
+    def node_services(self, node: str) -> dict[str, dict[str, Any]]:
+        """Return the services that the catalog has on a node, by id; none where it has no such node."""
+        found = self.catalog_node(node)
+        return dict(found["Services"]) if found else {}
+
+    def node_checks(self, node: str) -> list[dict[str, Any]]:
+        """Return the checks that the catalog has on a node.
+
+        https://developer.hashicorp.com/consul/api-docs/health#list-checks-for-node
+        """
+        return list(self._ask("GET", f"/v1/health/node/{_path(node)}"))
+
+    def deregister_from_catalog(self, node: str, service_id: str) -> None:
+        """Remove a service and its checks from a node that has no agent; one that is gone already is no error.
+
+        https://developer.hashicorp.com/consul/api-docs/catalog#deregister-entity
+        """
+        self._ask("PUT", "/v1/catalog/deregister", body={"Node": node, "ServiceID": service_id})
+
+    def set_status(self, check: Mapping[str, Any], status: str, output: str) -> None:
+        """Write what a check found, where no agent runs it.
+
+        Args:
+            check: as `node_checks` returns it.
+            status: passing, warning or critical.
+            output: of its run.
+        """
+        body = {"Node": check["Node"], "SkipNodeUpdate": True, "Check": {**check, "Status": status, "Output": output}}
+        self._ask("PUT", "/v1/catalog/register", body=body)
+
     def in_catalog(self, node: str, name: str, service_id: str) -> dict[str, Any] | None:
         """Return what the servers hold of a node's service, `Service` and `Checks`, or None.
 

@@ -7,11 +7,13 @@ https://developer.hashicorp.com/consul/docs/services/configuration/services-conf
 import re
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, get_args
 
 import durationpy
 
-from services.model import Check, HttpCheck, Service
+from services.marks import marked
+from services.model import Check, HttpCheck, Kind, Service
+from services.rules import Roster
 
 _API_NAMES = {
     "name": "Name",
@@ -89,6 +91,14 @@ def summary(services: Iterable[Service]) -> dict[str, dict[str, str]]:
             "check": ", ".join(target(service, check) for check in service.checks),
         }
         for service in services
+    }
+
+
+def definition_files(roster: Roster, mark: str) -> dict[str, Any]:
+    """Return the guide's three definition files by name, each service with a mark."""
+    return {
+        f"{kind}-services.json": definition_file(marked(service, mark) for service in roster.of_kind(kind))
+        for kind in get_args(Kind)
     }
 
 

@@ -23,8 +23,10 @@ from pulumi.dynamic import (
     UpdateResult,
 )
 
+from components.registration.handover import stack_owner
 from services.consul_api import Consul, ConsulError, NoAnswerError
 from services.held import held, in_step
+from services.marks import marked, same_owners_files
 from services.model import MARK, Service
 from services.render import api, definition
 from services.rules import Roster
@@ -137,9 +139,8 @@ class AgentService(Resource, module="consul", name="AgentService"):
             adopt: take over the id where another party registered it, instead of stopping.
             opts: as of every resource.
         """
-        fields = definition(service)
-        mark = f"pulumi/{pulumi.get_project()}/{pulumi.get_stack()}/{name}"
-        fields["meta"][MARK] = mark
+        mark = stack_owner() + name
+        fields = definition(marked(service, mark))
         props = {
             "mark": mark,  # apart from the meta too, which a refresh replaces by what the agent holds
             "agent": agent.address,
@@ -161,11 +162,13 @@ class AgentRegistrationArgs:
         roster: the services, checked to stand side by side.
         agent: the agent that is to check them.
         adopt: take over ids that another party registered.
+        moves: run when a service is created, to move it here from another registration of the stack.
     """
 
     roster: Roster
     agent: AgentEndpoint
     adopt: bool = False
+    moves: pulumi.ResourceHookBinding | None = None
 
 
 class AgentRegistration(pulumi.ComponentResource):
@@ -177,7 +180,11 @@ class AgentRegistration(pulumi.ComponentResource):
         """Declare one `AgentService` for each service, named after it."""
         super().__init__("consul-staging:registration:AgentRegistration", name, None, opts)
         # What a component depends on, its children do not wait for by themselves.
-        child = pulumi.ResourceOptions(parent=self, depends_on=opts.depends_on if opts else None)
+        child = pulumi.ResourceOptions(
+            parent=self,
+            depends_on=opts.depends_on if opts else None,
+            hooks=args.moves,
+        )
         self.services = {
             service.id: AgentService(f"{name}-{service.id}", service, args.agent, args.adopt, child)
             for service in args.roster.services
@@ -195,7 +202,8 @@ def _apply(wanted: Props) -> Props:
     consul, service_id = _agent(wanted), wanted["service_id"]
     fields = {**{key: wanted[key] for key in _HELD}, "port": int(wanted["port"])}  # the engine's numbers are floats
     found = held(consul, service_id)
-    if found and found["meta"].get(MARK) != wanted["mark"] and not wanted["adopt"]:
+    ours = (wanted["mark"], same_owners_files(wanted["mark"]))  # from its files too, before a stack moved to this
+    if found and found["meta"].get(MARK) not in ours and not wanted["adopt"]:
         raise ConsulError(_taken(consul, service_id, found))
     if found != fields:
         consul.register(api({"id": service_id, **fields}))

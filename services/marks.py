@@ -1,0 +1,21 @@
+"""The mark in a service's meta: which resource of which stack registered it. What bears no mark of ours is not ours."""
+
+from services.model import MARK, Service
+
+FILES = "definition-files"
+"""Stands for a resource's name in the mark of what the agent read from its definition files."""
+
+
+def owner(project: str, stack: str) -> str:
+    """Return what the marks of all resources of a stack begin with."""
+    return f"pulumi/{project}/{stack}/"
+
+
+def same_owners_files(mark: str) -> str:
+    """Return the mark of the definition files of the stack that another mark is of."""
+    return f"{mark.rpartition('/')[0]}/{FILES}"
+
+
+def marked(service: Service, mark: str) -> Service:
+    """Return a service with a mark in its meta."""
+    return service.model_copy(update={"meta": {**service.meta, MARK: mark}})
