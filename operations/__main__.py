@@ -9,11 +9,12 @@ from operations import local
 from operations.cluster import ClusterError
 from operations.engine import STACK, EngineError
 from operations.health import statuses, table
+from operations.target import TargetError
 from services.consul_api import ConsulError
 from settings import SettingsError
 from toolchain import ToolchainError
 
-PEOPLES_MISTAKES = (ClusterError, ConsulError, EngineError, SettingsError, ToolchainError)
+PEOPLES_MISTAKES = (ClusterError, ConsulError, EngineError, SettingsError, TargetError, ToolchainError)
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 out = Console(highlight=False)
@@ -49,7 +50,7 @@ def down(stack: StackName = STACK) -> None:
 def status(stack: StackName = STACK) -> None:
     """Show the 40 services as the catalog has them."""
     here = local.here(say, stack)
-    out.print(table(here.roster, statuses(here.consul, here.roster, here.node)))
+    out.print(table(here.roster, statuses(here.consul, here.roster, here.target.node)))
 
 
 @app.command()

@@ -17,9 +17,10 @@ import psutil
 import yaml
 from pulumi import automation
 
+from operations.target import ROOT
+
 Result = TypeVar("Result")
 
-ROOT = Path(__file__).parent.parent
 STACK = "local"
 
 

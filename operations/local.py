@@ -1,20 +1,18 @@
 """`make up` and `make down`: a whole stack on this machine, from nothing to 40 of 40 passing, and back."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import settings
 import toolchain
 from operations.cluster import Cluster, ClusterError
-from operations.engine import ROOT, STACK, Engine
+from operations.engine import STACK, Engine
 from operations.health import await_passing
 from operations.processes import Program
+from operations.target import ROOT, Target, target
 from services.consul_api import Consul
-from services.marks import owner
 from services.model import MARK
-from services.roster import roster
 from services.rules import Roster
 
 FOLDER = ROOT / ".local"
@@ -28,22 +26,31 @@ class Local:
     """A stack on this machine.
 
     Attributes:
+        target: its services and its Consul.
         engine: deploys it.
-        consul: the agent's API, or the server's where the agent's is not published.
-        roster: its services.
-        node: which they are registered on.
         cluster: the processes of a stack without Docker.
-        ui: the address of the server's UI.
         say: takes a line for the person.
     """
 
+    target: Target
     engine: Engine
-    consul: Consul
-    roster: Roster
-    node: str
     cluster: Cluster | None
-    ui: str
     say: Callable[[str], object]
+
+    @property
+    def roster(self) -> Roster:
+        """Its services."""
+        return self.target.roster
+
+    @property
+    def consul(self) -> Consul:
+        """Its Consul's API."""
+        return self.target.consul
+
+    @property
+    def ui(self) -> str:
+        """The address of the server's UI."""
+        return f"{self.target.settings.server_address}/ui"
 
     def standin(self, name: str) -> Program:
         """Return the stand-in of one service.
@@ -71,22 +78,19 @@ def here(say: Callable[[str], object], name: str = STACK, project: Path = ROOT) 
 
     Raises:
         settings.SettingsError: with a line for each key of it that is wrong.
-        ClusterError: there is no such stack, or it is not one to try on one machine.
+        TargetError: there is no such stack.
     """
-    file = project / f"Pulumi.{name}.yaml"
-    if not file.is_file():
-        raise ClusterError(f"there is no {file.name}: the stacks to try on one machine are local and docker-local")
-    engine = Engine(toolchain.pulumi, FOLDER / "pulumi", project, stack=name, say=say)
-    stack = settings.of_file(file, engine.name)
-    services = roster(stack.environment, stack.service_host)
+    stack = target(name, project)
+    # A container that no state knows would be in the next run's way.
+    engine = Engine(
+        toolchain.pulumi, FOLDER / "pulumi", project, stack=name, say=say, checkpoints=stack.settings.docker
+    )
     cluster = None
-    if stack.docker:
-        engine = replace(engine, checkpoints=True)  # a container that no state knows would be in the next run's way
-    else:
-        server, agent = (urlsplit(url).hostname or "" for url in (stack.server_address, stack.agent_address or ""))
-        cluster = Cluster(toolchain.consul, server, agent, services, FOLDER / "consul")
-    consul = Consul(stack.agent_address or stack.server_address)
-    return Local(engine, consul, services, stack.node, cluster, f"{stack.server_address}/ui", say)
+    if not stack.settings.docker:
+        addresses = (stack.settings.server_address, stack.settings.agent_address or "")
+        server, agent = (urlsplit(url).hostname or "" for url in addresses)
+        cluster = Cluster(toolchain.consul, server, agent, stack.roster, FOLDER / "consul")
+    return Local(stack, engine, cluster, say)
 
 
 def up(stack: Local) -> dict[str, str]:
@@ -108,9 +112,9 @@ def up(stack: Local) -> dict[str, str]:
     if not changes:
         stack.say("pulumi: nothing to change")
     kept = {name for group in result.outputs["services"].value.values() for name in group}
-    for service_id in sweep(stack.consul, owner(stack.engine.name, stack.engine.stack), kept):
+    for service_id in sweep(stack.consul, stack.target.owner, kept):
         stack.say(f"consul: deregistered {service_id}, left behind by a killed run")
-    return await_passing(stack.consul, stack.roster, stack.say, FIRST_RUN, stack.node)
+    return await_passing(stack.consul, stack.roster, stack.say, FIRST_RUN, stack.target.node)
 
 
 def down(stack: Local) -> None:

@@ -9,8 +9,9 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from operations.engine import ROOT, EngineError
+from operations.engine import EngineError
 from operations.local import sweep
+from operations.target import ROOT
 from tests.local import run_up
 from tests.local.conftest import Stack
 
