@@ -3,6 +3,7 @@
 import pulumi
 
 import settings
+from components import found
 from components.agent import ConsulAgent, ConsulAgentArgs
 from components.esm import ConsulEsm, ConsulEsmArgs
 from components.network import Network, NetworkArgs
@@ -12,7 +13,7 @@ from components.registration.catalog import CatalogEndpoint, CatalogRegistration
 from components.registration.files import FilesRegistration, FilesRegistrationArgs
 from components.server import ConsulServer, ConsulServerArgs
 from components.standins import StandIns, StandInsArgs
-from services.agent_config import ESM_NODE
+from services.agent_config import ESM_NODE, SERVER_NODE
 from services.consul_api import Consul
 from services.render import summary
 from services.roster import roster
@@ -39,6 +40,13 @@ def after(*resources: pulumi.Resource) -> pulumi.ResourceOptions:
 
 
 if stack.docker:
+    found.tell(
+        found.Expected(
+            NETWORK if stack.network == "existing" else None,
+            SERVER_NODE if stack.server == "existing" else None,
+            [] if stack.stand_ins else [service.container for service in services.services],
+        )
+    )
     network = Network("network", NetworkArgs(NETWORK, existing=stack.network == "existing")).name
     if stack.server == "created":
         first.append(ConsulServer("server", ConsulServerArgs(stack.consul_image, network, stack.server_publish)))

@@ -1,0 +1,71 @@
+"""What a stack expects to be on the Docker engine already, and what is there: a line each."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import docker
+import pulumi
+from docker.errors import DockerException
+
+States = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a stack does not create itself.
+
+    Attributes:
+        network: name of the network, or None.
+        server: name of the Consul server's container, or None.
+        services: names of the services' containers.
+    """
+
+    network: str | None
+    server: str | None
+    services: Iterable[str]
+
+
+def tell(expected: Expected) -> None:
+    """Log what is there, and as a warning what is not: a service that is away is registered all the same.
+
+    Raises:
+        pulumi.RunError: the network is not there, without which no container can be.
+    """
+    try:
+        lines = list(_lines(expected, _client()))
+    except DockerException as error:
+        lines = [(False, f"Docker does not say what is there: {error}")]
+    for right, line in lines:
+        (pulumi.log.info if right else pulumi.log.warn)(line)
+
+
+def _client() -> docker.DockerClient:
+    """Return the engine that the docker provider works on: `docker:host`, or what the environment says."""
+    host = pulumi.Config("docker").get("host")
+    return docker.DockerClient(host, use_ssh_client=True) if host else docker.from_env(use_ssh_client=True)
+
+
+def _lines(expected: Expected, engine: docker.DockerClient) -> Iterator[tuple[bool, str]]:
+    states = {each.name or "": each.status for each in engine.containers.list(all=True, sparse=True)}
+    if expected.network:
+        yield True, _network(expected.network, engine)
+    if expected.server:
+        state = states.get(expected.server, "missing")
+        yield state == "running", f"server {expected.server}: {state}"
+    services = list(expected.services)
+    if services:
+        yield _services(services, states)
+
+
+def _network(name: str, engine: docker.DockerClient) -> str:
+    for found in engine.networks.list(names=[name]):
+        if found.name == name:
+            subnets = ", ".join(each["Subnet"] for each in found.attrs["IPAM"]["Config"] or [])
+            return f"network {name}: found, {found.attrs['Driver']}, {subnets}"
+    raise pulumi.RunError(f"network {name}: missing: `docker network create {name}`, or set network: created")
+
+
+def _services(names: list[str], states: States) -> tuple[bool, str]:
+    away = [f"{name} ({states.get(name, 'missing')})" for name in names if states.get(name) != "running"]
+    line = f"services: {len(names) - len(away)} of {len(names)} containers run"
+    return not away, f"{line}; not {', '.join(away)}" if away else line
