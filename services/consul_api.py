@@ -99,6 +99,13 @@ class Consul:
         """Return the names of the catalog's nodes."""
         return {entry["Node"] for entry in self._ask("GET", "/v1/catalog/nodes")}
 
+    def all_catalog_checks(self) -> list[dict[str, Any]]:
+        """Return every check that the catalog has.
+
+        https://developer.hashicorp.com/consul/api-docs/health#list-checks-in-state
+        """
+        return list(self._ask("GET", "/v1/health/state/any"))
+
     def catalog_node(self, node: str) -> dict[str, Any] | None:
         """Return a node of the catalog and its services by id, `Node` and `Services`, or None.
 

@@ -1,21 +1,30 @@
-"""A staging on a real Docker engine: real containers, by the real engine and its docker plugin."""
+"""A staging on a real Docker engine: real containers, by the real engine and its docker and consul plugins."""
 
+import json
 import os
 import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
+import yaml
 
 import toolchain
 from operations import local
-from operations.health import await_passing
+from operations.health import await_passing, statuses
 from operations.local import Local
+from operations.target import ROOT
+from services.consul_api import ConsulError
 
-PLUGIN = f"v{version('pulumi-docker')}"
+PLUGINS = ("docker", "consul")
 AGENT, SERVER, NETWORK = "consul-agent-shared", "staging-consul", "staging_staging-network"
+REGISTRATIONS = ("agent", "catalog", "files")
+OURS = "name=^(consul-agent-shared|consul-esm|staging-|isa-)"
 
 
 def docker(*arguments: str) -> str:
@@ -26,21 +35,21 @@ def docker(*arguments: str) -> str:
 
 def ours() -> str:
     """Return the names of a staging's containers, network and volumes that are on this Docker engine."""
-    containers = docker(
-        "ps", "--all", "--format", "{{.Names}}", "--filter", "name=^(consul-agent-shared|staging-|isa-)"
-    )
+    containers = docker("ps", "--all", "--format", "{{.Names}}", "--filter", OURS)
     networks = docker("network", "ls", "--format", "{{.Name}}", "--filter", f"name={NETWORK}")
-    volumes = docker(
-        "volume", "ls", "--format", "{{.Name}}", "--filter", "name=(consul-agent-shared|staging-consul)-data"
-    )
+    volumes = docker("volume", "ls", "--format", "{{.Name}}", "--filter", OURS)
     return " ".join((containers, networks, volumes)).strip()
 
 
-def plugin() -> bool:
-    """Whether the engine of these tests has the docker plugin, or can download it."""
+def missing_plugin() -> str | None:
+    """Return a plugin that the engine of these tests neither has nor can download, as the command that gets it."""
     environment = {**os.environ, **local.here(print, "docker-local").engine.environment}
-    command = (toolchain.pulumi(), "plugin", "install", "resource", "docker", PLUGIN)
-    return not subprocess.run(command, env=environment, capture_output=True, check=False).returncode
+    for name in PLUGINS:
+        command = ("plugin", "install", "resource", name, f"v{version(f'pulumi-{name}')}")
+        run = (toolchain.pulumi(), *command)
+        if subprocess.run(run, env=environment, capture_output=True, check=False).returncode:
+            return f"pulumi {' '.join(command)}"
+    return None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -48,8 +57,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     reason = None
     if not shutil.which("docker") or subprocess.run(("docker", "info"), capture_output=True, check=False).returncode:
         reason = "no Docker engine answers here: install one and start it, until `docker info` succeeds"
-    elif not plugin():
-        reason = f"Pulumi's docker plugin {PLUGIN} cannot be had: `pulumi plugin install resource docker {PLUGIN}`"
+    elif command := missing_plugin():
+        reason = f"a plugin of Pulumi's cannot be had here: `{command}`"
     elif found := ours():
         reason = f"a staging is on this Docker engine already: {found}"
     for item in items:
@@ -66,9 +75,28 @@ def within(seconds: float, condition: Callable[[], bool]) -> float:
     return time.monotonic() - started
 
 
+def status(stack: Local, service_id: str) -> str:
+    return statuses(stack.target.server, stack.roster, stack.target.node)[service_id]
+
+
 def passing(stack: Local, patience: float = 45) -> None:
-    now = await_passing(stack.consul, stack.roster, lambda _: None, patience)
+    now = await_passing(stack.target.server, stack.roster, lambda _: None, patience, stack.target.node)
     assert set(now.values()) == {"passing"}, now
+
+
+def instances(stack: Local) -> list[tuple[str, str]]:
+    """Return name and node of everything in the catalog, but for Consul's own; nothing while no server answers."""
+    with suppress(ConsulError):
+        nodes = sorted(stack.target.server.nodes())
+        services = {node: stack.target.server.node_services(node).values() for node in nodes}
+        found = sorted((each["Service"], node) for node in nodes for each in services[node])
+        return [(name, node) for name, node in found if name not in ("consul", "consul-esm")]
+    return []
+
+
+def all_40(stack: Local) -> list[tuple[str, str]]:
+    """Return what `instances` is to return: each service once, on one node."""
+    return sorted((service.name, stack.target.node) for service in stack.roster.services)
 
 
 def changes(stack: Local, **options: object) -> dict[str, int]:
@@ -78,18 +106,31 @@ def changes(stack: Local, **options: object) -> dict[str, int]:
 
 
 def members() -> dict[str, str]:
-    """Return the status of each member of the cluster, as the agent's container prints them."""
+    """Return the status of each member of the cluster, as the server's container prints them."""
     lines = docker("exec", SERVER, "consul", "members").splitlines()[1:]
     return {name: status for name, _, status, *_ in (line.split() for line in lines)}
 
 
-@pytest.fixture(scope="module")
-def staging() -> Iterator[Local]:
-    """`make up STACK=docker-local`, and `make down` at the end."""
+def project(folder: Path, stack: str, **config: object) -> Local:
+    """Return a stack whose file has some more keys, or others."""
+    if not (folder / "components").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "components").symlink_to(ROOT / "components")
+        shutil.copy(ROOT / "Pulumi.yaml", folder)
+    document = yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())
+    document["config"].update({f"consul-staging:{key}": value for key, value in config.items()})
+    (folder / f"Pulumi.{stack}.yaml").write_text(json.dumps(document))  # which is YAML
     said: list[str] = []
-    stack = local.here(said.append, "docker-local")
+    here = local.here(said.append, stack, folder)
+    return replace(here, engine=replace(here.engine, folder=folder / "pulumi", say=said.append))
+
+
+@pytest.fixture(scope="module", params=REGISTRATIONS)
+def staging(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
+    """`make up STACK=docker-local` with each of the registrations, and `make down` at the end."""
+    stack = project(tmp_path_factory.mktemp(request.param), "docker-local", registration=request.param)
     try:
-        assert set(local.up(stack).values()) == {"passing"}, "\n".join(said)
+        assert set(local.up(stack).values()) == {"passing"}
         yield stack
     finally:
         local.down(stack)

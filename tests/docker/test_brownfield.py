@@ -1,0 +1,113 @@
+"""`staging` where the network, the server and some services exist: what is adopted stays as it is."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from operations.health import statuses
+from operations.local import Local
+from services.agent_config import server_config
+from services.consul_api import Consul
+from tests.docker.conftest import (
+    AGENT,
+    NETWORK,
+    REGISTRATIONS,
+    SERVER,
+    changes,
+    docker,
+    instances,
+    members,
+    project,
+    within,
+)
+
+# As consul_registry.py registers it (guide, "Before (HTTP API Registration)"): with the server, over its API.
+ITS_OWN = {
+    "ID": "isa-billing-8216",
+    "Name": "billing_service",
+    "Address": "isa-billing",
+    "Port": 8216,
+    "Check": {"TTL": "30s", "Status": "passing"},
+}
+OUTPUT: list[str] = []
+
+
+@pytest.fixture(scope="module")
+def platform() -> Iterator[Consul]:
+    """A network, a server and one service, made by hand."""
+    docker("network", "create", NETWORK)
+    try:
+        config = json.dumps(server_config())
+        where = ("--name", SERVER, "--hostname", SERVER, "--network", NETWORK, "--publish", "127.0.0.1:8500:8500")
+        docker("run", "--detach", *where, "--env", f"CONSUL_LOCAL_CONFIG={config}", "hashicorp/consul:1.17.2", "agent")
+        httpd = ("busybox:1.37.0", "sh", "-c", "mkdir /www; echo ok > /www/health; httpd -f -p 8216 -h /www")
+        docker("run", "--detach", "--name", "isa-billing", "--network", NETWORK, *httpd)
+        server = Consul("http://127.0.0.1:8500")
+        within(30, lambda: SERVER in docker("exec", SERVER, "consul", "catalog", "nodes"))
+        server.register(ITS_OWN)
+        yield server
+    finally:
+        docker("rm", "--force", "--volumes", SERVER, "isa-billing")
+        docker("network", "rm", NETWORK)
+
+
+def adopted() -> list[str]:
+    """Return what `docker inspect` tells of what was there before."""
+    container = "{{.Id}} {{.State.StartedAt}} {{.RestartCount}} {{json .HostConfig}}"
+    network = docker("network", "inspect", "--format", "{{.Id}} {{json .IPAM}}", NETWORK)
+    return [network, *(docker("inspect", "--format", container, name) for name in (SERVER, "isa-billing"))]
+
+
+@pytest.fixture(scope="module", params=REGISTRATIONS)
+def staging(
+    request: pytest.FixtureRequest, platform: Consul, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Local, list[str]]]:
+    OUTPUT.clear()
+    stack = project(tmp_path_factory.mktemp(f"staging-{request.param}"), "staging", registration=request.param)
+    stack = replace(stack, engine=replace(stack.engine, say=OUTPUT.append))
+    before = adopted()
+    try:
+        changes(stack)
+        yield stack, before
+    finally:
+        stack.engine.destroy()
+
+
+def test_staging_says_what_it_found_in_a_line_each(staging: tuple[Local, list[str]]) -> None:
+    said = "\n".join(OUTPUT)
+    assert f"network {NETWORK}: found, bridge, " in said
+    assert f"server {SERVER}: running" in said
+    assert "services: 1 of 40 containers run; not isa-account (missing), " in said
+
+
+def test_the_agent_joins_the_server_that_exists(staging: tuple[Local, list[str]]) -> None:
+    assert members() == {SERVER: "alive", AGENT: "alive"}
+
+
+def test_the_40_are_registered_beside_what_a_service_registered_itself(staging: tuple[Local, list[str]]) -> None:
+    stack, _ = staging
+    expected = sorted([*((s.name, stack.target.node) for s in stack.roster.services), ("billing_service", SERVER)])
+    assert instances(stack) == expected
+
+
+def test_the_service_that_runs_passes(staging: tuple[Local, list[str]]) -> None:
+    stack, _ = staging
+    within(45, lambda: statuses(stack.target.server, stack.roster, stack.target.node)["billing_service"] == "passing")
+
+
+def test_a_second_up_changes_nothing(staging: tuple[Local, list[str]]) -> None:
+    assert changes(staging[0]).keys() == {"same"}
+
+
+def test_destroy_leaves_what_was_adopted_and_what_a_service_registered_itself(
+    staging: tuple[Local, list[str]], platform: Consul
+) -> None:
+    stack, before = staging
+    stack.engine.destroy()
+    assert adopted() == before
+    assert instances(stack) == [("billing_service", SERVER)]
+    assert platform.service("isa-billing-8216")
+    assert platform.nodes() == {SERVER}
+    assert docker("ps", "--all", "--format", "{{.Names}}").split() == ["isa-billing", SERVER]

@@ -1,0 +1,68 @@
+"""A change to the agent's config: reloaded where Consul can reload it, a new container where it cannot."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from operations import local
+from operations.local import Local
+from services.agent_config import agent_config
+from services.render import definition_files
+from services.rules import Roster
+from tests.docker.conftest import AGENT, SERVER, changes, docker, passing, project
+from tests.docker.test_moving import watched
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
+    stack = project(tmp_path_factory.mktemp("reload"), "docker-local", registration="files")
+    try:
+        assert set(local.up(stack).values()) == {"passing"}
+        yield stack
+    finally:
+        local.down(stack)
+
+
+def container() -> str:
+    return docker("inspect", "--format", "{{.Id}} {{.State.StartedAt}}", AGENT)
+
+
+def test_a_log_level_is_reloaded_and_no_service_is_away_for_it(stack: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = container()
+    monkeypatch.setattr("components.registration.files.reloaded_config", lambda: {"log_level": "DEBUG"})
+    with watched(stack) as found:
+        assert changes(stack)["replace"] == 1  # the container that carries the files
+    assert container() == before
+    assert "[DEBUG]" in docker("logs", "--since", "30s", AGENT)
+    assert found.missing < 1
+
+
+def test_a_definition_is_reloaded_and_no_service_is_away_for_it(stack: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = container()
+
+    def changed(roster: Roster, mark: str) -> dict[str, Any]:
+        content = definition_files(roster, mark)
+        content["user-services.json"]["services"][0]["checks"][0]["interval"] = "15s"
+        return content
+
+    monkeypatch.setattr("components.registration.files.definition_files", changed)
+    with watched(stack) as found:
+        assert changes(stack)["replace"] == 1
+    assert container() == before
+    assert stack.consul.checks("account_service")["account_service-health"]["Interval"] == "15s"
+    assert found.missing < 1
+
+
+def test_what_consul_reads_at_its_start_alone_replaces_the_container(
+    stack: Local, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = container()
+    config = {**agent_config(retry_join=SERVER), "retry_interval": "4s"}
+    monkeypatch.setattr("components.agent.agent_config", lambda **_: config)
+    previewed = {str(what): count for what, count in stack.engine.preview().change_summary.items()}
+    assert previewed["replace"] == 2  # the agent's, and what makes the new one read the files
+    assert container() == before
+    changes(stack)
+    assert container() != before
+    passing(stack)
