@@ -46,7 +46,8 @@ def _client() -> docker.DockerClient:
 
 
 def _lines(expected: Expected, engine: docker.DockerClient) -> Iterator[tuple[bool, str]]:
-    states = {each.name or "": each.status for each in engine.containers.list(all=True, sparse=True)}
+    listed = engine.containers.list(all=True, sparse=True)  # in one request: inspects none of them
+    states = {name.removeprefix("/"): each.status for each in listed for name in each.attrs["Names"]}
     if expected.network:
         yield True, _network(expected.network, engine)
     if expected.server:
