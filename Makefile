@@ -19,8 +19,8 @@ test: $(VENV)/test
 	@$(VENV)/bin/mypy .
 	@$(PYTHON) -m pytest
 
-bench: $(VENV)/up
-	@$(PYTHON) -m tests.local.bench
+bench: $(VENV)/test
+	@$(PYTHON) -m tests.$(if $(filter local,$(STACK)),local,docker).bench
 
 # Pins of everything, with hashes, from pyproject.toml.
 lock: $(VENV)/test

@@ -1,13 +1,14 @@
-"""Gets the programs `pulumi` and `consul` onto a machine that has none."""
+"""Gets the programs `pulumi` and `consul`, and `actionlint` for the tests, onto a machine that has none."""
 
 from functools import cache
 from pathlib import Path
 
+from toolchain.actionlint_program import ACTIONLINT
 from toolchain.consul_program import CONSUL
 from toolchain.find import ToolchainError, find
 from toolchain.pulumi_program import PULUMI
 
-__all__ = ["ToolchainError", "consul", "pulumi"]
+__all__ = ["ToolchainError", "actionlint", "consul", "pulumi"]
 
 
 @cache
@@ -28,3 +29,13 @@ def consul() -> Path:
         ToolchainError: there is none, and no way led to one.
     """
     return find(CONSUL)
+
+
+@cache
+def actionlint() -> Path:
+    """Return the path of the `actionlint` that the tests check the workflows with.
+
+    Raises:
+        ToolchainError: there is none, and no way led to one.
+    """
+    return find(ACTIONLINT)

@@ -11,7 +11,7 @@ from services.agent_config import agent_config
 from services.render import definition_files
 from services.rules import Roster
 from tests.docker.conftest import AGENT, SERVER, changes, docker, passing, project
-from tests.docker.test_moving import watched
+from tests.docker.watched import watched
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,48 @@
+"""What a client sees of the services while something happens."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from operations.local import Local
+from services.consul_api import ConsulError
+
+
+class Watched:
+    """What a client saw of the services while something happened.
+
+    Attributes:
+        twice: services of which the catalog had two instances at once.
+        missing: the longest time in seconds for which a service had no passing instance.
+    """
+
+    def __init__(self) -> None:
+        self.twice: set[str] = set()
+        self.missing = 0.0
+
+
+@contextmanager
+def watched(stack: Local) -> Iterator[Watched]:
+    found, done = Watched(), threading.Event()
+
+    def watch() -> None:
+        names = {service.name for service in stack.roster.services}
+        seen = dict.fromkeys(names, time.monotonic())
+        while not done.wait(0.02):
+            with suppress(ConsulError):
+                checks = stack.target.server.all_catalog_checks()
+                counts = Counter(check["ServiceName"] for check in checks)
+                found.twice |= {name for name in names if counts[name] > 1}
+                for name in names & {check["ServiceName"] for check in checks if check["Status"] == "passing"}:
+                    seen[name] = time.monotonic()
+                found.missing = max(found.missing, time.monotonic() - min(seen.values()))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield found
+    finally:
+        done.set()
+        thread.join()
