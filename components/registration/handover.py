@@ -63,26 +63,37 @@ def to_agent(places: Places) -> pulumi.ResourceHookBinding:
 
 
 def to_catalog(places: Places) -> pulumi.ResourceHookBinding:
-    """Move a service from the agent to the external node when it is created there."""
+    """Move a service from the agent to the external node when it is created there, and keep its status when it changes.
+
+    The provider writes a status with every change: critical for a new check, and otherwise one that it once read.
+    """
     ours, agent = stack_owner(), places.agent
-    moved: dict[str, Checks] = {}
+    known: dict[str, Checks] = {}
 
     def leave(args: pulumi.ResourceHookArgs) -> None:
         service_id = (args.new_inputs or {})["serviceId"]
         found = agent.service(service_id) if agent else None
         if agent and found and found["Meta"].get(MARK, "").startswith(ours):
-            moved[service_id] = agent.checks(service_id)
+            known[service_id] = agent.checks(service_id)
             agent.deregister(service_id)
+
+    def stay(args: pulumi.ResourceHookArgs) -> None:
+        service_id = (args.new_inputs or {})["serviceId"]
+        known[service_id] = _by_id(places.servers.node_checks(places.node), service_id)
 
     def arrive(args: pulumi.ResourceHookArgs) -> None:
         service_id = (args.new_inputs or {})["serviceId"]
-        if known := moved.get(service_id):
+        if before := known.get(service_id):
             checks = _by_id(places.servers.node_checks(places.node), service_id)
-            for check_id in checks.keys() & known.keys():
-                places.servers.set_status(checks[check_id], known[check_id]["Status"], known[check_id]["Output"])
+            for check_id in checks.keys() & before.keys():
+                places.servers.set_status(checks[check_id], before[check_id]["Status"], before[check_id]["Output"])
 
+    arrives = _hook("arrive-in-catalog", arrive)
     return pulumi.ResourceHookBinding(
-        before_create=[_hook("leave-agent", leave)], after_create=[_hook("arrive-in-catalog", arrive)]
+        before_create=[_hook("leave-agent", leave)],
+        before_update=[_hook("stay-in-catalog", stay)],
+        after_create=[arrives],
+        after_update=[arrives],
     )
 
 
