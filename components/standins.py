@@ -1,6 +1,8 @@
 """Containers that stand in for the platform's services, so that the whole of staging can be tried on a laptop."""
 
+import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import pulumi
 import pulumi_docker as docker
@@ -8,6 +10,13 @@ import pulumi_docker as docker
 from services.rules import Roster
 
 _CONTEXT = "components/standin"  # below the project, in which Pulumi runs: no clone's own path is in the state
+
+
+def image_name() -> str:
+    """Return the image's name, whose tag is of its content: an edited Dockerfile makes new containers too."""
+    folder = Path(__file__).with_name("standin")
+    content = b"".join(path.name.encode() + path.read_bytes() for path in sorted(folder.iterdir()))
+    return f"consul-staging/standin:{hashlib.sha256(content).hexdigest()[:12]}"
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,7 @@ class StandIns(pulumi.ComponentResource):
         super().__init__("consul-staging:docker:StandIns", name, None, opts)
         image = docker.Image(
             f"{name}-image",
-            image_name="consul-staging/standin:1",
+            image_name=image_name(),
             build=docker.DockerBuildArgs(context=_CONTEXT, dockerfile=f"{_CONTEXT}/Dockerfile"),
             skip_push=True,
             opts=pulumi.ResourceOptions(parent=self),
