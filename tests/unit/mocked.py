@@ -1,18 +1,28 @@
 """Pulumi without an engine: runs a program against mocks and keeps what it asked to be registered."""
 
-from collections.abc import Callable, Iterable, Mapping
+import asyncio
+import runpy
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextvars import Context
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pulumi.runtime
+import yaml
+from pulumi.runtime._callbacks import _CallbackServicer
 from pulumi.runtime.mocks import MockMonitor
 from pulumi.runtime.proto.resource_pb2 import (
+    RegisterResourceHookRequest,
     RegisterResourceOutputsRequest,
     RegisterResourceRequest,
     RegisterResourceResponse,
+    ResourceHookRequest,
+    ResourceHookResponse,
 )
 
+HOUSE = Path(__file__).parents[2]
 PROJECT = "consul-staging"
 STACK = "test"
 ROOT = f"urn:pulumi:{STACK}::{PROJECT}::pulumi:pulumi:Stack::{PROJECT}-{STACK}"
@@ -36,13 +46,61 @@ class _Nothing(pulumi.runtime.Mocks):
         return f"{args.name}-id", args.inputs
 
 
+NETWORK = "staging_staging-network"
+CONSUL = "hashicorp/consul:1.17.2"
+IDS = {CONSUL: "sha256:5a5d1a1e8b6c", "hashicorp/consul-esm:0.9.0": "sha256:e50e50e50e50"}
+OTHER_ID = "sha256:07e407e407e4"
+
+# Parts of URNs: another one would replace, and so delete, what is running.
+DOCKER_NETWORK = "docker:index/network:Network"
+REMOTE_IMAGE = "docker:index/remoteImage:RemoteImage"
+BUILT_IMAGE = "docker:index/image:Image"
+VOLUME = "docker:index/volume:Volume"
+CONTAINER = "docker:index/container:Container"
+
+
+class Docker(pulumi.runtime.Mocks):
+    """A Docker engine with one network, that gives a pulled image its id; keeps what it was asked.
+
+    Args:
+        ended: exit code and log of a container that is waited for until it ends.
+    """
+
+    def __init__(self, ended: tuple[int, str] = (0, "")) -> None:
+        self.ended = ended
+        self.calls: list[pulumi.runtime.MockCallArgs] = []
+
+    @property
+    def asked(self) -> list[tuple[str, dict[str, Any]]]:
+        """Function and arguments of each call."""
+        return [(call.token, call.args) for call in self.calls]
+
+    def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        self.calls.append(args)
+        if args.args.get("name") != NETWORK:
+            return {}, [("name", "Could not find docker network")]
+        return {"id": "d0c4e7", "name": NETWORK, "driver": "bridge"}, []
+
+    def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
+        computed: dict[str, Any] = {}
+        if args.typ == REMOTE_IMAGE:
+            computed = {"imageId": IDS.get(args.inputs["name"], OTHER_ID)}
+        elif args.typ == CONTAINER and args.inputs.get("attach"):
+            computed = {"exitCode": self.ended[0], "containerLogs": self.ended[1]}
+        return f"{args.name}-id", {**args.inputs, **computed}
+
+
+Hook = Callable[[bytes], Awaitable[ResourceHookResponse]]
+
+
 class _Monitor(MockMonitor):
     """Keeps whole requests: the mocks alone are told neither of parents and options nor of a component's outputs."""
 
-    def __init__(self) -> None:
-        super().__init__(_Nothing())
+    def __init__(self, mocks: pulumi.runtime.Mocks) -> None:
+        super().__init__(mocks)
         self.requests: list[RegisterResourceRequest] = []
         self.outputs: dict[str, dict[str, Any]] = {}
+        self.hooks: dict[str, Hook] = {}
 
     def RegisterResource(self, request: RegisterResourceRequest) -> RegisterResourceResponse:  # noqa: N802 - gRPC's name
         self.requests.append(request)
@@ -53,20 +111,31 @@ class _Monitor(MockMonitor):
         self.outputs[request.urn] = pulumi.runtime.rpc.deserialize_properties(request.outputs)
         return super().RegisterResourceOutputs(request)  # type: ignore[no-untyped-call]
 
+    def RegisterResourceHook(self, request: RegisterResourceHookRequest) -> object:  # noqa: N802 - gRPC's name
+        assert request.name not in self.hooks, "two hooks have one name"
+        [self.hooks[request.name]] = [
+            each._callbacks[request.callback.token]
+            for each in _CallbackServicer._servicers
+            if request.callback.token in each._callbacks
+        ]
+        return super().RegisterResourceHook(request)  # type: ignore[no-untyped-call]
+
 
 @dataclass(frozen=True)
 class Deployed:
     """What a program did.
 
     Attributes:
-        requests: registrations as the engine got them, by the resource's name, but for the stack's own.
+        requests: registrations as the engine got them, in that order, by the resource's name, but for the stack's own.
         outputs: registered outputs by URN.
         exports: the stack's outputs.
+        hooks: what the engine is to call, by the hook's name.
     """
 
     requests: Mapping[str, RegisterResourceRequest]
     outputs: Mapping[str, dict[str, Any]]
     exports: Mapping[str, Any]
+    hooks: Mapping[str, Hook]
 
     def inputs(self, name: str) -> dict[str, Any]:
         return dict(pulumi.runtime.rpc.deserialize_properties(self.requests[name].object))
@@ -74,9 +143,29 @@ class Deployed:
     def of_type(self, type_: str) -> dict[str, RegisterResourceRequest]:
         return {name: request for name, request in self.requests.items() if request.type == type_}
 
+    def waits_for(self, name: str) -> set[str]:
+        return {each.rpartition("::")[2] for each in self.requests[name].dependencies}
+
+    def bound(self, name: str) -> dict[str, list[str]]:
+        """The names of the hooks that a resource is bound to, by when they run."""
+        return {when.name: list(hooks) for when, hooks in self.requests[name].hooks.ListFields()}
+
+    def call(self, hook: str, **inputs: Any) -> str:  # noqa: ANN401 - a resource's inputs
+        """Call a hook as the engine does, for a resource with these inputs; returns why it failed, or blank."""
+        request = ResourceHookRequest()
+        request.new_inputs.update(inputs)
+
+        async def answer() -> str:
+            return (await self.hooks[hook](request.SerializeToString())).error
+
+        return asyncio.run(answer())
+
 
 def deploy(
-    program: Callable[[], object], config: Mapping[str, str] | None = None, secrets: Iterable[str] = ()
+    program: Callable[[], object],
+    config: Mapping[str, str] | None = None,
+    secrets: Iterable[str] = (),
+    mocks: pulumi.runtime.Mocks | None = None,
 ) -> Deployed:
     """Run a program until everything that it started has ended; an exception anywhere in it is raised here.
 
@@ -84,10 +173,11 @@ def deploy(
         program: what `__main__.py` does.
         config: the stack's, by key without the project's name.
         secrets: the keys of it that the stack's file holds encrypted.
+        mocks: what stands for the providers.
     """
 
     def run() -> Deployed:
-        monitor = _Monitor()
+        monitor = _Monitor(mocks or _Nothing())
         pulumi.runtime.set_mocks(monitor.mocks, PROJECT, STACK, preview=False, monitor=monitor)
         pulumi.runtime.set_all_config(
             {f"{PROJECT}:{key}": value for key, value in (config or {}).items()},
@@ -98,8 +188,35 @@ def deploy(
         assert isinstance(stack, pulumi.runtime.stack.Stack)
         named = {request.name: request for request in monitor.requests if request.type != "pulumi:pulumi:Stack"}
         assert len(named) == len(monitor.requests) - 1, "two resources have one name"
-        return Deployed(named, monitor.outputs, stack.outputs)
+        return Deployed(named, monitor.outputs, stack.outputs, monitor.hooks)
 
     # The SDK keeps its settings, the config and the stack in context variables: in a context of its own, a run leaves
     # nothing to the next.
     return Context().run(run)
+
+
+def on_docker(
+    program: Callable[[], object],
+    config: Mapping[str, str] | None = None,
+    secrets: Iterable[str] = (),
+    ended: tuple[int, str] = (0, ""),
+) -> tuple[Deployed, Docker]:
+    """Deploy where there is a Docker engine."""
+    engine = Docker(ended)
+    return deploy(program, config, secrets, engine), engine
+
+
+def stack_config(stack: str) -> dict[str, str]:
+    """Return the config of a committed stack as the engine hands it to the program: all of it is text."""
+    keys = yaml.safe_load((HOUSE / f"Pulumi.{stack}.yaml").read_text())["config"]
+    return {
+        key.removeprefix("consul-staging:"): str(value).lower() if isinstance(value, bool) else value
+        for key, value in keys.items()
+    }
+
+
+@cache
+def program(stack: str, registration: str = "agent") -> tuple[Deployed, Docker]:
+    """The whole program with a committed stack's config."""
+    config = {**stack_config(stack), "registration": registration}
+    return on_docker(lambda: runpy.run_path(str(HOUSE / "__main__.py")), config)

@@ -24,9 +24,8 @@ from services.model import Service
 from services.roster import roster
 from services.rules import Roster
 from tests.unit.guide import GUIDE, Line
-from tests.unit.mocked import ROOT, Deployed, deploy, secret
+from tests.unit.mocked import HOUSE, ROOT, Deployed, deploy, secret
 
-HOUSE = Path(__file__).parents[2]
 AGENT = "http://127.0.0.1:8501"
 SERVER = "http://127.0.0.1:8500"
 TOKEN = "5c1b2b5e-consul-acl-token"  # noqa: S105 - no real one

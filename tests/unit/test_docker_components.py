@@ -1,14 +1,10 @@
 import json
 import re
-import runpy
-from collections.abc import Callable, Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pulumi
 import pytest
-import yaml
 
 from components.agent import ConsulAgent, ConsulAgentArgs
 from components.network import Network, NetworkArgs
@@ -17,22 +13,26 @@ from components.standins import StandIns, StandInsArgs
 from services.agent_config import agent_config, server_config
 from services.roster import roster
 from services.rules import Roster
-from tests.unit import mocked
 from tests.unit.guide import GUIDE, Line
-from tests.unit.mocked import ROOT, Deployed, deploy
+from tests.unit.mocked import (
+    BUILT_IMAGE,
+    CONSUL,
+    CONTAINER,
+    DOCKER_NETWORK,
+    HOUSE,
+    NETWORK,
+    REMOTE_IMAGE,
+    ROOT,
+    VOLUME,
+    Deployed,
+    Docker,
+    on_docker,
+    program,
+)
 
-HOUSE = Path(__file__).parents[2]
-NETWORK = "staging_staging-network"
-CONSUL = "hashicorp/consul:1.17.2"
 CONSUL_ID = "sha256:5a5d1a1e8b6c"
+ESM_ID = "sha256:e50e50e50e50"
 STAND_IN = "consul-staging/standin:1"
-
-# Parts of URNs: another one would replace, and so delete, what is running.
-DOCKER_NETWORK = "docker:index/network:Network"
-REMOTE_IMAGE = "docker:index/remoteImage:RemoteImage"
-BUILT_IMAGE = "docker:index/image:Image"
-VOLUME = "docker:index/volume:Volume"
-CONTAINER = "docker:index/container:Container"
 LOOK_UP = "docker:index/getNetwork:getNetwork"
 COMPONENTS = {
     "network": "consul-staging:docker:Network",
@@ -45,51 +45,6 @@ every_line = pytest.mark.parametrize("line", GUIDE, ids=lambda line: line.name)
 every_component = pytest.mark.parametrize("component", COMPONENTS)
 NODES = ("server", "agent")
 every_node = pytest.mark.parametrize("node", NODES)
-
-
-class Docker(pulumi.runtime.Mocks):
-    """A Docker engine with one network, that gives a pulled image its id; keeps what it was asked."""
-
-    def __init__(self) -> None:
-        self.calls: list[pulumi.runtime.MockCallArgs] = []
-
-    @property
-    def asked(self) -> list[tuple[str, dict[str, Any]]]:
-        """Function and arguments of each call."""
-        return [(call.token, call.args) for call in self.calls]
-
-    def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-        self.calls.append(args)
-        if args.args.get("name") != NETWORK:
-            return {}, [("name", "Could not find docker network")]
-        return {"id": "d0c4e7", "name": NETWORK, "driver": "bridge"}, []
-
-    def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
-        computed = {"imageId": CONSUL_ID} if args.typ == REMOTE_IMAGE else {}
-        return f"{args.name}-id", {**args.inputs, **computed}
-
-
-def on_docker(program: Callable[[], object], config: Mapping[str, str] | None = None) -> tuple[Deployed, Docker]:
-    """Deploy where there is a Docker engine."""
-    engine = Docker()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mocked, "_Nothing", lambda: engine)
-        return deploy(program, config), engine
-
-
-def stack_config(stack: str) -> dict[str, str]:
-    """Return the config of a committed stack as the engine hands it to the program: all of it is text."""
-    keys = yaml.safe_load((HOUSE / f"Pulumi.{stack}.yaml").read_text())["config"]
-    return {
-        key.removeprefix("consul-staging:"): str(value).lower() if isinstance(value, bool) else value
-        for key, value in keys.items()
-    }
-
-
-@cache
-def program(stack: str) -> tuple[Deployed, Docker]:
-    """The whole program with a committed stack's config."""
-    return on_docker(lambda: runpy.run_path(str(HOUSE / "__main__.py")), stack_config(stack))
 
 
 @cache
@@ -112,10 +67,6 @@ def urn(component: str) -> str:
 def children(component: str, of: Deployed | None = None) -> dict[str, str]:
     """Type by logical name."""
     return {name: each.type for name, each in (of or made()).requests.items() if each.parent == urn(component)}
-
-
-def waits_for(name: str, of: Deployed | None = None) -> set[str]:
-    return {each.rpartition("::")[2] for each in (of or made()).requests[name].dependencies}
 
 
 # Every component
@@ -191,9 +142,17 @@ def test_a_network_that_should_exist_and_does_not_is_an_error() -> None:
 # The Consul server and the agent
 
 
-@every_node
-def test_a_consul_node_is_an_image_a_volume_and_a_container(node: str) -> None:
-    assert children(node) == {f"{node}-image": REMOTE_IMAGE, f"{node}-data": VOLUME, f"{node}-container": CONTAINER}
+def test_the_server_is_an_image_a_volume_and_a_container() -> None:
+    assert children("server") == {"server-image": REMOTE_IMAGE, "server-data": VOLUME, "server-container": CONTAINER}
+
+
+def test_the_agent_is_an_image_two_volumes_and_a_container() -> None:
+    assert children("agent") == {
+        "agent-image": REMOTE_IMAGE,
+        "agent-data": VOLUME,
+        "agent-files": VOLUME,
+        "agent-container": CONTAINER,
+    }
 
 
 @every_node
@@ -206,20 +165,40 @@ def test_a_consul_nodes_volume_is_exactly_this(node: str, volume: str) -> None:
     assert made().inputs(f"{node}-data") == {"name": volume}
 
 
+def test_the_volume_of_the_agents_definition_files_is_exactly_this() -> None:
+    assert made().inputs("agent-files") == {"name": "consul-agent-shared-files"}
+
+
 @pytest.mark.parametrize(
-    ("node", "container", "port"), [("server", "staging-consul", 8500), ("agent", "consul-agent-shared", 8501)]
+    ("node", "container", "port", "command", "volumes"),
+    [
+        ("server", "staging-consul", 8500, ["agent"], {"/consul/data": "staging-consul-data"}),
+        (
+            "agent",
+            "consul-agent-shared",
+            8501,
+            ["agent", "-config-dir=/consul/config/services"],
+            {
+                "/consul/data": "consul-agent-shared-data",
+                "/consul/config/services": "consul-agent-shared-files",
+            },
+        ),
+    ],
+    ids=NODES,
 )
-def test_a_consul_nodes_container_is_exactly_this(node: str, container: str, port: int) -> None:
+def test_a_consul_nodes_container_is_exactly_this(
+    node: str, container: str, port: int, command: list[str], volumes: dict[str, str]
+) -> None:
     inputs = made().inputs(f"{node}-container")
     inputs.pop("uploads")  # have tests of their own
     assert inputs == {
         "name": container,
         "image": CONSUL_ID,
         "hostname": container,
-        "command": ["agent"],
+        "command": command,
         "networksAdvanced": [{"name": "staging_staging-network"}],
         "ports": [{"internal": 8500, "external": port, "ip": "127.0.0.1"}],
-        "volumes": [{"containerPath": "/consul/data", "volumeName": f"{container}-data"}],
+        "volumes": [{"containerPath": path, "volumeName": volume} for path, volume in volumes.items()],
         "healthcheck": {
             "tests": ["CMD", "consul", "info"],
             "interval": "5s",
@@ -257,9 +236,9 @@ def test_the_agent_joins_the_servers_container() -> None:
     assert config["retry_join"] == [made().inputs("server-container")["name"]]
 
 
-@every_node
-def test_a_consul_nodes_container_waits_for_its_image_its_volume_and_the_network(node: str) -> None:
-    assert waits_for(f"{node}-container") == {f"{node}-image", f"{node}-data", "network-network"}
+@pytest.mark.parametrize(("node", "volumes"), [("server", {"server-data"}), ("agent", {"agent-data", "agent-files"})])
+def test_a_consul_nodes_container_waits_for_its_image_its_volumes_and_the_network(node: str, volumes: set[str]) -> None:
+    assert made().waits_for(f"{node}-container") == {f"{node}-image", *volumes, "network-network"}
 
 
 @every_node
@@ -269,13 +248,30 @@ def test_a_consul_nodes_container_alone_is_deleted_before_it_is_replaced(node: s
     assert first == {f"{node}-container"}
 
 
-def test_a_consul_node_has_the_image_and_address_that_it_is_given() -> None:
-    def declare() -> None:
-        ConsulAgent("agent", ConsulAgentArgs("hashicorp/consul:1.18.0", NETWORK, ("10.0.0.5", 9501)))
+def agent_alone(image: str = CONSUL, publish: tuple[str, int] | None = None) -> Deployed:
+    return on_docker(lambda: ConsulAgent("agent", ConsulAgentArgs(image, NETWORK, publish)))[0]
 
-    found = on_docker(declare)[0]
+
+def test_a_consul_node_has_the_image_and_address_that_it_is_given() -> None:
+    found = agent_alone("hashicorp/consul:1.18.0", ("10.0.0.5", 9501))
     assert found.inputs("agent-image")["name"] == "hashicorp/consul:1.18.0"
     assert found.inputs("agent-container")["ports"] == [{"internal": 8500, "external": 9501, "ip": "10.0.0.5"}]
+
+
+def test_an_agent_that_is_not_published_has_no_port() -> None:
+    assert agent_alone().inputs("agent-container")["ports"] == []
+
+
+def test_the_agent_tells_its_node_its_container_its_image_and_its_files() -> None:
+    told: list[tuple[str, ...]] = []
+
+    def declare() -> None:
+        made = ConsulAgent("agent", ConsulAgentArgs(CONSUL, NETWORK, None))
+        all_four = pulumi.Output.all(made.node, made.container, made.image, made.files)
+        pulumi.export("told", all_four.apply(lambda values: told.append((*values,))))
+
+    on_docker(declare)
+    assert told == [("consul-agent-shared", "agent-container-id", CONSUL_ID, "consul-agent-shared-files")]
 
 
 # The stand-ins
@@ -323,7 +319,7 @@ def test_a_stand_in_is_exactly_this(line: Line) -> None:
 
 @every_line
 def test_a_stand_in_waits_for_the_image_and_the_network(line: Line) -> None:
-    assert waits_for(f"standins-{line.container}") == {"standins-image", "network-network"}
+    assert made().waits_for(f"standins-{line.container}") == {"standins-image", "network-network"}
 
 
 @every_line
@@ -333,28 +329,39 @@ def test_a_stand_in_is_deleted_before_it_is_replaced(line: Line) -> None:
 
 # All containers of the whole program: what holds for each that is ever added
 
+REGISTRATIONS = ("agent", "catalog", "files")
 ALL_INTERFACES = (None, "", "0.0.0.0", "::")  # noqa: S104 - sought
 # A version, and perhaps a digest.
 EXACT = re.compile(r".+:v?[0-9][A-Za-z0-9._-]*(@sha256:[0-9a-f]{64})?")
 
+every_registration = pytest.mark.parametrize("registration", REGISTRATIONS)
+
+
+def whole() -> dict[str, Deployed]:
+    """The program with everything that it can deploy, for each way to register."""
+    return {registration: program("docker-local", registration)[0] for registration in REGISTRATIONS}
+
 
 def containers() -> dict[str, dict[str, Any]]:
-    whole = program("docker-local")[0]
-    return {name: whole.inputs(name) for name in whole.of_type(CONTAINER)}
+    return {
+        f"{registration}: {name}": made.inputs(name)
+        for registration, made in whole().items()
+        for name in made.of_type(CONTAINER)
+    }
 
 
 def images() -> list[str]:
-    whole = program("docker-local")[0]
     return [
-        *(whole.inputs(name)["name"] for name in whole.of_type(REMOTE_IMAGE)),
-        *(whole.inputs(name)["imageName"] for name in whole.of_type(BUILT_IMAGE)),
+        *(made.inputs(name)["name"] for made in whole().values() for name in made.of_type(REMOTE_IMAGE)),
+        *(made.inputs(name)["imageName"] for made in whole().values() for name in made.of_type(BUILT_IMAGE)),
         *re.findall(r"(?m)^FROM (\S+)", (HOUSE / "components" / "standin" / "Dockerfile").read_text()),
     ]
 
 
-def test_the_whole_program_declares_42_containers() -> None:
+@pytest.mark.parametrize(("registration", "count"), [("agent", 43), ("catalog", 44), ("files", 43)])
+def test_the_whole_program_declares_this_many_containers(registration: str, count: int) -> None:
     # So that what follows is about something.
-    assert len(containers()) == 42
+    assert len(whole()[registration].of_type(CONTAINER)) == count
 
 
 def test_every_image_has_an_exact_tag() -> None:
@@ -365,14 +372,23 @@ def test_no_image_is_the_latest() -> None:
     assert [image for image in images() if re.search(r":latest(@|$)", image)] == []
 
 
-def test_every_container_runs_an_image_that_the_program_declares() -> None:
-    assert {inputs["image"] for inputs in containers().values()} == {CONSUL_ID, STAND_IN}
+@pytest.mark.parametrize(
+    ("registration", "known"),
+    [
+        ("agent", {CONSUL_ID, STAND_IN}),
+        ("catalog", {CONSUL_ID, STAND_IN, ESM_ID}),
+        ("files", {CONSUL_ID, STAND_IN}),
+    ],
+)
+def test_every_container_runs_an_image_that_the_program_declares(registration: str, known: set[str]) -> None:
+    made = whole()[registration]
+    assert {made.inputs(name)["image"] for name in made.of_type(CONTAINER)} == known
 
 
 def test_no_port_is_published_on_all_interfaces() -> None:
     ports = [port for inputs in containers().values() for port in inputs.get("ports", [])]
     assert [port for port in ports if port.get("ip") in ALL_INTERFACES] == []
-    assert len(ports) == 2
+    assert len(ports) == 2 * len(REGISTRATIONS)
 
 
 def test_no_container_is_on_the_hosts_network_or_publishes_all_its_ports() -> None:
@@ -384,8 +400,14 @@ def test_every_container_is_on_the_platforms_network_alone() -> None:
     assert [each for each in networks if each != [{"name": NETWORK}]] == []
 
 
-def test_every_container_restarts_until_it_is_stopped() -> None:
-    assert {inputs["restart"] for inputs in containers().values()} == {"unless-stopped"}
+def test_every_container_that_is_to_run_restarts_until_it_is_stopped() -> None:
+    runs = [inputs for inputs in containers().values() if inputs.get("mustRun", True)]
+    assert {inputs["restart"] for inputs in runs} == {"unless-stopped"}
+
+
+def test_the_container_that_has_the_agent_reload_is_the_only_one_that_may_end() -> None:
+    ends = [(name, "restart" in inputs) for name, inputs in containers().items() if not inputs.get("mustRun", True)]
+    assert ends == [("agent: files-reload", False), ("catalog: files-reload", False), ("files: files-reload", False)]
 
 
 def test_every_containers_log_is_limited() -> None:
@@ -394,15 +416,17 @@ def test_every_containers_log_is_limited() -> None:
 
 
 @every_node
-def test_every_consul_node_has_a_health_check_that_is_waited_for(node: str) -> None:
-    inputs = containers()[f"{node}-container"]
+@every_registration
+def test_every_consul_node_has_a_health_check_that_is_waited_for(registration: str, node: str) -> None:
+    inputs = containers()[f"{registration}: {node}-container"]
     assert (inputs["healthcheck"]["tests"], inputs["wait"]) == (["CMD", "consul", "info"], True)
 
 
 @every_node
 @pytest.mark.parametrize("by", ["destroyGraceSeconds", "stopTimeout"])  # Pulumi, and Docker itself
-def test_every_consul_node_has_20_seconds_or_more_to_leave_the_cluster(node: str, by: str) -> None:
-    assert containers()[f"{node}-container"][by] >= 20
+@every_registration
+def test_every_consul_node_has_20_seconds_or_more_to_leave_the_cluster(registration: str, node: str, by: str) -> None:
+    assert containers()[f"{registration}: {node}-container"][by] >= 20
 
 
 def test_no_container_mounts_a_path_of_the_host() -> None:
@@ -417,6 +441,8 @@ def test_no_container_is_privileged() -> None:
     assert [name for name, inputs in containers().items() if keys & set(inputs)] == []
 
 
-def test_no_two_containers_have_one_name() -> None:
-    names = [inputs["name"] for inputs in containers().values()]
+@every_registration
+def test_no_two_containers_have_one_name(registration: str) -> None:
+    made = whole()[registration]
+    names = [made.inputs(name)["name"] for name in made.of_type(CONTAINER)]
     assert len(set(names)) == len(names)

@@ -3,8 +3,8 @@ from collections import Counter
 import pytest
 
 from tests.unit.guide import GUIDE, Line
-from tests.unit.mocked import Deployed
-from tests.unit.test_docker_components import LOOK_UP, program, waits_for
+from tests.unit.mocked import Deployed, program
+from tests.unit.test_docker_components import LOOK_UP
 
 REGISTRATIONS = {
     "consul-staging:registration:AgentRegistration": 1,
@@ -153,34 +153,34 @@ def test_a_service_knows_whether_its_stack_deploys_the_agent(stack: str, owned: 
 
 
 def test_without_docker_the_registrations_wait_for_nothing() -> None:
-    assert waits_for("registration", made("local")) == set()
+    assert made("local").waits_for("registration") == set()
 
 
 @every_docker_stack
 def test_on_docker_the_registrations_wait_for_the_agents_container(stack: str) -> None:
     # The services wait for the component: they are its children.
-    assert "agent-container" in waits_for("registration", made(stack))
+    assert "agent-container" in made(stack).waits_for("registration")
 
 
 @every_docker_stack
 @every_line
 def test_on_docker_every_service_waits_for_the_agents_container(stack: str, line: Line) -> None:
-    assert "agent-container" in waits_for(f"registration-{line.name}", made(stack))
+    assert "agent-container" in made(stack).waits_for(f"registration-{line.name}")
 
 
 def test_in_docker_local_the_agent_waits_for_the_server() -> None:
-    assert "server-container" in waits_for("agent", made("docker-local"))
+    assert "server-container" in made("docker-local").waits_for("agent")
 
 
 def test_in_docker_local_the_registrations_wait_for_the_server_too() -> None:
     # When all is destroyed, they leave the catalog while it is still there.
-    assert "server-container" in waits_for("registration", made("docker-local"))
+    assert "server-container" in made("docker-local").waits_for("registration")
 
 
 def test_in_docker_local_no_registration_waits_for_a_stand_in() -> None:
     # A service that is down is registered all the same.
-    assert [each for each in waits_for("registration", made("docker-local")) if each.startswith("standins")] == []
+    assert [each for each in made("docker-local").waits_for("registration") if each.startswith("standins")] == []
 
 
 def test_in_staging_the_agent_waits_for_no_other_resource_of_ours() -> None:
-    assert waits_for("agent", made("staging")) == set()
+    assert made("staging").waits_for("agent") == set()

@@ -2,10 +2,11 @@ import json
 
 import pytest
 
-from services.agent_config import agent_config, server_config
+from services.agent_config import EXTERNAL, agent_config, esm_config, reloaded_config, server_config
 from services.model import Kind, Service
-from services.render import api, definition, definition_file, from_notes, notes, summary
+from services.render import api, definition, definition_file, definition_files, from_notes, notes, summary
 from services.roster import roster
+from services.rules import Roster
 from tests.unit.guide import GUIDE, Line
 
 STAGING = {service.name: service for service in roster().services}
@@ -131,6 +132,31 @@ def test_a_file_of_no_services_says_so() -> None:
     assert definition_file([]) == {"services": []}
 
 
+def test_the_three_files_have_the_guides_names_and_their_groups_services() -> None:
+    found = definition_files(roster(), "somebody")
+    assert {name: [each["id"] for each in content["services"]] for name, content in found.items()} == {
+        f"{kind}-services.json": [line.name for line in GUIDE if line.kind == kind] for kind in ("user", "ai", "grpc")
+    }
+
+
+def test_a_service_in_the_three_files_bears_the_mark_and_is_otherwise_as_in_one() -> None:
+    alone = Roster(services=(BILLING,))
+    [plain] = definition_file([BILLING])["services"]
+    assert definition_files(alone, "somebody")["user-services.json"] == {
+        "services": [{**plain, "meta": {**plain["meta"], "managed-by": "somebody"}}]
+    }
+
+
+def test_of_no_services_there_are_three_files_all_the_same() -> None:
+    # One that is not written would stay where the agent reads it.
+    nothing: dict[str, list[object]] = {"services": []}
+    assert definition_files(Roster(services=()), "somebody") == {
+        "user-services.json": nothing,
+        "ai-services.json": nothing,
+        "grpc-services.json": nothing,
+    }
+
+
 # Definitions by themselves
 
 
@@ -219,7 +245,6 @@ def test_the_shared_agents_configuration_is_exactly_this() -> None:
         "bind_addr": "0.0.0.0",  # noqa: S104 - within the container's network, as in the guide
         "client_addr": "0.0.0.0",  # noqa: S104 - the same
         "disable_update_check": True,
-        "log_level": "INFO",
         "server": False,
         "retry_join": ["staging-consul"],
         "retry_interval": "5s",
@@ -235,11 +260,36 @@ def test_the_servers_configuration_is_exactly_this() -> None:
         "bind_addr": "0.0.0.0",  # noqa: S104 - within the container's network, as in the guide
         "client_addr": "0.0.0.0",  # noqa: S104 - the same
         "disable_update_check": True,
-        "log_level": "INFO",
         "server": True,
         "bootstrap_expect": 1,
         "ui_config": {"enabled": True},
     }
+
+
+def test_what_the_agent_reads_again_while_it_runs_is_exactly_this() -> None:
+    assert reloaded_config() == {"log_level": "INFO"}
+
+
+@pytest.mark.parametrize("config", [agent_config("staging-consul"), server_config()], ids=["agent", "server"])
+def test_what_can_be_read_again_stands_in_no_file_that_needs_a_new_start(config: dict[str, object]) -> None:
+    assert [key for key in reloaded_config() if key in config] == []
+
+
+@pytest.mark.parametrize("token", [None, ""])
+def test_the_configuration_of_consul_esm_is_exactly_this(token: str | None) -> None:
+    assert esm_config(token) == {
+        "datacenter": "dc1",
+        "http_addr": "consul-agent-shared:8500",
+        "external_node_meta": {"external-node": "true"},
+    }
+
+
+def test_consul_esm_is_given_a_token_where_there_is_one() -> None:
+    assert esm_config("a-token") == {**esm_config(), "token": "a-token"}
+
+
+def test_consul_esm_looks_after_a_node_with_the_meta_that_the_external_one_has_and_does_not_ping_it() -> None:
+    assert EXTERNAL == {"external-node": "true", "external-probe": "false"}
 
 
 def test_no_script_check_comes_over_the_agents_open_api() -> None:

@@ -74,8 +74,9 @@ def test_adopt_is_the_boolean_that_pulumi_writes_as_text(text: str, meant: bool)
     assert of(adopt=text).adopt is meant
 
 
-def test_registration_over_the_agent_is_kept() -> None:
-    assert of(registration="agent").registration == "agent"
+@pytest.mark.parametrize("registration", ["agent", "catalog", "files"])
+def test_a_way_to_register_is_kept(registration: str) -> None:
+    assert of(registration=registration).registration == registration
 
 
 @pytest.mark.parametrize(("key", "field"), [("docker", "docker"), ("standIns", "stand_ins")])
@@ -106,6 +107,12 @@ def test_the_network_and_the_server_are_created_or_exist(key: str, provided: str
 )
 def test_an_image_with_an_exact_tag_is_kept(image: str) -> None:
     assert of(consulImage=image).consul_image == image
+    assert of(esmImage=image).esm_image == image
+
+
+@pytest.mark.parametrize("node", ["platform-external", "external_1", "x" * 63])
+def test_an_external_node_is_kept(node: str) -> None:
+    assert of(registration="catalog", externalNode=node).external_node == node
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.5", "::1"])
@@ -118,6 +125,17 @@ def test_an_address_to_publish_on_is_written_in_its_shortest_form() -> None:
     assert of(publishOn="0:0:0:0:0:0:0:1").publish_on == "::1"
 
 
+# The node that the services are registered on
+
+
+@pytest.mark.parametrize(
+    ("registration", "node"),
+    [("agent", "consul-agent-shared"), ("files", "consul-agent-shared"), ("catalog", "platform-external")],
+)
+def test_the_services_are_registered_on_the_agents_node_or_on_the_external_one(registration: str, node: str) -> None:
+    assert of(registration=registration, externalNode="platform-external").node == node
+
+
 # Where the nodes are published
 
 
@@ -127,6 +145,11 @@ def test_the_agent_is_published_on_loopback_at_the_port_of_its_address() -> None
 
 def test_the_server_is_published_on_loopback_at_the_port_of_its_address() -> None:
     assert of(serverAddress="https://consul.example:8556").server_publish == ("127.0.0.1", 8556)
+
+
+@pytest.mark.parametrize("registration", ["catalog", "files"])
+def test_an_agent_without_an_address_is_not_published(registration: str) -> None:
+    assert of(registration=registration, agentAddress="").agent_publish is None
 
 
 def test_both_are_published_on_the_address_that_the_stack_gives() -> None:
@@ -151,6 +174,8 @@ def test_both_are_published_on_the_address_that_the_stack_gives() -> None:
         ("server", "existing"),
         ("stand_ins", False),
         ("consul_image", "hashicorp/consul:1.17.2"),
+        ("esm_image", "hashicorp/consul-esm:0.9.0"),
+        ("external_node", "staging-external"),
         ("publish_on", "127.0.0.1"),
     ],
 )
@@ -160,17 +185,32 @@ def test_a_key_that_is_left_out_has_its_default(field: str, value: object) -> No
 
 @pytest.mark.parametrize(
     ("key", "field"),
-    [("agentToken", "agent_token"), ("agentCaFile", "agent_ca_file"), ("serviceHost", "service_host")],
+    [
+        ("agentAddress", "agent_address"),
+        ("agentToken", "agent_token"),
+        ("agentCaFile", "agent_ca_file"),
+        ("serviceHost", "service_host"),
+    ],
 )
 def test_an_empty_text_is_not_set(key: str, field: str) -> None:
     # Pulumi cannot declare a key without a default as optional.
-    assert getattr(of(**{key: ""}), field) is None
+    assert getattr(of(registration="catalog", **{key: ""}), field) is None
+
+
+@pytest.mark.parametrize("registration", ["catalog", "files"])
+def test_only_the_agents_own_way_to_register_needs_its_address(registration: str) -> None:
+    assert load({"registration": registration, "serverAddress": "http://127.0.0.1:8500"}, "").agent_address is None
 
 
 def test_the_projects_file_gives_every_key_its_default() -> None:
     declared = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
     given = {key: str(what["default"]).lower() for key, what in declared.items() if "default" in what}
-    assert load({**LEAST, **given}, "Pulumi.test.yaml") == of()
+    assert load({**given, **LEAST}, "Pulumi.test.yaml") == of()
+
+
+def test_the_projects_file_gives_the_agents_address_no_default_but_that_it_is_not_set() -> None:
+    declared = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
+    assert declared["agentAddress"]["default"] == ""
 
 
 def test_the_projects_file_declares_every_key_but_the_secret_one() -> None:
@@ -196,14 +236,16 @@ DIGEST = "0a" * 32
 INTERFACE = "must be an IP address of the Docker host, such as 127.0.0.1"
 KEYS = (
     "registration, agentAddress, agentToken, agentCaFile, serverAddress, environment, serviceHost, adopt, "
-    "docker, network, server, standIns, consulImage, publishOn"
+    "docker, network, server, standIns, consulImage, esmImage, externalNode, publishOn"
 )
+REGISTRATION = "input should be 'agent', 'catalog' or 'files'"
+IDENTIFIER = "must be 1 to 63 of the characters A-Z a-z 0-9 - _"
 
 
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("agentAddress", "", f"'' {URL}"),
+        ("serverAddress", "", f"'' {URL}"),
         ("agentAddress", "127.0.0.1:8501", f"'127.0.0.1:8501' {URL}"),
         ("agentAddress", "consul", f"'consul' {URL}"),
         ("agentAddress", "ftp://127.0.0.1:8501", f"'ftp://127.0.0.1:8501' {URL}"),
@@ -235,8 +277,9 @@ KEYS = (
         ("serviceHost", "10.0.0.300", f"'10.0.0.300' {NO_HOST}"),
         ("serviceHost", "a b", f"'a b' {NO_HOST}"),
         ("serviceHost", "http://127.0.0.3", f"'http://127.0.0.3' {NO_HOST}"),
-        ("registration", "catalog", "'catalog': input should be 'agent'"),
-        ("registration", "", "'': input should be 'agent'"),
+        ("registration", "api", f"'api': {REGISTRATION}"),
+        ("registration", "Catalog", f"'Catalog': {REGISTRATION}"),
+        ("registration", "", f"'': {REGISTRATION}"),
         ("adopt", "maybe", "'maybe': input should be a valid boolean, unable to interpret input"),
         ("adopt", "", "'': input should be a valid boolean, unable to interpret input"),
         ("docker", "maybe", f"'maybe': {BOOLEAN}"),
@@ -265,6 +308,13 @@ KEYS = (
         ),
         ("consulImage", "hashicorp/consul:1.17.2@sha256:0a", f"'hashicorp/consul:1.17.2@sha256:0a' {EXACT_TAG}"),
         ("consulImage", "hashicorp/consul:1.17.2\n", f"'hashicorp/consul:1.17.2\\n' {EXACT_TAG}"),
+        ("esmImage", "", f"'' {EXACT_TAG}"),
+        ("esmImage", "hashicorp/consul-esm", f"'hashicorp/consul-esm' {EXACT_TAG}"),
+        ("esmImage", "hashicorp/consul-esm:latest", f"'hashicorp/consul-esm:latest' {EXACT_TAG}"),
+        ("externalNode", "", f"'' {IDENTIFIER}"),
+        ("externalNode", "a b", f"'a b' {IDENTIFIER}"),
+        ("externalNode", "a.b", f"'a.b' {IDENTIFIER}"),
+        ("externalNode", "x" * 64, f"'{'x' * 64}' {IDENTIFIER}"),
         ("publishOn", "", f"'' {INTERFACE}"),
         ("publishOn", "eth0", f"'eth0' {INTERFACE}"),
         ("publishOn", "localhost", f"'localhost' {INTERFACE}"),
@@ -286,10 +336,10 @@ def test_an_image_that_docker_cannot_name_is_refused(image: str) -> None:
     assert refusal({**LEAST, "consulImage": image}) == f"Pulumi.test.yaml: consulImage: {image!r} {EXACT_TAG}"
 
 
-@pytest.mark.parametrize("key", ["agentAddress", "serverAddress"])
-def test_a_key_that_is_missing_is_named_with_the_command_that_sets_it(key: str) -> None:
-    rest = {name: value for name, value in LEAST.items() if name != key}
-    assert refusal(rest) == f"Pulumi.test.yaml: {key}: is missing: set it with `pulumi config set {key} VALUE`"
+def test_a_key_that_is_missing_is_named_with_the_command_that_sets_it() -> None:
+    assert refusal({"agentAddress": "http://127.0.0.1:8501"}) == (
+        "Pulumi.test.yaml: serverAddress: is missing: set it with `pulumi config set serverAddress VALUE`"
+    )
 
 
 def test_every_mistake_has_a_line_of_its_own() -> None:
@@ -330,6 +380,93 @@ def test_a_created_server_needs_another_port_than_the_agent() -> None:
     assert refusal({**LEAST, "server": "created", "serverAddress": "http://127.0.0.1:8501"}) == (
         "Pulumi.test.yaml: serverAddress: must have another port than agentAddress: both are published on publishOn"
     )
+
+
+def misfit(**config: str) -> str:
+    """What is said of a config beside the server's address, without the file's name."""
+    file, _, said = refusal({"serverAddress": "http://127.0.0.1:8500", **config}).partition(": ")
+    assert file == "Pulumi.test.yaml"
+    return said
+
+
+@pytest.mark.parametrize("address", [{}, {"agentAddress": ""}], ids=["missing", "empty"])
+@pytest.mark.parametrize("docker", ["true", "false"])
+def test_registration_agent_needs_the_agents_address(address: dict[str, str], docker: str) -> None:
+    assert misfit(docker=docker, **address) == (
+        "agentAddress: is missing: registration agent needs the agent's API, such as http://127.0.0.1:8501; "
+        "where none can be reached from here, set registration: files"
+    )
+
+
+def test_registration_catalog_needs_docker() -> None:
+    assert misfit(registration="catalog", docker="false") == (
+        "docker: must be true with registration catalog: consul-esm runs the checks from a container"
+    )
+
+
+def test_registration_files_needs_docker() -> None:
+    assert misfit(registration="files", docker="false") == (
+        "docker: must be true with registration files: they are written into the agent's container"
+    )
+
+
+@pytest.mark.parametrize("node", ["consul-agent-shared", "staging-consul"])
+def test_registration_catalog_needs_a_node_that_is_no_agents_own(node: str) -> None:
+    # An agent's anti-entropy removes from its node what the agent does not know.
+    assert misfit(registration="catalog", externalNode=node) == (
+        f"externalNode: {node!r} is an agent's own node, which would remove all of them again: "
+        "it must be a node of its own, such as staging-external"
+    )
+
+
+@pytest.mark.parametrize("registration", ["agent", "files"])
+@pytest.mark.parametrize("node", ["consul-agent-shared", "staging-consul"])
+def test_a_node_that_nothing_is_registered_on_may_have_any_name(registration: str, node: str) -> None:
+    assert of(registration=registration, externalNode=node).external_node == node
+
+
+@pytest.mark.parametrize("registration", ["catalog", "files"])
+def test_only_registration_agent_adopts(registration: str) -> None:
+    assert misfit(registration=registration, adopt="true") == (
+        f"adopt: must be false with registration {registration}: it is for agent"
+    )
+
+
+def test_registration_files_takes_no_token() -> None:
+    assert misfit(registration="files", agentToken=TOKEN) == (
+        "agentToken: must not be set with registration files: nothing there speaks to Consul's API"
+    )
+
+
+@pytest.mark.parametrize("registration", ["agent", "catalog"])
+def test_the_other_ways_to_register_take_a_token(registration: str) -> None:
+    assert of(registration=registration, agentToken=TOKEN).agent_token == TOKEN
+
+
+@pytest.mark.parametrize("registration", ["catalog", "files"])
+def test_an_agent_that_the_stack_deploys_has_no_tls_however_services_are_registered(registration: str) -> None:
+    assert misfit(registration=registration, agentAddress="https://127.0.0.1:8501") == (
+        "agentAddress: must be http: the agent that this stack deploys has no TLS"
+    )
+
+
+def test_a_server_may_have_tls_all_the_same() -> None:
+    assert of(registration="catalog", serverAddress="https://consul.example:8501").server_address == (
+        "https://consul.example:8501"
+    )
+
+
+def test_a_created_server_may_have_any_port_where_the_agent_has_none() -> None:
+    found = load({"registration": "files", "server": "created", "serverAddress": "http://127.0.0.1:8501"}, "")
+    assert (found.agent_publish, found.server_publish) == (None, ("127.0.0.1", 8501))
+
+
+def test_an_existing_server_may_have_the_agents_port() -> None:
+    assert of(serverAddress="http://10.0.0.5:8501").server == "existing"
+
+
+def test_of_several_things_that_do_not_fit_together_the_first_is_told() -> None:
+    assert misfit(registration="files", docker="false", adopt="true").startswith("docker: must be true")
 
 
 # The token is told to nobody
