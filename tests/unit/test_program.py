@@ -1,4 +1,6 @@
+import json
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -6,53 +8,76 @@ from tests.unit.guide import GUIDE, Line
 from tests.unit.mocked import Deployed, program
 from tests.unit.test_docker_components import LOOK_UP
 
-REGISTRATIONS = {
+OVER_THE_AGENT = {
     "consul-staging:registration:AgentRegistration": 1,
     "pulumi-python:dynamic/consul:AgentService": 40,
 }
+IN_THE_CATALOG = {
+    "consul-staging:docker:ConsulEsm": 1,
+    "consul-staging:registration:CatalogRegistration": 1,
+    "pulumi:providers:consul": 1,
+    "consul:index/node:Node": 1,
+    "consul:index/service:Service": 40,
+}
+FROM_FILES: dict[str, int] = {}
+ALL_OF_STAGING = {
+    "consul-staging:docker:Network": 1,
+    "consul-staging:docker:ConsulServer": 1,
+    "consul-staging:docker:ConsulAgent": 1,
+    "consul-staging:docker:StandIns": 1,
+    "consul-staging:registration:FilesRegistration": 1,
+    "docker:index/network:Network": 1,
+    "docker:index/remoteImage:RemoteImage": 2,
+    "docker:index/image:Image": 1,
+    "docker:index/volume:Volume": 3,
+    "docker:index/container:Container": 43,
+}
+WHERE_A_PLATFORM_IS = {
+    "consul-staging:docker:Network": 1,
+    "consul-staging:docker:ConsulAgent": 1,
+    "consul-staging:registration:FilesRegistration": 1,
+    "docker:index/remoteImage:RemoteImage": 1,
+    "docker:index/volume:Volume": 2,
+    "docker:index/container:Container": 2,
+}
+WITH_ESM = {"docker:index/remoteImage:RemoteImage": 1, "docker:index/container:Container": 1}
 DECLARED = {
-    "local": REGISTRATIONS,
-    "docker-local": {
-        **REGISTRATIONS,
-        "consul-staging:docker:Network": 1,
-        "consul-staging:docker:ConsulServer": 1,
-        "consul-staging:docker:ConsulAgent": 1,
-        "consul-staging:docker:StandIns": 1,
-        "docker:index/network:Network": 1,
-        "docker:index/remoteImage:RemoteImage": 2,
-        "docker:index/image:Image": 1,
-        "docker:index/volume:Volume": 2,
-        "docker:index/container:Container": 42,
-    },
-    "staging": {
-        **REGISTRATIONS,
-        "consul-staging:docker:Network": 1,
-        "consul-staging:docker:ConsulAgent": 1,
-        "docker:index/remoteImage:RemoteImage": 1,
-        "docker:index/volume:Volume": 1,
-        "docker:index/container:Container": 1,
-    },
+    ("local", "agent"): [OVER_THE_AGENT],
+    ("docker-local", "agent"): [ALL_OF_STAGING, OVER_THE_AGENT],
+    ("docker-local", "catalog"): [ALL_OF_STAGING, IN_THE_CATALOG, WITH_ESM],
+    ("docker-local", "files"): [ALL_OF_STAGING, FROM_FILES],
+    ("staging", "agent"): [WHERE_A_PLATFORM_IS, OVER_THE_AGENT],
+    ("staging", "catalog"): [WHERE_A_PLATFORM_IS, IN_THE_CATALOG, WITH_ESM],
+    ("staging", "files"): [WHERE_A_PLATFORM_IS, FROM_FILES],
 }
 
-every_stack = pytest.mark.parametrize("stack", DECLARED)
+every_registration = pytest.mark.parametrize("registration", ["agent", "catalog", "files"])
 every_docker_stack = pytest.mark.parametrize("stack", ["docker-local", "staging"])
 every_line = pytest.mark.parametrize("line", GUIDE, ids=lambda line: line.name)
 
 
-def made(stack: str) -> Deployed:
-    return program(stack)[0]
+def made(stack: str, registration: str = "agent") -> Deployed:
+    return program(stack, registration)[0]
 
 
 def named(stack: str, type_: str) -> list[str]:
     return list(made(stack).of_type(type_))
 
 
+def file(stack: str, registration: str, name: str) -> Any:  # noqa: ANN401 - JSON
+    """What the agent is to find in one of its files."""
+    uploads = made(stack, registration).inputs("files-reload")["uploads"]
+    [content] = [each["content"] for each in uploads if each["file"] == f"/consul/config/services/{name}"]
+    return json.loads(content)
+
+
 # What each stack declares
 
 
-@every_stack
-def test_a_stack_declares_exactly_these_resources(stack: str) -> None:
-    assert Counter(request.type for request in made(stack).requests.values()) == DECLARED[stack]
+@pytest.mark.parametrize(("stack", "registration"), DECLARED)
+def test_a_stack_declares_exactly_these_resources(stack: str, registration: str) -> None:
+    expected = sum((Counter(part) for part in DECLARED[stack, registration]), Counter())
+    assert Counter(request.type for request in made(stack, registration).requests.values()) == expected
 
 
 def test_local_declares_nothing_on_docker() -> None:
@@ -87,8 +112,8 @@ def test_staging_looks_the_platforms_network_up() -> None:
     assert program("staging")[1].asked == [(LOOK_UP, {"name": "staging_staging-network"})]
 
 
-def test_stagings_only_container_is_the_agent() -> None:
-    assert named("staging", "docker:index/container:Container") == ["agent-container"]
+def test_stagings_only_containers_are_the_agent_and_the_one_that_has_it_reload() -> None:
+    assert named("staging", "docker:index/container:Container") == ["agent-container", "files-reload"]
 
 
 def test_stagings_agent_joins_the_network_that_was_looked_up() -> None:
@@ -149,6 +174,126 @@ def test_a_service_knows_whether_its_stack_deploys_the_agent(stack: str, owned: 
     assert {made(stack).inputs(name)["owned"] for name in services} == {owned}
 
 
+# What each way to register makes of a stack
+
+
+@every_line
+def test_over_the_agent_a_service_is_one_agent_service(line: Line) -> None:
+    request = made("docker-local").requests[f"registration-{line.name}"]
+    assert request.type == "pulumi-python:dynamic/consul:AgentService"
+
+
+@every_line
+def test_in_the_catalog_a_service_is_one_consul_service_on_the_external_node(line: Line) -> None:
+    whole = made("docker-local", "catalog")
+    assert whole.requests[f"registration-{line.name}"].type == "consul:index/service:Service"
+    assert whole.inputs(f"registration-{line.name}")["node"] == "staging-external"
+
+
+def test_in_the_catalog_the_services_are_with_the_servers_api() -> None:
+    assert made("docker-local", "catalog").inputs("registration-consul") == {
+        "address": "127.0.0.1:8500",
+        "scheme": "http",
+        "datacenter": "dc1",
+    }
+
+
+def test_in_the_catalog_the_external_node_is_reached_where_consul_esm_is() -> None:
+    whole = made("docker-local", "catalog")
+    address = whole.inputs("registration-node")["address"]
+    assert (address, whole.inputs("esm-container")["hostname"]) == ("consul-esm", "consul-esm")
+
+
+@pytest.mark.parametrize(("kind", "count"), [("user", 28), ("ai", 3), ("grpc", 9)])
+def test_from_files_the_services_are_in_the_guides_three(kind: str, count: int) -> None:
+    ids = [each["id"] for each in file("docker-local", "files", f"{kind}-services.json")["services"]]
+    assert (ids, len(ids)) == ([line.name for line in GUIDE if line.kind == kind], count)
+
+
+@pytest.mark.parametrize("stack", ["docker-local", "staging"])
+@pytest.mark.parametrize("registration", ["agent", "catalog"])
+@pytest.mark.parametrize("kind", ["user", "ai", "grpc"])
+def test_where_services_are_registered_otherwise_the_three_files_are_emptied(
+    stack: str, registration: str, kind: str
+) -> None:
+    # They may hold what the stack registered before, which the agent would keep.
+    assert file(stack, registration, f"{kind}-services.json") == {"services": []}
+
+
+@every_docker_stack
+@every_registration
+def test_the_agents_log_level_is_among_the_files_however_services_are_registered(stack: str, registration: str) -> None:
+    assert file(stack, registration, "agent-reloaded.json") == {"log_level": "INFO"}
+
+
+def test_without_docker_there_are_no_files() -> None:
+    assert "files" not in made("local").requests
+
+
+@every_registration
+def test_the_stacks_outputs_are_the_same_however_services_are_registered(registration: str) -> None:
+    assert made("docker-local", registration).exports == made("docker-local").exports
+
+
+# Marks
+
+
+@pytest.mark.parametrize("registration", ["agent", "catalog"])
+@every_line
+def test_a_services_mark_is_the_stacks_and_its_resources(registration: str, line: Line) -> None:
+    # Of both ways to register the same, so that the one takes up what the other moves.
+    inputs = made("docker-local", registration).inputs(f"registration-{line.name}")
+    assert inputs["meta"]["managed-by"] == f"pulumi/consul-staging/test/registration-{line.name}"
+
+
+@pytest.mark.parametrize("kind", ["user", "ai", "grpc"])
+def test_in_the_files_every_services_mark_is_the_stacks(kind: str) -> None:
+    services = file("docker-local", "files", f"{kind}-services.json")["services"]
+    marks = {each["meta"]["managed-by"] for each in services}
+    assert marks == {"pulumi/consul-staging/test/definition-files"}
+
+
+def test_the_external_nodes_mark_is_the_stacks_and_its_resources() -> None:
+    meta = made("docker-local", "catalog").inputs("registration-node")["meta"]
+    assert meta["managed-by"] == "pulumi/consul-staging/test/registration-node"
+
+
+# What is moved when a stack registers otherwise than before
+
+
+@every_docker_stack
+@every_line
+def test_over_the_agent_a_service_is_moved_from_the_external_node_before_it_is_created(stack: str, line: Line) -> None:
+    assert made(stack).bound(f"registration-{line.name}") == {"before_create": ["move-to-agent"]}
+
+
+@every_line
+def test_without_docker_there_is_nothing_to_move(line: Line) -> None:
+    assert made("local").bound(f"registration-{line.name}") == {}
+
+
+@every_docker_stack
+@every_line
+def test_in_the_catalog_a_service_leaves_the_agent_before_it_is_created_and_keeps_its_status(
+    stack: str, line: Line
+) -> None:
+    assert made(stack, "catalog").bound(f"registration-{line.name}") == {
+        "before_create": ["leave-agent"],
+        "after_create": ["arrive-in-catalog"],
+    }
+
+
+@every_docker_stack
+def test_from_files_all_services_are_moved_from_the_external_node_before_the_agent_reads_them(stack: str) -> None:
+    assert made(stack, "files").bound("files-reload") == {"before_create": ["move-to-agent"]}
+
+
+@every_docker_stack
+@pytest.mark.parametrize("registration", ["agent", "catalog"])
+def test_files_that_are_emptied_move_nothing(stack: str, registration: str) -> None:
+    assert made(stack, registration).bound("files-reload") == {}
+
+
 # What waits for what
 
 
@@ -184,3 +329,36 @@ def test_in_docker_local_no_registration_waits_for_a_stand_in() -> None:
 
 def test_in_staging_the_agent_waits_for_no_other_resource_of_ours() -> None:
     assert made("staging").waits_for("agent") == set()
+
+
+@every_registration
+def test_the_agents_files_wait_for_the_agent(registration: str) -> None:
+    assert {"agent-container", "agent-files"} <= made("docker-local", registration).waits_for("files-reload")
+
+
+@every_docker_stack
+@pytest.mark.parametrize("registration", ["agent", "catalog"])
+def test_the_files_are_emptied_after_every_service_is_registered_otherwise(stack: str, registration: str) -> None:
+    # Before, the services would be gone until then.
+    found = made(stack, registration)
+    services = {f"registration-{line.name}" for line in GUIDE}
+    assert services <= found.waits_for("files")
+    assert max(map(list(found.requests).index, services)) < list(found.requests).index("files-reload")
+
+
+def test_from_files_the_files_wait_for_the_server_too() -> None:
+    assert {"agent-container", "server-container"} <= made("docker-local", "files").waits_for("files")
+
+
+def test_consul_esm_waits_for_the_agent_and_the_server() -> None:
+    assert {"agent-container", "server-container"} <= made("docker-local", "catalog").waits_for("esm")
+
+
+@every_line
+def test_in_the_catalog_every_service_waits_for_consul_esm_the_agent_and_the_server(line: Line) -> None:
+    waits = made("docker-local", "catalog").waits_for(f"registration-{line.name}")
+    assert {"esm-container", "agent-container", "server-container", "registration-node"} <= waits
+
+
+def test_in_staging_what_is_in_the_catalog_waits_for_consul_esm_and_the_agent() -> None:
+    assert {"esm-container", "agent-container"} <= made("staging", "catalog").waits_for("registration")
