@@ -50,13 +50,14 @@ def to_agent(places: Places) -> pulumi.ResourceHookBinding:
     def move(args: pulumi.ResourceHookArgs) -> None:
         only = (args.new_inputs or {}).get("service_id")
         for service_id, found in places.servers.node_services(places.node).items():
-            if only not in (None, service_id) or not found["Meta"].get(MARK, "").startswith(ours):
+            meta = found["Meta"] or {}  # the catalog's is null where a service was registered without any
+            if only not in (None, service_id) or not meta.get(MARK, "").startswith(ours):
                 continue
             checks = _by_id(places.servers.node_checks(places.node), service_id)
             places.servers.deregister_from_catalog(places.node, service_id)
             if places.agent and service_id in services:
                 fields = definition(services[service_id])
-                fields["meta"][MARK] = found["Meta"][MARK]
+                fields["meta"][MARK] = meta[MARK]
                 places.agent.register(_with_status(api(fields), checks))
 
     return pulumi.ResourceHookBinding(before_create=[_hook("move-to-agent", move)])

@@ -3,6 +3,7 @@
 import asyncio
 import runpy
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import closing
 from contextvars import Context
 from dataclasses import dataclass
 from functools import cache
@@ -158,7 +159,8 @@ class Deployed:
         async def answer() -> str:
             return (await self.hooks[hook](request.SerializeToString())).error
 
-        return asyncio.run(answer())
+        with closing(asyncio.new_event_loop()) as loop:  # asyncio.run would take away the one that the SDK finds
+            return loop.run_until_complete(answer())
 
 
 def deploy(

@@ -1,19 +1,18 @@
 import json
 import re
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
+from http.server import ThreadingHTTPServer
 
 import pytest
 from urllib3.util import Timeout
 
 from services import consul_api
 from services.consul_api import Consul, ConsulError
+from tests.unit.consul import Answer, Asked, serve
 
 TOKEN = "5c1b2b5e-consul-acl-token"  # noqa: S105 - no real one
 
@@ -23,21 +22,12 @@ UNKNOWN_TOO = b'Unknown service ID "billing_service". Ensure that the service ID
 NO_ENDPOINT = b"Invalid URL path: not a recognized HTTP API endpoint\n"
 
 
-@dataclass(frozen=True)
-class Asked:
-    method: str
-    path: str
-    query: dict[str, list[str]]
-    headers: dict[str, str]
-    body: bytes
-
-
 @dataclass
 class Agent:
     """Answers with what a test told it to: one answer a request, the last of them from then on."""
 
     asked: list[Asked] = field(default_factory=list)
-    answers: list[tuple[int, bytes, dict[str, str]]] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
     port: int = 0
 
     @property
@@ -53,34 +43,14 @@ class Agent:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         self.answers.append((status, body, named))
 
-    def next_answer(self) -> tuple[int, bytes, dict[str, str]]:
+    def answer(self, asked: Asked) -> Answer:
+        self.asked.append(asked)
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
     def serve(self) -> ThreadingHTTPServer:
         """Listen on `port`, or on a free one."""
-        agent = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def answer(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                parts = urlsplit(self.path)
-                query = parse_qs(parts.query)
-                agent.asked.append(Asked(self.command, parts.path, query, dict(self.headers), body))
-                status, said, headers = agent.next_answer()
-                self.send_response(status)
-                for name, value in {**headers, "Content-Length": str(len(said))}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(said)
-
-            do_GET = do_PUT = answer  # noqa: N815 - the base class's names
-
-            def log_message(self, *_: object) -> None:
-                """Keep the tests' output clean."""
-
-        server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        server = serve(self.answer, self.port)
         self.port = server.server_port
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         return server
 
 
@@ -183,6 +153,56 @@ def test_the_catalog_is_asked_for_one_service_of_one_node(agent: Agent) -> None:
     )
 
 
+def test_a_node_of_the_catalog_is_asked_for_by_name(agent: Agent) -> None:
+    agent.says(200, b"null")
+    Consul(agent.address).catalog_node("staging/external")
+    assert (agent.asked[0].method, agent.asked[0].path) == ("GET", "/v1/catalog/node/staging%2Fexternal")
+
+
+def test_a_nodes_services_are_asked_for_with_the_node(agent: Agent) -> None:
+    agent.says(200, b"null")
+    Consul(agent.address).node_services("staging-external")
+    assert (agent.asked[0].method, agent.asked[0].path) == ("GET", "/v1/catalog/node/staging-external")
+
+
+def test_a_nodes_checks_are_asked_for_by_the_nodes_name(agent: Agent) -> None:
+    agent.says(200, b"[]")
+    Consul(agent.address).node_checks("staging/external")
+    assert (agent.asked[0].method, agent.asked[0].path) == ("GET", "/v1/health/node/staging%2Fexternal")
+
+
+def test_a_service_is_removed_from_a_node_of_the_catalog_with_exactly_this_body(agent: Agent) -> None:
+    # Without its id, the whole node would be removed.
+    agent.says(200, b"true")
+    Consul(agent.address).deregister_from_catalog("staging-external", "billing_service")
+    assert (agent.asked[0].method, agent.asked[0].path) == ("PUT", "/v1/catalog/deregister")
+    assert json.loads(agent.asked[0].body) == {"Node": "staging-external", "ServiceID": "billing_service"}
+
+
+def test_a_checks_status_is_written_with_the_rest_of_it_as_it_was_and_nothing_of_its_node(agent: Agent) -> None:
+    agent.says(200, b"true")
+    check = {
+        "Node": "staging-external",
+        "CheckID": "a-health",
+        "Status": "critical",
+        "Output": "",
+        "Notes": "as it was",
+    }
+    Consul(agent.address).set_status(check, "passing", "HTTP GET http://a:1/health: 200 OK")
+    assert (agent.asked[0].method, agent.asked[0].path) == ("PUT", "/v1/catalog/register")
+    assert json.loads(agent.asked[0].body) == {
+        "Node": "staging-external",
+        "SkipNodeUpdate": True,
+        "Check": {
+            "Node": "staging-external",
+            "CheckID": "a-health",
+            "Status": "passing",
+            "Output": "HTTP GET http://a:1/health: 200 OK",
+            "Notes": "as it was",
+        },
+    }
+
+
 # What is answered
 
 
@@ -230,6 +250,48 @@ def test_an_agents_node_is_known_by_name(agent: Agent) -> None:
 def test_the_catalogs_nodes_are_known_by_name(agent: Agent) -> None:
     agent.says(200, b'[{"Node": "staging-consul"}, {"Node": "consul-agent-shared"}]')
     assert Consul(agent.address).nodes() == {"staging-consul", "consul-agent-shared"}
+
+
+def test_a_node_that_the_catalog_does_not_have_is_none(agent: Agent) -> None:
+    agent.says(200, b"null")
+    assert Consul(agent.address).catalog_node("staging-external") is None
+
+
+def test_a_node_of_the_catalog_is_what_the_servers_say_it_is(agent: Agent) -> None:
+    agent.says(200, b'{"Node": {"Node": "staging-external"}, "Services": {}}')
+    found = Consul(agent.address).catalog_node("staging-external")
+    assert found == {"Node": {"Node": "staging-external"}, "Services": {}}
+
+
+def test_a_node_that_the_catalog_does_not_have_has_no_services(agent: Agent) -> None:
+    agent.says(200, b"null")
+    assert Consul(agent.address).node_services("staging-external") == {}
+
+
+def test_a_nodes_services_are_known_by_id(agent: Agent) -> None:
+    agent.says(200, b'{"Node": {}, "Services": {"billing_service": {"Port": 8216}}}')
+    assert Consul(agent.address).node_services("staging-external") == {"billing_service": {"Port": 8216}}
+
+
+def test_a_nodes_checks_are_what_the_servers_say_they_are(agent: Agent) -> None:
+    agent.says(200, b'[{"CheckID": "a-health", "Status": "passing"}]')
+    assert Consul(agent.address).node_checks("staging-external") == [{"CheckID": "a-health", "Status": "passing"}]
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda consul: consul.catalog_node("staging-external"),
+        lambda consul: consul.node_services("staging-external"),
+        lambda consul: consul.node_checks("staging-external"),
+        lambda consul: consul.deregister_from_catalog("staging-external", "billing_service"),
+        lambda consul: consul.set_status({"Node": "staging-external"}, "passing", ""),
+    ],
+    ids=["catalog_node", "node_services", "node_checks", "deregister_from_catalog", "set_status"],
+)
+def test_what_the_servers_refuse_is_never_taken_for_missing(agent: Agent, ask: Callable[[Consul], object]) -> None:
+    agent.says(404, UNKNOWN)
+    assert "Consul answers 404" in error_of(lambda: ask(Consul(agent.address)))
 
 
 def test_what_the_catalog_does_not_hold_is_none(agent: Agent) -> None:
