@@ -99,7 +99,7 @@ def _node(name: str, args: CatalogRegistrationArgs, opts: pulumi.ResourceOptions
 
     def refuse_anothers(_args: pulumi.ResourceHookArgs) -> None:  # the provider would take it, and later delete it
         found = servers.catalog_node(args.node)
-        if found and found["Node"]["Meta"].get(MARK) != mark:
+        if found and (found["Node"]["Meta"] or {}).get(MARK) != mark:
             raise ConsulError(f"the catalog has a node {args.node!r} of another party: set externalNode to a free name")
 
     mark = stack_owner() + name

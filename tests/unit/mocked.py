@@ -12,6 +12,7 @@ from typing import Any
 
 import pulumi.runtime
 import yaml
+from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
 from pulumi.runtime._callbacks import _CallbackServicer
 from pulumi.runtime.mocks import MockMonitor
 from pulumi.runtime.proto.resource_pb2 import (
@@ -140,6 +141,10 @@ class Deployed:
 
     def inputs(self, name: str) -> dict[str, Any]:
         return dict(pulumi.runtime.rpc.deserialize_properties(self.requests[name].object))
+
+    def sent(self, name: str) -> dict[str, Any]:
+        """A resource's inputs as they are sent, where a secret within one stands at its own place."""
+        return dict(MessageToDict(self.requests[name].object))
 
     def of_type(self, type_: str) -> dict[str, RegisterResourceRequest]:
         return {name: request for name, request in self.requests.items() if request.type == type_}
