@@ -13,7 +13,7 @@ import pulumi_docker as docker
 
 from components.agent import FILES_FOLDER, ConsulAgent
 from components.registration.handover import stack_owner
-from services.agent_config import reloaded_config
+from services.agent_config import AGENT_NODE, reloaded_config
 from services.marks import FILES
 from services.render import definition_files
 from services.rules import Roster
@@ -88,5 +88,7 @@ class FilesRegistration(pulumi.ComponentResource):
 def _done(ended: list[Any]) -> bool:
     code, log = ended
     if code:
-        raise pulumi.RunError(f"the agent did not reload its files: {log} Its own log says why: docker logs")
+        raise pulumi.RunError(
+            f"the agent did not reload its files: {log.strip()}. Its own log says why: docker logs {AGENT_NODE}"
+        )
     return True

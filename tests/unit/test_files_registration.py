@@ -1,0 +1,214 @@
+import json
+from functools import cache
+from typing import Any
+
+import pulumi
+import pytest
+
+from components.agent import ConsulAgent, ConsulAgentArgs
+from components.registration.files import FilesRegistration, FilesRegistrationArgs
+from services.roster import roster
+from services.rules import Roster
+from tests.unit.guide import GUIDE, Line
+from tests.unit.mocked import CONSUL, CONTAINER, NETWORK, ROOT, Deployed, on_docker
+
+TYPE = "consul-staging:registration:FilesRegistration"
+COMPONENT = f"urn:pulumi:test::consul-staging::pulumi:pulumi:Stack${TYPE}::files"
+FOLDER = "/consul/config/services"
+NOBODY = Roster(services=())
+
+every_line = pytest.mark.parametrize("line", GUIDE, ids=lambda line: line.name)
+
+
+def registered(
+    services: Roster, ended: tuple[int, str] = (0, ""), moves: bool = False, opts: pulumi.ResourceOptions | None = None
+) -> Deployed:
+    """Deploy an agent and its files."""
+
+    def program() -> None:
+        agent = ConsulAgent("agent", ConsulAgentArgs(CONSUL, NETWORK, None))
+        hooks = pulumi.ResourceHookBinding(before_create=[pulumi.ResourceHook("move", lambda _: None)])
+        args = FilesRegistrationArgs(services, agent, pulumi.Output.from_input(NETWORK), hooks if moves else None)
+        FilesRegistration("files", args, opts)
+
+    return on_docker(program, ended=ended)[0]
+
+
+@cache
+def made() -> Deployed:
+    return registered(roster())
+
+
+@cache
+def emptied() -> Deployed:
+    return registered(NOBODY)
+
+
+def files(of: Deployed) -> dict[str, Any]:
+    """What the agent is to read, by the file's path."""
+    return {each["file"]: json.loads(each["content"]) for each in of.inputs("files-reload")["uploads"]}
+
+
+# What is declared
+
+
+def test_it_is_a_component_and_one_container() -> None:
+    types = {name: request.type for name, request in made().requests.items() if name.startswith("files")}
+    assert types == {"files": TYPE, "files-reload": CONTAINER}
+
+
+def test_the_component_is_the_stacks_child_and_no_resource_of_a_provider() -> None:
+    assert (made().requests["files"].parent, made().requests["files"].custom) == (ROOT, False)
+
+
+def test_the_container_is_the_components_child() -> None:
+    assert made().requests["files-reload"].parent == COMPONENT
+
+
+def test_another_name_for_the_component_is_another_name_for_its_container() -> None:
+    def program() -> None:
+        agent = ConsulAgent("agent", ConsulAgentArgs(CONSUL, NETWORK, None))
+        FilesRegistration("other", FilesRegistrationArgs(NOBODY, agent, NETWORK))
+
+    assert list(on_docker(program)[0].of_type(CONTAINER)) == ["agent-container", "other-reload"]
+
+
+def test_the_container_is_exactly_this() -> None:
+    inputs = made().inputs("files-reload")
+    inputs.pop("uploads")  # have tests of their own
+    assert inputs == {
+        "name": "consul-agent-shared-reload",
+        "image": "sha256:5a5d1a1e8b6c",
+        "entrypoints": ["consul"],
+        "command": ["reload"],
+        "envs": ["CONSUL_HTTP_ADDR=http://consul-agent-shared:8500"],
+        "labels": [{"label": "agent", "value": "agent-container-id"}],
+        "networksAdvanced": [{"name": "staging_staging-network"}],
+        "volumes": [{"containerPath": "/consul/config/services", "volumeName": "consul-agent-shared-files"}],
+        "attach": True,
+        "logs": True,
+        "mustRun": False,
+        "logDriver": "json-file",
+        "logOpts": {"max-size": "10m", "max-file": "3"},
+    }
+
+
+def test_the_container_has_the_volume_where_the_agent_has_it() -> None:
+    [volume] = made().inputs("files-reload")["volumes"]
+    assert volume in made().inputs("agent-container")["volumes"]
+
+
+def test_the_agent_reads_the_folder_that_the_files_are_in() -> None:
+    [volume] = made().inputs("files-reload")["volumes"]
+    assert f"-config-dir={volume['containerPath']}" in made().inputs("agent-container")["command"]
+
+
+def test_the_container_runs_the_agents_own_image() -> None:
+    assert made().inputs("files-reload")["image"] == made().inputs("agent-container")["image"]
+
+
+def test_the_container_waits_for_the_agents_container_and_its_volume() -> None:
+    assert made().waits_for("files-reload") == {"agent-container", "agent-files"}
+
+
+def test_another_container_of_the_agent_reads_the_files_too() -> None:
+    # Its id is a label: another one replaces the container that has the agent reload.
+    dependencies = made().requests["files-reload"].propertyDependencies["labels"].urns
+    assert [urn.rpartition("::")[2] for urn in dependencies] == ["agent-container"]
+
+
+def test_the_container_is_deleted_before_it_is_replaced() -> None:
+    # Two containers cannot have one name.
+    assert made().requests["files-reload"].deleteBeforeReplace
+
+
+def test_nothing_is_moved_unless_it_is_said() -> None:
+    assert made().bound("files-reload") == {}
+
+
+def test_what_moves_services_is_bound_to_the_container() -> None:
+    # It alone is created anew whenever a file changes.
+    found = registered(NOBODY, moves=True)
+    assert (found.bound("files-reload"), found.bound("files")) == ({"before_create": ["move"]}, {})
+
+
+def test_protect_reaches_the_container() -> None:
+    found = registered(NOBODY, opts=pulumi.ResourceOptions(protect=True))
+    assert [name for name, request in found.requests.items() if request.protect] == ["files", "files-reload"]
+
+
+# The files
+
+
+def test_the_files_are_exactly_these_four() -> None:
+    assert [each["file"] for each in made().inputs("files-reload")["uploads"]] == [
+        "/consul/config/services/agent-reloaded.json",
+        "/consul/config/services/user-services.json",
+        "/consul/config/services/ai-services.json",
+        "/consul/config/services/grpc-services.json",
+    ]
+
+
+def test_the_files_are_written_for_people_to_read() -> None:
+    contents = [each["content"] for each in made().inputs("files-reload")["uploads"]]
+    assert contents == [json.dumps(json.loads(content), indent=2) + "\n" for content in contents]
+
+
+def test_the_file_of_the_agents_config_is_exactly_this() -> None:
+    assert files(made())[f"{FOLDER}/agent-reloaded.json"] == {"log_level": "INFO"}
+
+
+@pytest.mark.parametrize(("kind", "count"), [("user", 28), ("ai", 3), ("grpc", 9)])
+def test_a_groups_file_holds_its_services_and_no_other(kind: str, count: int) -> None:
+    ids = [each["id"] for each in files(made())[f"{FOLDER}/{kind}-services.json"]["services"]]
+    assert (ids, len(ids)) == ([line.name for line in GUIDE if line.kind == kind], count)
+
+
+@every_line
+def test_a_service_stands_in_its_groups_file_exactly_so(line: Line) -> None:
+    services = files(made())[f"{FOLDER}/{line.kind}-services.json"]["services"]
+    [found] = [each for each in services if each["id"] == line.name]
+    aim = f"TCP {line.target}" if line.kind == "grpc" else f"GET {line.target}"
+    notes = f"{aim}; deregistered after 1m30s critical"
+    assert found == {
+        "id": line.name,
+        "name": line.name,
+        "address": line.container,
+        "port": line.port,
+        "tags": line.tags,
+        "meta": {**line.meta, "managed-by": "pulumi/consul-staging/test/definition-files"},
+        "checks": [{"id": line.check_id, **line.check, "notes": notes}],
+    }
+
+
+def test_of_no_services_all_the_files_are_written_all_the_same() -> None:
+    # One that is not written would stay in the volume.
+    assert files(emptied()) == {
+        "/consul/config/services/agent-reloaded.json": {"log_level": "INFO"},
+        "/consul/config/services/user-services.json": {"services": []},
+        "/consul/config/services/ai-services.json": {"services": []},
+        "/consul/config/services/grpc-services.json": {"services": []},
+    }
+
+
+def test_of_no_services_the_container_is_otherwise_the_same() -> None:
+    with_services, without = made().inputs("files-reload"), emptied().inputs("files-reload")
+    assert {**with_services, "uploads": None} == {**without, "uploads": None}
+
+
+# How it ends
+
+
+def test_the_component_tells_that_the_agent_has_reloaded() -> None:
+    assert made().outputs[COMPONENT] == {"reloaded": True}
+
+
+@pytest.mark.parametrize("code", [1, 2, 137])
+def test_an_agent_that_refuses_the_files_fails_the_run_and_says_where_to_look(code: int) -> None:
+    # Pulumi prints a RunError's message alone.
+    with pytest.raises(pulumi.RunError) as caught:
+        registered(roster(), ended=(code, "Error reloading: Unexpected response code: 500\n"))
+    assert str(caught.value) == (
+        "the agent did not reload its files: Error reloading: Unexpected response code: 500. "
+        "Its own log says why: docker logs consul-agent-shared"
+    )
