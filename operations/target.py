@@ -1,7 +1,7 @@
 """A stack as its file has it: its services, and where its Consul answers."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -35,7 +35,7 @@ class Target:
     stack: str
     settings: settings.Settings
     roster: Roster
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
 
     @property
     def agent(self) -> Consul | None:

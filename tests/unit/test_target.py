@@ -1,0 +1,141 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from operations import target as module
+from operations.target import Target, TargetError, target
+from services.consul_api import Consul
+from settings import SettingsError
+from tests.unit.guide import GUIDE
+
+AGENT = "http://127.0.0.1:8501"
+SERVER = "http://127.0.0.1:8500"
+TOKEN = "5c1b2b5e-consul-acl-token"  # noqa: S105 - no real one
+
+
+@pytest.fixture(autouse=True)
+def _no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CONSUL_HTTP_TOKEN", raising=False)
+
+
+def stack(folder: Path, name: str = "test", **config: object) -> Path:
+    """Write a project with a stack's file; returns its folder."""
+    (folder / "Pulumi.yaml").write_text(yaml.safe_dump({"name": "consul-staging"}))
+    keys = {"agentAddress": AGENT, "serverAddress": SERVER, **config}
+    own = {f"consul-staging:{key}": value for key, value in keys.items() if value is not None}
+    (folder / f"Pulumi.{name}.yaml").write_text(yaml.safe_dump({"config": own}))
+    return folder
+
+
+def test_a_target_is_the_projects_stack(tmp_path: Path) -> None:
+    found = target("test", stack(tmp_path))
+    assert (found.project, found.stack) == ("consul-staging", "test")
+
+
+def test_a_target_has_the_settings_of_its_file(tmp_path: Path) -> None:
+    assert target("test", stack(tmp_path, environment="production")).settings.environment == "production"
+
+
+def test_a_targets_services_are_the_40_of_its_environment_and_host(tmp_path: Path) -> None:
+    services = target("test", stack(tmp_path, environment="production", serviceHost="127.0.0.3")).roster.services
+    assert [each.name for each in services] == [line.name for line in GUIDE]
+    assert {(each.meta["environment"], each.host) for each in services} == {("production", "127.0.0.3")}
+
+
+@pytest.mark.parametrize("name", ["local", "docker-local", "staging"])
+def test_every_committed_stack_is_a_target(name: str) -> None:
+    assert target(name).stack == name
+
+
+def test_a_targets_marks_begin_with_its_project_and_name(tmp_path: Path) -> None:
+    assert target("test", stack(tmp_path)).owner == "pulumi/consul-staging/test/"
+
+
+@pytest.mark.parametrize(
+    ("registration", "node"),
+    [("agent", "consul-agent-shared"), ("files", "consul-agent-shared"), ("catalog", "platform-external")],
+)
+def test_a_targets_node_is_where_its_services_are_registered(tmp_path: Path, registration: str, node: str) -> None:
+    folder = stack(tmp_path, registration=registration, externalNode="platform-external")
+    assert target("test", folder).node == node
+
+
+# Its Consul
+
+
+def without_agent(folder: Path) -> Target:
+    return target("test", stack(folder, registration="files", agentAddress=None))
+
+
+def test_a_targets_agent_and_server_are_those_of_its_file(tmp_path: Path) -> None:
+    found = target("test", stack(tmp_path))
+    assert (found.agent and found.agent.address, found.server.address) == (AGENT, SERVER)
+
+
+def test_an_agent_that_is_not_published_is_none(tmp_path: Path) -> None:
+    assert without_agent(tmp_path).agent is None
+
+
+def test_clients_use_the_agent(tmp_path: Path) -> None:
+    assert target("test", stack(tmp_path)).consul.address == AGENT
+
+
+def test_clients_use_the_server_where_the_agent_is_not_published(tmp_path: Path) -> None:
+    assert without_agent(tmp_path).consul.address == SERVER
+
+
+def test_the_environments_token_and_the_files_authority_are_used_for_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[object, ...]] = []
+
+    class Recorded(Consul):
+        def __init__(self, *args: str) -> None:
+            made.append(args)
+
+    monkeypatch.setattr(module, "Consul", Recorded)
+    monkeypatch.setenv("CONSUL_HTTP_TOKEN", TOKEN)
+    authority = tmp_path / "ca.pem"
+    authority.touch()
+    found = target("test", stack(tmp_path, agentCaFile=str(authority)))
+    assert all((found.agent, found.server))
+    assert made == [(AGENT, TOKEN, str(authority)), (SERVER, TOKEN, str(authority))]
+
+
+def test_without_a_token_in_the_environment_there_is_none(tmp_path: Path) -> None:
+    assert target("test", stack(tmp_path)).token is None
+
+
+def test_a_secret_token_in_the_file_is_not_read(tmp_path: Path) -> None:
+    found = target("test", stack(tmp_path, agentToken={"secure": "v1:abc"}))
+    assert (found.token, found.settings.agent_token) == (None, None)
+
+
+def test_the_token_is_not_in_the_targets_repr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONSUL_HTTP_TOKEN", TOKEN)
+    found = target("test", stack(tmp_path))
+    assert (found.token, TOKEN in repr(found)) == (TOKEN, False)
+
+
+# What is wrong
+
+
+def test_a_stack_that_is_none_is_told_with_those_that_are_there(tmp_path: Path) -> None:
+    stack(tmp_path, "staging")
+    stack(tmp_path, "docker-local")
+    with pytest.raises(TargetError) as caught:
+        target("stagin", tmp_path)
+    assert str(caught.value) == "there is no Pulumi.stagin.yaml: the stacks here are docker-local, staging"
+
+
+def test_the_projects_own_stacks_are_told_where_no_folder_is_given() -> None:
+    with pytest.raises(TargetError) as caught:
+        target("stagin")
+    assert str(caught.value) == "there is no Pulumi.stagin.yaml: the stacks here are docker-local, local, staging"
+
+
+def test_a_wrong_value_in_the_file_is_a_settings_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        target("test", stack(tmp_path, environment="a b"))
+    assert str(caught.value).startswith("Pulumi.test.yaml: environment: 'a b' must be")
