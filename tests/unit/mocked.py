@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pulumi.runtime
+import pytest
 import yaml
 from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
 from pulumi.runtime._callbacks import _CallbackServicer
@@ -23,6 +24,8 @@ from pulumi.runtime.proto.resource_pb2 import (
     ResourceHookRequest,
     ResourceHookResponse,
 )
+
+from components import found
 
 HOUSE = Path(__file__).parents[2]
 PROJECT = "consul-staging"
@@ -62,7 +65,7 @@ CONTAINER = "docker:index/container:Container"
 
 
 class Docker(pulumi.runtime.Mocks):
-    """A Docker engine with one network, that gives a pulled image its id; keeps what it was asked.
+    """A Docker engine with one network, that gives a pulled image its id; keeps what it was asked and expected to have.
 
     Args:
         ended: exit code and log of a container that is waited for until it ends.
@@ -71,6 +74,7 @@ class Docker(pulumi.runtime.Mocks):
     def __init__(self, ended: tuple[int, str] = (0, "")) -> None:
         self.ended = ended
         self.calls: list[pulumi.runtime.MockCallArgs] = []
+        self.expected: list[found.Expected] = []
 
     @property
     def asked(self) -> list[tuple[str, dict[str, Any]]]:
@@ -210,7 +214,9 @@ def on_docker(
 ) -> tuple[Deployed, Docker]:
     """Deploy where there is a Docker engine."""
     engine = Docker(ended)
-    return deploy(program, config, secrets, engine), engine
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(found, "tell", engine.expected.append)  # asks the machine's own engine, if it has one
+        return deploy(program, config, secrets, engine), engine
 
 
 def stack_config(stack: str) -> dict[str, str]:

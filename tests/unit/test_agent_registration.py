@@ -19,10 +19,11 @@ from components.registration.agent import (
     AgentService,
     AgentServiceProvider,
 )
-from services.consul_api import NoAnswerError
+from services.consul_api import ConsulError, NoAnswerError
 from services.model import Service
 from services.roster import roster
 from services.rules import Roster
+from tests.unit.consul import FakeConsul, running
 from tests.unit.guide import GUIDE, Line
 from tests.unit.mocked import HOUSE, ROOT, Deployed, deploy, secret
 
@@ -250,6 +251,21 @@ def test_a_provider_reaches_every_service() -> None:
     made = registered(opts=lambda: pulumi.ResourceOptions(providers=[Provider("pulumi-python", "mine")]))
     used = {request.provider.rpartition("::")[0] for request in made.of_type(TYPE).values()}
     assert [urn.rpartition("::")[2] for urn in used] == ["mine"]
+
+
+def test_nothing_is_moved_unless_it_is_said() -> None:
+    assert [name for name in plain().requests if plain().bound(name)] == []
+
+
+def test_what_moves_services_is_bound_to_every_one_and_not_to_the_component() -> None:
+    def program() -> None:
+        moves = pulumi.ResourceHookBinding(before_create=[pulumi.ResourceHook("move", lambda _: None)])
+        args = AgentRegistrationArgs(roster(), AgentEndpoint(AGENT), moves=moves)
+        AgentRegistration("registration", args)
+
+    found = deploy(program)
+    bound = {name: found.bound(name) for name in found.requests}
+    assert bound == {"registration": {}} | {f"registration-{line.name}": {"before_create": ["move"]} for line in GUIDE}
 
 
 def test_an_alias_is_the_components_alone() -> None:
@@ -498,6 +514,87 @@ def test_another_agent_and_id_are_one_replacement() -> None:
 
 def test_another_value_beside_another_agent_is_a_replacement_for_the_agents_sake() -> None:
     assert diff({**STATE, "agent": "http://127.0.0.2:8501", "port": 8217}) == (True, ["agent"], True)
+
+
+# The provider: whose registration it takes for its own
+
+
+def held(mark: str | None, **differing: object) -> FakeConsul:
+    """An agent that holds the service as it is stated, but for its mark and what differs."""
+    consul = FakeConsul()
+    meta = {"version": "v1", **({"managed-by": mark} if mark else {})}
+    consul.services["billing_service"] = {
+        "Service": "billing_service",
+        "Address": "isa-billing",
+        "Port": 8216,
+        "Tags": STATE["tags"],
+        "Meta": meta,
+        **differing,
+    }
+    consul.checks["billing_service-health"] = {
+        "CheckID": "billing_service-health",
+        "ServiceID": "billing_service",
+        "Name": CHECK["name"],
+        "Type": "http",
+        "Notes": "GET http://isa-billing:8216/health; deregistered after 1m30s critical",
+        "Output": "",
+        "Interval": "10s",
+        "Timeout": "5s",
+    }
+    return consul
+
+
+def created(consul: FakeConsul, adopt: bool = False) -> list[str]:
+    """The paths to which the provider writes when it creates the service."""
+    with running(consul):
+        AgentServiceProvider().create({**STATE, "agent": consul.address, "adopt": adopt})
+    return [path for _, path, _ in consul.wrote]
+
+
+REGISTER = ["/v1/agent/service/register"]
+
+
+def test_what_this_very_resource_registered_is_taken_up_and_nothing_sent() -> None:
+    # That would restart its check.
+    assert created(held("pulumi/consul-staging/test/registration-billing_service")) == []
+
+
+def test_what_this_very_resource_registered_otherwise_is_registered_as_it_is_stated() -> None:
+    assert created(held("pulumi/consul-staging/test/registration-billing_service", Port=8217)) == REGISTER
+
+
+def test_what_the_agent_read_from_the_stacks_own_files_is_taken_over() -> None:
+    # So a stack comes from registration files.
+    consul = held("pulumi/consul-staging/test/definition-files")
+    assert created(consul) == REGISTER
+    assert consul.services["billing_service"]["Meta"] == STATE["meta"]
+
+
+@pytest.mark.parametrize(
+    ("mark", "owner"),
+    [
+        ("pulumi/consul-staging/staging/definition-files", "pulumi/consul-staging/staging/definition-files"),
+        ("pulumi/other/test/definition-files", "pulumi/other/test/definition-files"),
+        ("pulumi/consul-staging/test/other-billing_service", "pulumi/consul-staging/test/other-billing_service"),
+        ("definition-files", "definition-files"),
+        ("terraform", "terraform"),
+        (None, "another party, not by Pulumi"),
+    ],
+)
+def test_what_another_registered_is_refused_with_its_name_and_what_would_help(mark: str | None, owner: str) -> None:
+    consul = held(mark)
+    with pytest.raises(ConsulError) as caught:
+        created(consul)
+    assert str(caught.value) == (
+        f"service id 'billing_service' is already registered with the agent {consul.address} by {owner}, "
+        "at isa-billing:8216. Deregister it there, or let this stack take it over: pulumi config set adopt true"
+    )
+    assert consul.wrote == []
+
+
+@pytest.mark.parametrize("mark", ["pulumi/consul-staging/staging/definition-files", None])
+def test_what_another_registered_is_taken_over_where_the_stack_adopts(mark: str | None) -> None:
+    assert created(held(mark), adopt=True) == REGISTER
 
 
 # An agent that is away

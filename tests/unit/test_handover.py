@@ -137,12 +137,14 @@ def test_to_the_agent_a_service_is_moved_before_it_is_created_there(platform: Pl
     assert bound(to_agent, platform.places()) == {"before_create": ["move-to-agent"]}
 
 
-def test_to_the_catalog_a_service_leaves_before_it_is_created_there_and_has_its_status_after(
+def test_to_the_catalog_a_service_leaves_before_it_is_created_there_and_keeps_its_status_then_and_when_it_changes(
     platform: Platform,
 ) -> None:
     assert bound(to_catalog, platform.places()) == {
         "before_create": ["leave-agent"],
         "after_create": ["arrive-in-catalog"],
+        "before_update": ["stay-in-catalog"],
+        "after_update": ["arrive-in-catalog"],
     }
 
 
@@ -463,3 +465,59 @@ def test_where_no_server_answers_a_service_arrives_without_a_status(platform: Pl
     nobody(platform.servers)
     moved(platform.to_catalog(), BILLING, "leave-agent", "arrive-in-catalog")
     assert platform.wrote == [left_the_agent(BILLING)]
+
+
+# A change on the external node
+
+
+def changed(platform: Platform, hooks: Deployed, line: Line, before: str, after: str = "critical") -> None:
+    """Have the provider change a service: it writes a status that is not what was last found."""
+    platform.servers.node_checks = []
+    platform.in_catalog(line, {"managed-by": mark(line)}, before, OUTPUT)
+    moved(hooks, line, "stay-in-catalog")
+    platform.servers.node_checks[0] |= {"Status": after, "Output": ""}
+    moved(hooks, line, "arrive-in-catalog")
+
+
+@pytest.mark.parametrize("status", ["passing", "warning", "critical"])
+def test_a_service_that_changes_keeps_the_status_and_output_that_the_catalog_has(
+    platform: Platform, status: str
+) -> None:
+    changed(platform, platform.to_catalog(), BILLING, status)
+    [(who, path, body)] = platform.wrote
+    assert (who, path) == ("servers", "/v1/catalog/register")
+    assert (body["Check"]["CheckID"], body["Check"]["Status"], body["Check"]["Output"]) == (
+        "billing_service-health",
+        status,
+        OUTPUT,
+    )
+
+
+def test_a_service_that_changes_again_keeps_the_status_that_the_catalog_has_by_then(platform: Platform) -> None:
+    hooks = platform.to_catalog()
+    changed(platform, hooks, BILLING, "warning")
+    changed(platform, hooks, BILLING, "passing")
+    assert [body["Check"]["Status"] for _, _, body in platform.wrote] == ["warning", "passing"]
+
+
+def test_a_service_that_changes_keeps_its_own_status_and_no_other_services(platform: Platform) -> None:
+    hooks = platform.to_catalog()
+    platform.in_catalog(MINIO, {"managed-by": mark(MINIO)}, "warning")
+    platform.in_catalog(BILLING, {"managed-by": mark(BILLING)}, "passing")
+    moved(hooks, BILLING, "stay-in-catalog", "arrive-in-catalog")
+    moved(hooks, MINIO, "arrive-in-catalog")
+    assert [body["Check"]["CheckID"] for _, _, body in platform.wrote] == ["billing_service-health"]
+
+
+def test_a_service_that_changes_does_not_leave_the_agent(platform: Platform) -> None:
+    platform.on_agent(BILLING, {"managed-by": mark(BILLING)})
+    platform.in_catalog(BILLING, {"managed-by": mark(BILLING)})
+    moved(platform.to_catalog(), BILLING, "stay-in-catalog")
+    assert platform.wrote == []
+
+
+@pytest.mark.usefixtures("_no_pauses")
+def test_where_no_server_answers_a_service_that_changes_keeps_no_status(platform: Platform) -> None:
+    nobody(platform.servers)
+    moved(platform.to_catalog(), BILLING, "stay-in-catalog", "arrive-in-catalog")
+    assert platform.wrote == []

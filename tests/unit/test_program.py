@@ -112,6 +112,23 @@ def test_staging_looks_the_platforms_network_up() -> None:
     assert program("staging")[1].asked == [(LOOK_UP, {"name": "staging_staging-network"})]
 
 
+@every_registration
+def test_staging_expects_the_network_the_server_and_the_40_services(registration: str) -> None:
+    [expected] = program("staging", registration)[1].expected
+    assert (expected.network, expected.server) == ("staging_staging-network", "staging-consul")
+    assert list(expected.services) == [line.container for line in GUIDE]
+
+
+@every_registration
+def test_docker_local_expects_nothing_since_it_creates_it_all(registration: str) -> None:
+    [expected] = program("docker-local", registration)[1].expected
+    assert (expected.network, expected.server, list(expected.services)) == (None, None, [])
+
+
+def test_local_expects_nothing_on_docker() -> None:
+    assert program("local")[1].expected == []
+
+
 def test_stagings_only_containers_are_the_agent_and_the_one_that_has_it_reload() -> None:
     assert named("staging", "docker:index/container:Container") == ["agent-container", "files-reload"]
 
@@ -274,12 +291,14 @@ def test_without_docker_there_is_nothing_to_move(line: Line) -> None:
 
 @every_docker_stack
 @every_line
-def test_in_the_catalog_a_service_leaves_the_agent_before_it_is_created_and_keeps_its_status(
+def test_in_the_catalog_a_service_leaves_the_agent_before_it_is_created_and_keeps_its_status_whatever_changes(
     stack: str, line: Line
 ) -> None:
     assert made(stack, "catalog").bound(f"registration-{line.name}") == {
         "before_create": ["leave-agent"],
         "after_create": ["arrive-in-catalog"],
+        "before_update": ["stay-in-catalog"],
+        "after_update": ["arrive-in-catalog"],
     }
 
 
