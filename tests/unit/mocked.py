@@ -228,8 +228,12 @@ def stack_config(stack: str) -> dict[str, str]:
     }
 
 
-@cache
 def program(stack: str, registration: str = "agent") -> tuple[Deployed, Docker]:
     """The whole program with a committed stack's config."""
+    return _program(stack, registration)
+
+
+@cache
+def _program(stack: str, registration: str) -> tuple[Deployed, Docker]:
     config = {**stack_config(stack), "registration": registration}
     return on_docker(lambda: runpy.run_path(str(HOUSE / "__main__.py")), config)
