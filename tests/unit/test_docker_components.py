@@ -1,15 +1,17 @@
 import json
 import re
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pulumi
 import pytest
 
+from components import standins
 from components.agent import ConsulAgent, ConsulAgentArgs
 from components.network import Network, NetworkArgs
 from components.server import ConsulServer, ConsulServerArgs
-from components.standins import StandIns, StandInsArgs
+from components.standins import StandIns, StandInsArgs, image_name
 from services.agent_config import agent_config, server_config
 from services.roster import roster
 from services.rules import Roster
@@ -32,7 +34,7 @@ from tests.unit.mocked import (
 
 CONSUL_ID = "sha256:5a5d1a1e8b6c"
 ESM_ID = "sha256:e50e50e50e50"
-STAND_IN = "consul-staging/standin:1"
+STAND_IN = image_name()
 LOOK_UP = "docker:index/getNetwork:getNetwork"
 COMPONENTS = {
     "network": "consul-staging:docker:Network",
@@ -291,11 +293,46 @@ def test_a_smaller_roster_has_fewer_stand_ins() -> None:
 
 def test_the_stand_ins_image_is_built_from_the_projects_folder_and_pushed_nowhere() -> None:
     assert made().inputs("standins-image") == {
-        "imageName": "consul-staging/standin:1",
+        "imageName": STAND_IN,
         "build": {"context": "components/standin", "dockerfile": "components/standin/Dockerfile"},
         "skipPush": True,
         "buildOnPreview": False,
     }
+
+
+def test_the_stand_ins_image_bears_a_tag_of_12_hexadecimal_digits() -> None:
+    assert re.fullmatch(r"consul-staging/standin:[0-9a-f]{12}", STAND_IN)
+
+
+def folder_of_stand_ins(folder: Path, **files: str) -> str:
+    """The image's name where these are its files."""
+    (folder / "standin").mkdir(parents=True)
+    for name, content in files.items():
+        (folder / "standin" / name).write_text(content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(standins, "__file__", str(folder / "standins.py"))
+        return image_name()
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"Dockerfile": "FROM busybox:1.38", "health": "ok"},
+        {"Dockerfile": "FROM busybox:1.37", "health": "well"},
+        {"Dockerfile": "FROM busybox:1.37", "ready": "ok"},
+        {"Dockerfile": "FROM busybox:1.37", "health": "ok", "ready": "ok"},
+    ],
+    ids=["Dockerfile", "content", "name", "one more"],
+)
+def test_another_file_of_the_stand_ins_is_another_tag(tmp_path: Path, files: dict[str, str]) -> None:
+    # With the same, no container would be made of the new image.
+    before = folder_of_stand_ins(tmp_path / "before", Dockerfile="FROM busybox:1.37", health="ok")
+    assert folder_of_stand_ins(tmp_path / "after", **files) != before
+
+
+def test_the_same_files_of_the_stand_ins_are_the_same_tag_wherever_they_are(tmp_path: Path) -> None:
+    first = folder_of_stand_ins(tmp_path / "a", Dockerfile="FROM busybox:1.37", health="ok")
+    assert folder_of_stand_ins(tmp_path / "b", health="ok", Dockerfile="FROM busybox:1.37") == first
 
 
 def test_the_stand_ins_image_can_be_built_there() -> None:
@@ -308,7 +345,7 @@ def test_the_stand_ins_image_can_be_built_there() -> None:
 def test_a_stand_in_is_exactly_this(line: Line) -> None:
     assert made().inputs(f"standins-{line.container}") == {
         "name": line.container,
-        "image": "consul-staging/standin:1",
+        "image": STAND_IN,
         "command": ["httpd", "-f", "-p", str(line.port), "-h", "/www"],
         "networksAdvanced": [{"name": "staging_staging-network"}],
         "restart": "unless-stopped",
@@ -353,7 +390,6 @@ def containers() -> dict[str, dict[str, Any]]:
 def images() -> list[str]:
     return [
         *(made.inputs(name)["name"] for made in whole().values() for name in made.of_type(REMOTE_IMAGE)),
-        *(made.inputs(name)["imageName"] for made in whole().values() for name in made.of_type(BUILT_IMAGE)),
         *re.findall(r"(?m)^FROM (\S+)", (HOUSE / "components" / "standin" / "Dockerfile").read_text()),
     ]
 
@@ -366,6 +402,11 @@ def test_the_whole_program_declares_this_many_containers(registration: str, coun
 
 def test_every_image_has_an_exact_tag() -> None:
     assert [image for image in images() if not EXACT.fullmatch(image)] == []
+
+
+def test_every_image_that_is_built_has_a_tag_of_its_content() -> None:
+    built = [made.inputs(name)["imageName"] for made in whole().values() for name in made.of_type(BUILT_IMAGE)]
+    assert built == [STAND_IN] * len(REGISTRATIONS)
 
 
 def test_no_image_is_the_latest() -> None:
