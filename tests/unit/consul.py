@@ -63,6 +63,7 @@ class FakeConsul:
         nodes: the catalog's, by name, as `/v1/catalog/node` shows them.
         node_checks: the catalog's, as `/v1/health/node` shows them.
         refuses: status and words of the answer to everything.
+        tokens: with which it was asked.
         address: of its API.
     """
 
@@ -73,10 +74,12 @@ class FakeConsul:
     nodes: dict[str, Fields] = field(default_factory=dict)
     node_checks: list[Fields] = field(default_factory=list)
     refuses: tuple[int, bytes] | None = None
+    tokens: set[str | None] = field(default_factory=set)
     address: str = ""
 
     def answer(self, asked: Asked) -> Answer:
         body = json.loads(asked.body) if asked.body else None
+        self.tokens.add(asked.headers.get("X-Consul-Token"))
         if self.refuses:
             return *self.refuses, {}
         if asked.method == "PUT":

@@ -235,5 +235,9 @@ def program(stack: str, registration: str = "agent") -> tuple[Deployed, Docker]:
 
 @cache
 def _program(stack: str, registration: str) -> tuple[Deployed, Docker]:
-    config = {**stack_config(stack), "registration": registration}
-    return on_docker(lambda: runpy.run_path(str(HOUSE / "__main__.py")), config)
+    return program_with({**stack_config(stack), "registration": registration})
+
+
+def program_with(config: Mapping[str, str], secrets: Iterable[str] = ()) -> tuple[Deployed, Docker]:
+    """The whole program with any config."""
+    return on_docker(lambda: runpy.run_path(str(HOUSE / "__main__.py")), config, secrets)

@@ -1,12 +1,17 @@
 import json
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from tests.unit.consul import FakeConsul, Wrote, running
 from tests.unit.guide import GUIDE, Line
-from tests.unit.mocked import Deployed, program
+from tests.unit.mocked import Deployed, program, program_with, secret, stack_config
 from tests.unit.test_docker_components import LOOK_UP
+
+TOKEN = "5c1b2b5e-consul-acl-token"  # noqa: S105 - no real one
 
 OVER_THE_AGENT = {
     "consul-staging:registration:AgentRegistration": 1,
@@ -311,6 +316,94 @@ def test_from_files_all_services_are_moved_from_the_external_node_before_the_age
 @pytest.mark.parametrize("registration", ["agent", "catalog"])
 def test_files_that_are_emptied_move_nothing(stack: str, registration: str) -> None:
     assert made(stack, registration).bound("files-reload") == {}
+
+
+@dataclass
+class Moving:
+    """The docker-local stack, whose agent and server answer."""
+
+    agent: FakeConsul
+    servers: FakeConsul
+
+    def program(self, registration: str) -> Deployed:
+        addresses = {"agentAddress": self.agent.address, "serverAddress": self.servers.address}
+        own = {"registration": registration, "externalNode": "platform-external", "environment": "production"}
+        token = {} if registration == "files" else {"agentToken": TOKEN}
+        return program_with({**stack_config("docker-local"), **addresses, **own, **token}, token)[0]
+
+
+@pytest.fixture(name="moving")
+def _moving() -> Iterator[Moving]:
+    wrote: Wrote = []
+    with running(FakeConsul("agent", wrote)) as agent, running(FakeConsul("servers", wrote)) as servers:
+        meta = {"managed-by": "pulumi/consul-staging/test/registration-billing_service"}
+        services = {"billing_service": {"Service": "billing_service", "Meta": meta}}
+        servers.nodes["platform-external"] = {"Node": {"Meta": {}}, "Services": services}
+        yield Moving(agent, servers)
+
+
+def test_a_stack_moves_from_its_external_node_to_its_agent_with_its_token(moving: Moving) -> None:
+    assert moving.program("agent").call("move-to-agent", service_id="billing_service") == ""
+    assert [(who, path) for who, path, _ in moving.servers.wrote] == [
+        ("servers", "/v1/catalog/deregister"),
+        ("agent", "/v1/agent/service/register"),
+    ]
+    assert (moving.agent.tokens, moving.servers.tokens) == ({TOKEN}, {TOKEN})
+
+
+def test_what_a_stack_moves_to_its_agent_is_as_the_stack_states_it(moving: Moving) -> None:
+    moving.program("agent").call("move-to-agent", service_id="billing_service")
+    assert moving.agent.services["billing_service"]["Meta"]["environment"] == "production"
+
+
+def test_a_stack_moves_from_its_external_node_to_its_files(moving: Moving) -> None:
+    assert moving.program("files").call("move-to-agent", name="consul-agent-shared-reload") == ""
+    assert [who for who, _, _ in moving.servers.wrote] == ["servers", "agent"]
+
+
+def test_a_stack_moves_from_its_agent_to_its_external_node_with_its_token(moving: Moving) -> None:
+    mark = "pulumi/consul-staging/test/registration-billing_service"
+    moving.agent.services["billing_service"] = {"Service": "billing_service", "Meta": {"managed-by": mark}}
+    check = {"Node": "platform-external", "CheckID": "c", "ServiceID": "billing_service", "Status": "passing"}
+    moving.agent.checks["c"] = {**check, "Output": "well"}
+    moving.servers.node_checks = [check]
+    whole = moving.program("catalog")
+    for hook in ("leave-agent", "arrive-in-catalog"):
+        assert whole.call(hook, serviceId="billing_service") == ""
+    assert [(who, path) for who, path, _ in moving.servers.wrote] == [
+        ("agent", "/v1/agent/service/deregister/billing_service"),
+        ("servers", "/v1/catalog/register"),
+    ]
+    assert (moving.agent.tokens, moving.servers.tokens) == ({TOKEN}, {TOKEN})
+
+
+def test_a_stack_looks_for_another_partys_node_with_its_token(moving: Moving) -> None:
+    assert "platform-external" in moving.program("catalog").call("refuse-anothers-node")
+    assert moving.servers.tokens == {TOKEN}
+
+
+# The token
+
+
+def guarded() -> Deployed:
+    """All of staging, registered in the catalog of servers that ask for a token."""
+    config = {**stack_config("docker-local"), "registration": "catalog", "agentToken": TOKEN}
+    return program_with(config, ["agentToken"])[0]
+
+
+def test_in_the_catalog_the_provider_and_consul_esm_are_given_the_token_as_a_secret() -> None:
+    whole = guarded()
+    assert whole.sent("registration-consul")["token"] == secret(TOKEN)
+    [upload] = whole.sent("esm-container")["uploads"]
+    assert upload["content"] == secret(upload["content"]["value"])
+    assert json.loads(upload["content"]["value"])["token"] == TOKEN
+
+
+def test_in_the_catalog_nothing_else_has_the_token() -> None:
+    whole = guarded()
+    has = {name for name in whole.requests if TOKEN in repr(whole.sent(name))}
+    assert has == {"registration-consul", "esm-container"}
+    assert TOKEN not in repr((whole.exports, whole.outputs))
 
 
 # What waits for what
