@@ -1,7 +1,7 @@
 """The stack's config as one checked object. Its keys are described in Pulumi.yaml."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -69,6 +69,11 @@ def _image(value: str) -> str:
     return value
 
 
+_NEEDS_DOCKER = {
+    "catalog": "consul-esm runs the checks from a container",
+    "files": "they are written into the agent's container",
+}
+
 Provided = Literal["created", "existing"]
 Url = Annotated[str, AfterValidator(_url)]
 Image = Annotated[str, AfterValidator(_image)]
@@ -99,48 +104,36 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _fitting(self) -> Self:
-        for wrong, message in self._misfits():
-            if wrong:
-                raise ValueError(message)
+        if wrong := self._unfit_for_registration() or self._unfit_for_docker():
+            raise ValueError(wrong)
         return self
 
-    def _misfits(self) -> Iterator[tuple[bool, str]]:
-        kind, own_agent = self.registration, self.docker and self.agent_address
-        yield (
-            kind == "agent" and not self.agent_address,
-            (
-                "agentAddress: is missing: registration agent needs the agent's API, such as http://127.0.0.1:8501; "
-                "where none can be reached from here, set registration: files"
-            ),
-        )
-        yield (
-            kind == "catalog" and not self.docker,
-            ("docker: must be true with registration catalog: consul-esm runs the checks from a container"),
-        )
-        yield (
-            kind == "files" and not self.docker,
-            ("docker: must be true with registration files: they are written into the agent's container"),
-        )
-        yield (
-            kind == "catalog" and self.external_node in (AGENT_NODE, SERVER_NODE),
-            (
+    def _unfit_for_registration(self) -> str | None:
+        kind = self.registration
+        if kind != "files" and not self.agent_address:
+            return (
+                f"agentAddress: is missing: registration {kind} needs the agent's API, such as http://127.0.0.1:8501; "
+                "where it cannot be reached from here, set registration: files"
+            )
+        if kind != "agent" and not self.docker:
+            return f"docker: must be true with registration {kind}: {_NEEDS_DOCKER[kind]}"
+        if kind != "agent" and self.adopt:
+            return f"adopt: must be false with registration {kind}: it is for agent"
+        if kind == "catalog" and self.external_node in (AGENT_NODE, SERVER_NODE):
+            return (
                 f"externalNode: {self.external_node!r} is an agent's own node, which would remove all of them again: "
                 "it must be a node of its own, such as staging-external"
-            ),
-        )
-        yield kind != "agent" and self.adopt, f"adopt: must be false with registration {kind}: it is for agent"
-        yield (
-            kind == "files" and bool(self.agent_token),
-            ("agentToken: must not be set with registration files: nothing there speaks to Consul's API"),
-        )
-        yield (
-            bool(own_agent and own_agent.startswith("https:")),
-            ("agentAddress: must be http: the agent that this stack deploys has no TLS"),
-        )
-        yield (
-            bool(own_agent) and self.server == "created" and self.agent_publish == self.server_publish,
-            ("serverAddress: must have another port than agentAddress: both are published on publishOn"),
-        )
+            )
+        return None
+
+    def _unfit_for_docker(self) -> str | None:
+        if not self.docker or not self.agent_address:
+            return None
+        if self.agent_address.startswith("https:"):
+            return "agentAddress: must be http: the agent that this stack deploys has no TLS"
+        if self.server == "created" and self.agent_publish == self.server_publish:
+            return "serverAddress: must have another port than agentAddress: both are published on publishOn"
+        return None
 
     @property
     def node(self) -> str:

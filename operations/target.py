@@ -77,7 +77,7 @@ def target(stack: str, project: Path = ROOT) -> Target:
     """
     file = project / f"Pulumi.{stack}.yaml"
     if not file.is_file():
-        stacks = ", ".join(sorted(path.suffixes[0][1:] for path in project.glob("Pulumi.*.yaml")))
+        stacks = ", ".join(sorted(path.name[len("Pulumi.") : -len(".yaml")] for path in project.glob("Pulumi.*.yaml")))
         raise TargetError(f"there is no {file.name}: the stacks here are {stacks}")
     name = str(yaml.safe_load((project / "Pulumi.yaml").read_text())["name"])
     config = settings.of_file(file, name)

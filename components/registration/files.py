@@ -76,6 +76,7 @@ class FilesRegistration(pulumi.ComponentResource):
             log_opts={"max-size": "10m", "max-file": "3"},
             opts=pulumi.ResourceOptions(
                 parent=self,
+                depends_on=opts.depends_on if opts else None,
                 delete_before_replace=True,
                 hooks=args.moves,
             ),

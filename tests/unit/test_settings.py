@@ -147,9 +147,8 @@ def test_the_server_is_published_on_loopback_at_the_port_of_its_address() -> Non
     assert of(serverAddress="https://consul.example:8556").server_publish == ("127.0.0.1", 8556)
 
 
-@pytest.mark.parametrize("registration", ["catalog", "files"])
-def test_an_agent_without_an_address_is_not_published(registration: str) -> None:
-    assert of(registration=registration, agentAddress="").agent_publish is None
+def test_an_agent_without_an_address_is_not_published() -> None:
+    assert of(registration="files", agentAddress="").agent_publish is None
 
 
 def test_both_are_published_on_the_address_that_the_stack_gives() -> None:
@@ -194,12 +193,11 @@ def test_a_key_that_is_left_out_has_its_default(field: str, value: object) -> No
 )
 def test_an_empty_text_is_not_set(key: str, field: str) -> None:
     # Pulumi cannot declare a key without a default as optional.
-    assert getattr(of(registration="catalog", **{key: ""}), field) is None
+    assert getattr(of(registration="files", **{key: ""}), field) is None
 
 
-@pytest.mark.parametrize("registration", ["catalog", "files"])
-def test_only_the_agents_own_way_to_register_needs_its_address(registration: str) -> None:
-    assert load({"registration": registration, "serverAddress": "http://127.0.0.1:8500"}, "").agent_address is None
+def test_registration_files_needs_no_address_of_the_agents() -> None:
+    assert load({"registration": "files", "serverAddress": "http://127.0.0.1:8500"}, "").agent_address is None
 
 
 def test_the_projects_file_gives_every_key_its_default() -> None:
@@ -391,15 +389,21 @@ def misfit(**config: str) -> str:
 
 @pytest.mark.parametrize("address", [{}, {"agentAddress": ""}], ids=["missing", "empty"])
 @pytest.mark.parametrize("docker", ["true", "false"])
-def test_registration_agent_needs_the_agents_address(address: dict[str, str], docker: str) -> None:
-    assert misfit(docker=docker, **address) == (
-        "agentAddress: is missing: registration agent needs the agent's API, such as http://127.0.0.1:8501; "
-        "where none can be reached from here, set registration: files"
+@pytest.mark.parametrize("registration", ["agent", "catalog"])
+def test_the_other_ways_to_register_need_the_agents_address(
+    registration: str, address: dict[str, str], docker: str
+) -> None:
+    assert misfit(registration=registration, docker=docker, **address) == (
+        f"agentAddress: is missing: registration {registration} needs the agent's API, such as http://127.0.0.1:8501; "
+        "where it cannot be reached from here, set registration: files"
     )
 
 
+AGENT = LEAST["agentAddress"]
+
+
 def test_registration_catalog_needs_docker() -> None:
-    assert misfit(registration="catalog", docker="false") == (
+    assert misfit(registration="catalog", agentAddress=AGENT, docker="false") == (
         "docker: must be true with registration catalog: consul-esm runs the checks from a container"
     )
 
@@ -413,7 +417,7 @@ def test_registration_files_needs_docker() -> None:
 @pytest.mark.parametrize("node", ["consul-agent-shared", "staging-consul"])
 def test_registration_catalog_needs_a_node_that_is_no_agents_own(node: str) -> None:
     # An agent's anti-entropy removes from its node what the agent does not know.
-    assert misfit(registration="catalog", externalNode=node) == (
+    assert misfit(registration="catalog", agentAddress=AGENT, externalNode=node) == (
         f"externalNode: {node!r} is an agent's own node, which would remove all of them again: "
         "it must be a node of its own, such as staging-external"
     )
@@ -427,19 +431,13 @@ def test_a_node_that_nothing_is_registered_on_may_have_any_name(registration: st
 
 @pytest.mark.parametrize("registration", ["catalog", "files"])
 def test_only_registration_agent_adopts(registration: str) -> None:
-    assert misfit(registration=registration, adopt="true") == (
+    assert misfit(registration=registration, agentAddress=AGENT, adopt="true") == (
         f"adopt: must be false with registration {registration}: it is for agent"
     )
 
 
-def test_registration_files_takes_no_token() -> None:
-    assert misfit(registration="files", agentToken=TOKEN) == (
-        "agentToken: must not be set with registration files: nothing there speaks to Consul's API"
-    )
-
-
-@pytest.mark.parametrize("registration", ["agent", "catalog"])
-def test_the_other_ways_to_register_take_a_token(registration: str) -> None:
+@pytest.mark.parametrize("registration", ["agent", "catalog", "files"])
+def test_every_way_to_register_takes_a_token(registration: str) -> None:
     assert of(registration=registration, agentToken=TOKEN).agent_token == TOKEN
 
 
