@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import docker
 import pulumi
 from docker.errors import DockerException
+from requests.exceptions import RequestException
 
 States = Mapping[str, str]
 
@@ -33,7 +34,7 @@ def tell(expected: Expected) -> None:
     """
     try:
         lines = list(_lines(expected, _client()))
-    except DockerException as error:
+    except (DockerException, RequestException) as error:
         lines = [(False, f"Docker does not say what is there: {error}")]
     for right, line in lines:
         (pulumi.log.info if right else pulumi.log.warn)(line)
