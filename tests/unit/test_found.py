@@ -9,6 +9,8 @@ from docker.errors import DockerException
 from components.found import Expected, tell
 from tests.unit.mocked import deploy
 
+Objects = Sequence[object]
+
 NETWORK = SimpleNamespace(
     name="staging_staging-network", attrs={"Driver": "bridge", "IPAM": {"Config": [{"Subnet": "172.20.0.0/16"}]}}
 )
@@ -21,16 +23,14 @@ def container(name: str, status: str) -> SimpleNamespace:
 class Engine:
     """A Docker engine that answers as Docker's SDK tells it; keeps which address it was asked at."""
 
-    def __init__(self, networks: Sequence[object], containers: Sequence[object]) -> None:
+    def __init__(self, networks: Objects, containers: Objects) -> None:
         self.networks = SimpleNamespace(list=lambda names: [each for each in networks if names])
         self.containers = SimpleNamespace(list=lambda **how: containers if how == {"all": True, "sparse": True} else [])
 
 
 class Told:
-    def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, networks: Sequence[object], containers: Sequence[object]
-    ) -> None:
-        self.addresses: Sequence[object] = []
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, networks: Objects, containers: Objects) -> None:
+        self.addresses: list[object] = []
         self.lines: list[tuple[str, str]] = []
         engine = Engine(networks, containers)
 
@@ -59,9 +59,7 @@ def test_a_network_that_is_there_is_told_with_its_driver_and_subnet(monkeypatch:
 
 
 @pytest.mark.parametrize("networks", [[], [SimpleNamespace(name="staging_staging-network-2", attrs={})]])
-def test_a_network_that_is_missing_stops_the_program(
-    monkeypatch: pytest.MonkeyPatch, networks: Sequence[object]
-) -> None:
+def test_a_network_that_is_missing_stops_the_program(monkeypatch: pytest.MonkeyPatch, networks: Objects) -> None:
     # Docker finds networks by a part of their name.
     with pytest.raises(pulumi.RunError) as caught:
         Told(monkeypatch, networks, []).of(Expected("staging_staging-network", None, []))
@@ -81,7 +79,7 @@ def test_a_network_that_is_missing_stops_the_program(
     ids=["running", "stopped", "missing"],
 )
 def test_a_server_is_told_with_its_state(
-    monkeypatch: pytest.MonkeyPatch, containers: Sequence[object], line: tuple[str, str]
+    monkeypatch: pytest.MonkeyPatch, containers: Objects, line: tuple[str, str]
 ) -> None:
     assert Told(monkeypatch, [], containers).of(Expected(None, "staging-consul", [])) == [line]
 
