@@ -30,7 +30,7 @@ def render(stack: Stack = STACK, out: Out = None) -> None:
 
     Without --out, print one JSON object that holds them by name, such as for `jq '."user-services.json"'`.
 
-    Two runs give the same bytes. Consul is not asked: `consul validate -config-format=json DIR` judges them.
+    Two runs give the same bytes. Consul is not asked: `consul validate DIR` judges them.
     """
     files = contents(target(stack))
     if out is None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from operations.target import Target
 from operations.verification.instances import Stray
 from operations.verification.report import Report, report
-from services.agent_config import AGENT_NODE
+from services.agent_config import AGENT_NODE, SERVER_NODE
 
 # The agent hands what it removed to the servers within milliseconds, or after a retry when it has just lost them.
 _PAUSES = (0, 0.05, 0.1, 0.2, 0.5, 1, 2, 4)
@@ -34,5 +34,7 @@ def fix(target: Target, found: Report, say: Callable[[str], object]) -> tuple[li
 def _remove(target: Target, stray: Stray) -> None:
     if target.agent and stray.held and stray.place.node == AGENT_NODE:
         target.agent.deregister(stray.place.id)
-    else:
-        target.server.deregister_from_catalog(*stray.place)
+        return
+    if stray.place.node == SERVER_NODE:  # an agent too, which would put back what it holds itself
+        target.server.deregister(stray.place.id)
+    target.server.deregister_from_catalog(*stray.place)

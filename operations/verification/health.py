@@ -20,7 +20,8 @@ def health(seen: Snapshot) -> Verdict:
     services = [each for each in seen.target.roster.services if _place(seen, each) in seen.catalog.instances]
     findings = [finding for service in services for finding in _sick(seen, seen.catalog, service)]
     well = len(services) - len({finding.subject for finding in findings})
-    return Verdict("health", f"{well} of the {len(services)} registered pass, by checks that ran", findings)
+    summary = f"{well} of the {len(services)} registered pass, by checks that ran"
+    return Verdict("health", summary, [*_of_node(seen.catalog, seen.target.node), *findings])
 
 
 def discovery(seen: Snapshot) -> Verdict:
@@ -70,6 +71,14 @@ def _place(seen: Snapshot, service: Service) -> Place:
 
 def _passes(catalog: Catalog, place: Place) -> bool:
     return place in catalog.instances and catalog.passing(place) and catalog.passing(Place(place.node, ""))
+
+
+def _of_node(catalog: Catalog, node: str) -> Iterator[Finding]:
+    for check in catalog.checks.get(Place(node, ""), {}).values():
+        if check["Status"] != "passing":  # clients then find none of its services, whatever their own checks say
+            told = f"{check['Status']}: {check['Output'].strip() or check['Notes']}"
+            cure = f"have it alive, or end its maintenance: on {node}, consul maint -disable"
+            yield Finding(node, f"passing: {check['Name']}", told, cure)
 
 
 def _sick(seen: Snapshot, catalog: Catalog, service: Service) -> Iterator[Finding]:

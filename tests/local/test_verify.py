@@ -179,6 +179,12 @@ def test_fix_of_ours_alone_ends_well(here: Deployed) -> None:
     assert [stray["id"] for stray in json.loads(result.stdout)["removed"]] == ["order-ours"]
 
 
+def test_fix_removes_what_the_server_itself_holds_for_good(here: Deployed) -> None:
+    here.server.register({"ID": "order-ours", "Name": "order_service", "Port": 1, "Meta": OURS})
+    assert here.run("verify", "--fix").returncode == 0
+    assert here.server.all_services() == {}
+
+
 def test_piped_findings_have_no_escape_codes(here: Deployed) -> None:
     duplicate(here, "order-2", {})
     result = here.run("verify")

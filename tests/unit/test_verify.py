@@ -130,7 +130,7 @@ def test_a_silent_server_leaves_unseen_what_the_catalog_would_say(case: Case) ->
     assert agent
     case.target = aim_at(agent.address, nobodys_address())
     case.finding("APIs")
-    unseen = [verdict.area for verdict in case.look().verdicts if not verdict.seen]
+    unseen = [verdict.area for verdict in case.look().verdicts if not verdict.seen and not verdict.well]
     assert unseen == ["members", "registrations", "health", "discovery", "others"]
 
 
@@ -285,6 +285,14 @@ def test_a_check_that_passes_without_having_run_is_a_finding(external: Case, che
     assert found["health"][0].found.startswith("passing: ")
 
 
+def test_a_node_in_maintenance_is_a_finding(case: Case) -> None:
+    serf = case.consul.checks[AGENT, "serfHealth"]
+    off = {"CheckID": "_node_maintenance", "Name": "Node Maintenance Mode", "Status": "critical", "Notes": "upgrade"}
+    case.consul.checks[AGENT, "_node_maintenance"] = {**serf, "Output": "", **off}
+    finding = case.finding("health")
+    assert (finding.subject, finding.found) == (AGENT, "critical: upgrade")
+
+
 def test_any_2xx_is_a_check_that_ran(case: Case) -> None:
     case.consul.set_status(
         "billing_service-health", "passing", "HTTP GET http://127.0.0.3:8216/health: 204 No Content Output: "
@@ -394,6 +402,15 @@ def test_fix_removes_from_the_catalog_what_the_stack_left_elsewhere(case: Case) 
         {"Node": "old-agent", "ServiceID": "order_service"}
     ]
     assert case.look().well
+
+
+def test_fix_removes_from_the_servers_own_agent_too_what_it_would_put_back(case: Case) -> None:
+    case.consul.add(SERVER, "order_service", "order_service", **{MARK: OURS})
+    assert removed(case) == [(SERVER, "order_service")]
+    assert [path for method, path, _ in case.consul.asked if method == "PUT"] == [
+        "/v1/agent/service/deregister/order_service",
+        "/v1/catalog/deregister",
+    ]
 
 
 def test_fix_removes_what_the_roster_has_dropped(case: Case) -> None:

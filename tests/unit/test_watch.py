@@ -222,6 +222,7 @@ def test_a_consul_that_fails_is_told_without_retries_and_asked_again(fake: FakeC
     assert len(fake.asked) == 2
     fake.refuses = None
     assert next(fed) == statuses()
+    assert "index=0" in fake.asked[-1][1]  # at once, and not when something changes
 
 
 # What is printed
@@ -257,8 +258,12 @@ def test_piped_it_prints_a_line_for_each_change(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_piped_it_says_that_consul_is_away_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = run(monkeypatch, statuses(), GONE, statuses()).splitlines()
-    assert [each.partition(" ")[2] for each in said[1:]] == [f"no news: {GONE}", "news again: Consul answers"]
+    said = run(monkeypatch, statuses(), GONE, statuses(billing_service="critical")).splitlines()
+    assert [each.partition(" ")[2] for each in said[1:]] == [
+        f"no news: {GONE}",
+        "news again: Consul answers",
+        "billing_service passing -> critical",
+    ]
 
 
 def test_piped_it_has_no_escape_codes(monkeypatch: pytest.MonkeyPatch) -> None:
