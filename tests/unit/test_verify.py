@@ -285,6 +285,12 @@ def test_a_check_that_passes_without_having_run_is_a_finding(external: Case, che
     assert found["health"][0].found.startswith("passing: ")
 
 
+@pytest.mark.parametrize("status", ["warning", "critical"])
+def test_a_check_that_ran_and_does_not_pass_is_a_finding(case: Case, status: str) -> None:
+    case.consul.set_status("billing_service-health", status, "HTTP GET http://127.0.0.3:8216/health: 200 OK Output: ")
+    assert case.finding("health").found.startswith(f"{status}: ")
+
+
 def test_a_node_in_maintenance_is_a_finding(case: Case) -> None:
     serf = case.consul.checks[AGENT, "serfHealth"]
     off = {"CheckID": "_node_maintenance", "Name": "Node Maintenance Mode", "Status": "critical", "Notes": "upgrade"}
