@@ -9,7 +9,10 @@ from operations import local
 from operations.cluster import ClusterError
 from operations.engine import STACK, EngineError
 from operations.health import statuses, table
+from operations.render import render
 from operations.target import TargetError
+from operations.verify import verify
+from operations.watch import watch
 from services.consul_api import ConsulError
 from settings import SettingsError
 from toolchain import ToolchainError
@@ -67,6 +70,10 @@ def start(service: ServiceName) -> None:
     here = local.here(say)
     started = here.standin(service).start()
     say(f"{service}: {'started' if started else 'was running'}")
+
+
+for command in (verify, watch, render):
+    app.command()(command)
 
 
 def main() -> None:

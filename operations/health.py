@@ -1,7 +1,7 @@
 """How the services of a roster are, as the catalog shows them."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from rich.table import Table
@@ -12,13 +12,32 @@ from services.model import Check, Kind
 from services.rules import Roster
 
 GROUPS: Mapping[Kind, str] = {"user": "User microservices", "ai": "AI services", "grpc": "gRPC infrastructure"}
+_RANKS = ("passing", "warning", "critical")
 COLOURS = {"passing": "green", "warning": "yellow", "critical": "red", "missing": "red"}
 
 
 def statuses(consul: Consul, roster: Roster, node: str = AGENT_NODE) -> dict[str, str]:
-    """Return each service's status by id: passing, warning, critical, or missing where a node has no check of it."""
-    found: dict[str, str] = {check["ServiceID"]: check["Status"] for check in consul.node_checks(node)}
-    return {service.id: found.get(service.id, "missing") for service in roster.services}
+    """Return each service's status on a node, by id."""
+    return worst(consul.node_checks(node), roster)
+
+
+def worst(checks: Iterable[Mapping[str, Any]], roster: Roster) -> dict[str, str]:
+    """Return each service's status by id: passing, warning, critical, or missing where a node has no check of it.
+
+    It is the worst of its own checks and of its node's, for which discovery leaves it out too.
+
+    Args:
+        checks: a node's, as `Consul.node_checks` returns them.
+        roster: the services.
+    """
+    found: dict[str, list[str]] = {}
+    for check in checks:
+        found.setdefault(check["ServiceID"], []).append(check["Status"])
+    of_node = found.get("", [])
+    return {
+        service.id: max(found[service.id] + of_node, key=_RANKS.index) if service.id in found else "missing"
+        for service in roster.services
+    }
 
 
 def await_passing(

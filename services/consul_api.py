@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import urllib3
+from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError, MaxRetryError
 from urllib3.util import Retry, Timeout
 
@@ -21,6 +22,7 @@ _RETRY = Retry(
     raise_on_status=False,
     respect_retry_after_header=False,
 )
+_ONCE = _RETRY.new(total=0)
 _TIMEOUT = Timeout(connect=3, read=15)
 _TOKEN = re.compile(r"[!-~]+")
 
@@ -99,12 +101,57 @@ class Consul:
         """Return the names of the catalog's nodes."""
         return {entry["Node"] for entry in self._ask("GET", "/v1/catalog/nodes")}
 
-    def all_catalog_checks(self) -> list[dict[str, Any]]:
-        """Return every check that the catalog has.
+    def catalog_nodes(self) -> dict[str, dict[str, Any]]:
+        """Return the catalog's nodes, by name.
+
+        https://developer.hashicorp.com/consul/api-docs/catalog#list-nodes
+        """
+        return {entry["Node"]: entry for entry in self._ask("GET", "/v1/catalog/nodes")}
+
+    def catalog_checks(self) -> list[dict[str, Any]]:
+        """Return every check that the catalog has, of services and of nodes, whatever its status.
 
         https://developer.hashicorp.com/consul/api-docs/health#list-checks-in-state
         """
         return list(self._ask("GET", "/v1/health/state/any"))
+
+    def members(self) -> list[dict[str, Any]]:
+        """Return the members of the cluster as this agent's gossip knows them; a `Status` of 1 is alive.
+
+        https://developer.hashicorp.com/consul/api-docs/agent#list-members
+        """
+        return list(self._ask("GET", "/v1/agent/members"))
+
+    def discover(self, name: str) -> list[dict[str, Any]]:
+        """Return the passing instances of a service, `Node`, `Service` and `Checks`, as its clients find them.
+
+        https://developer.hashicorp.com/consul/api-docs/health#list-service-instances-for-service
+        """
+        return list(self._ask("GET", f"/v1/health/service/{_path(name)}", {"passing": "true"}))
+
+    def metrics(self) -> str:
+        """Return the agent's metrics as Prometheus reads them.
+
+        https://developer.hashicorp.com/consul/api-docs/agent#view-metrics
+        """
+        answer = self._send("GET", "/v1/agent/metrics", {"format": "prometheus"})
+        return answer.data.decode(errors="replace")
+
+    def node_checks_after(self, node: str, index: int, wait: str) -> tuple[list[dict[str, Any]], int]:
+        """Return the checks that the catalog has on a node, and their index, once it is another than a given one.
+
+        Who asks in a loop tries again by that: here it is tried once, so that a failure is told at once.
+        https://developer.hashicorp.com/consul/api-docs/features/blocking
+
+        Args:
+            node: the node's name.
+            index: as the last call returned it; 0 answers at once.
+            wait: how long to wait for a change at the most, such as `10s`: less than a read's timeout.
+        """
+        path = f"/v1/health/node/{_path(node)}"
+        answer = self._send("GET", path, {"index": str(index), "wait": wait}, retries=_ONCE)
+        checks, seen = _json(answer, f"GET {self.address}{path}"), int(answer.headers.get("X-Consul-Index", 0))
+        return list(checks), seen if seen >= index else 0  # one that went back is of a restored catalog: ask anew
 
     def catalog_node(self, node: str) -> dict[str, Any] | None:
         """Return a node of the catalog and its services by id, `Node` and `Services`, or None.
@@ -161,24 +208,40 @@ class Consul:
         body: Mapping[str, Any] | None = None,
         missing_ok: bool = False,
     ) -> Any:  # noqa: ANN401 - JSON
+        answer = self._send(method, path, query, body, missing_ok)
+        return None if answer.status == HTTPStatus.NOT_FOUND else _json(answer, f"{method} {self.address}{path}")
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        missing_ok: bool = False,
+        *,
+        retries: Retry | None = None,
+    ) -> BaseHTTPResponse:
         url = f"{self.address}{path}"
         try:
             response = self._http.request(
-                method, f"{url}?{urlencode(query)}" if query else url, json=body, redirect=False
+                method, f"{url}?{urlencode(query)}" if query else url, json=body, redirect=False, retries=retries
             )
         except MaxRetryError as error:
             raise NoAnswerError(f"{method} {url}: no answer: {error.reason}") from None
         except HTTPError as error:
             raise ConsulError(f"{method} {url}: {error}") from None
-        if missing_ok and response.status == HTTPStatus.NOT_FOUND and b"nknown service" in response.data:
-            return None
-        if response.status >= HTTPStatus.MULTIPLE_CHOICES:
+        missing = missing_ok and response.status == HTTPStatus.NOT_FOUND and b"nknown service" in response.data
+        if response.status >= HTTPStatus.MULTIPLE_CHOICES and not missing:
             words = response.data.decode(errors="replace").strip()
             raise ConsulError(f"{method} {url}: Consul answers {response.status}: {words}")
-        try:
-            return json.loads(response.data) if response.data else None
-        except ValueError:
-            raise ConsulError(f"{method} {url}: what answers is no Consul agent: it sends no JSON") from None
+        return response
+
+
+def _json(answer: BaseHTTPResponse, asked: str) -> Any:  # noqa: ANN401 - JSON
+    try:
+        return json.loads(answer.data) if answer.data else None
+    except ValueError:
+        raise ConsulError(f"{asked}: what answers is no Consul agent: it sends no JSON") from None
 
 
 def _path(segment: str) -> str:

@@ -28,7 +28,11 @@ def held(consul: Consul, service_id: str, patient: bool = False) -> Fields | Non
     service = consul.service(service_id)
     if service is None:
         return None
-    checks = _after_a_run(consul, service_id) if patient else consul.checks(service_id)
+    return shown(service, _after_a_run(consul, service_id) if patient else consul.checks(service_id))
+
+
+def shown(service: Fields, checks: Mapping[str, Fields]) -> Fields:
+    """Return a service and its checks, by id, as the agent's API or the catalog's shows them, in the form stated."""
     return {
         "name": service["Service"],
         "address": service["Address"],
@@ -40,14 +44,27 @@ def held(consul: Consul, service_id: str, patient: bool = False) -> Fields | Non
 
 
 def _check(check: Fields) -> Fields:
-    fields = {"name": check["Name"], **from_notes(check["Notes"])}
-    for key, value in (("interval", check["Interval"]), ("timeout", check["Timeout"])):
-        fields[key] = durationpy.to_str(durationpy.from_str(value)) if value else ""
+    defined = check.get("Definition") or {}  # of a check in the catalog that no agent runs; there it says all
+    spans = defined or check
+    fields = {"name": check["Name"], **from_notes(check["Notes"]), **_aim(defined)}
+    for key, value in (("interval", spans.get("Interval")), ("timeout", spans.get("Timeout"))):
+        fields[key] = _duration(value)
     if check["Type"] not in fields:
         fields["type"] = check["Type"]
     elif ran_against := _ran_against(check):
         fields[check["Type"]] = ran_against
     return fields
+
+
+def _aim(defined: Fields) -> Fields:
+    fields = {key.lower(): defined[key] for key in ("HTTP", "TCP") if defined.get(key)}
+    if reap := defined.get("DeregisterCriticalServiceAfter"):
+        fields["deregister_critical_service_after"] = _duration(reap)
+    return fields
+
+
+def _duration(value: str | None) -> str:
+    return durationpy.to_str(durationpy.from_str(value)) if value else ""
 
 
 def _ran_against(check: Fields) -> str | None:

@@ -32,7 +32,7 @@ def watched(stack: Local) -> Iterator[Watched]:
         seen = dict.fromkeys(names, time.monotonic())
         while not done.wait(0.02):
             with suppress(ConsulError):
-                checks = stack.target.server.all_catalog_checks()
+                checks = stack.target.server.catalog_checks()
                 counts = Counter(check["ServiceName"] for check in checks)
                 found.twice |= {name for name in names if counts[name] > 1}
                 for name in names & {check["ServiceName"] for check in checks if check["Status"] == "passing"}:

@@ -1,0 +1,66 @@
+"""`render`: the agent's configuration and the guide's definition files, as files."""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import typer
+
+from operations.engine import STACK
+from operations.options import Stack
+from operations.target import Target, target
+from services.agent_config import SERVER_NODE, agent_config
+from services.marks import FILES
+from services.render import definition_files
+
+# The image gives it on the command line; a file that stands for itself, and is validated, must say it.
+_DATA = "/consul/data"
+
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="DIR", file_okay=False, help="Write the files there; DIR is created if need be."),
+]
+
+
+def render(stack: Stack = STACK, out: Out = None) -> None:
+    """Write agent-config.json, user-services.json, ai-services.json and grpc-services.json, as an agent reads them.
+
+    Without --out, print one JSON object that holds them by name, such as for `jq '."user-services.json"'`.
+
+    Two runs give the same bytes. Consul is not asked: `consul validate DIR` judges them.
+    """
+    files = contents(target(stack))
+    if out is None:
+        sys.stdout.write(_text(files))
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (out / name).write_text(_text(content))
+            typer.echo(out / name)
+    except OSError as error:
+        raise typer.BadParameter(f"{error.filename}: {error.strerror}", param_hint="--out") from None
+
+
+def contents(aim: Target) -> Mapping[str, Any]:
+    """Return what each file holds, by its name."""
+    return {"agent-config.json": _agent(aim), **definition_files(aim.roster, aim.owner + FILES)}
+
+
+def _agent(aim: Target) -> dict[str, Any]:
+    return {**_addressed(aim), "data_dir": _DATA}
+
+
+def _addressed(aim: Target) -> dict[str, Any]:
+    config = aim.settings
+    if config.docker or not config.agent_address:
+        return agent_config(SERVER_NODE)
+    server, agent = (urlsplit(url).hostname or "" for url in (config.server_address, config.agent_address))
+    return agent_config(server, agent, agent)
+
+
+def _text(content: object) -> str:
+    return json.dumps(content, indent=2) + "\n"

@@ -1,0 +1,1 @@
+"""Whether a running cluster is what the roster says (guide, "Verification & Testing")."""

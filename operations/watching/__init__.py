@@ -1,0 +1,1 @@
+"""The live health of a roster's services."""

@@ -1,0 +1,90 @@
+"""`verify` of `registration: catalog` on a real Consul 1.17.2; what consul-esm writes is written here in its place."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import urllib3
+
+from operations.cluster import Cluster
+from operations.target import Target
+from operations.verification.findings import Finding
+from operations.verification.registrations import stated
+from operations.verification.report import report
+from services.agent_config import EXTERNAL
+from services.consul_api import Consul
+from services.model import Service
+from services.roster import roster
+from settings import Settings
+
+NODE = "staging-external"
+
+
+def put(consul: Consul, path: str, body: dict[str, Any]) -> None:
+    answer = urllib3.request("PUT", f"{consul.address}{path}", json=body)
+    assert answer.status == 200, answer.data
+
+
+@pytest.fixture(name="aim")
+def _aim(shared_cluster: Cluster) -> Iterator[Target]:
+    host = shared_cluster.roster.services[0].host
+    config = {
+        "registration": "catalog",
+        "agentAddress": f"http://{shared_cluster.agent}:8500",
+        "serverAddress": f"http://{shared_cluster.server}:8500",
+        "serviceHost": host,
+    }
+    aim = Target("consul-staging", "local", Settings.model_validate(config), roster(host=host))
+    for service in aim.roster.services:
+        register(aim, service)
+    yield aim
+    put(aim.server, "/v1/catalog/deregister", {"Node": NODE})
+
+
+def register(aim: Target, service: Service, interval: str | None = None) -> None:
+    """Register as the Consul provider does, with what consul-esm then writes."""
+    wanted = stated(aim, service)
+    entry = {"ID": service.id, "Service": wanted["name"]}
+    entry |= {key.capitalize(): wanted[key] for key in ("address", "port", "tags", "meta")}
+    checks = [_check(service, key, check, interval) for key, check in wanted["checks"].items()]
+    body = {"Node": NODE, "Address": "10.0.0.9", "NodeMeta": EXTERNAL, "Service": entry, "Checks": checks}
+    put(aim.server, "/v1/catalog/register", body)
+
+
+def _check(service: Service, check_id: str, check: dict[str, str], interval: str | None) -> dict[str, Any]:
+    kind = "http" if "http" in check else "tcp"
+    output = f"HTTP GET {check[kind]}: 200 OK Output: " if kind == "http" else f"TCP connect {check[kind]}: Success"
+    definition = {
+        kind.upper(): check[kind],
+        "Interval": interval or check["interval"],
+        "Timeout": check["timeout"],
+        "DeregisterCriticalServiceAfter": check["deregister_critical_service_after"],
+    }
+    own = {"CheckID": check_id, "Name": check["name"], "ServiceID": service.id}
+    return {**own, "Status": "passing", "Output": output, "Definition": definition}
+
+
+def findings(aim: Target) -> dict[str, list[Finding]]:
+    return {verdict.area: list(verdict.findings) for verdict in report(aim).verdicts if verdict.findings}
+
+
+def test_what_is_on_the_external_node_as_stated_is_well(aim: Target) -> None:
+    assert findings(aim) == {}
+
+
+def test_an_interval_in_a_checks_definition_is_compared(aim: Target) -> None:
+    register(aim, next(each for each in aim.roster.services if each.id == "billing_service"), interval="20s")
+    (one,) = findings(aim)["registrations"]
+    assert one.expected == "billing_service-health interval 10s"
+    assert one.found == "the catalog: billing_service-health interval 20s"
+
+
+def test_a_service_on_the_agents_node_is_a_duplicate(aim: Target) -> None:
+    agent = aim.agent
+    assert agent
+    agent.register({"ID": "billing_service", "Name": "billing_service", "Port": 1})
+    try:
+        (one,) = findings(aim)["others"]
+        assert one.found.startswith("id billing_service on consul-agent-shared")
+    finally:
+        agent.deregister("billing_service")

@@ -1,0 +1,150 @@
+"""`watch` on a real Consul 1.17.2: changes as they happen, outages, and the end by Ctrl-C."""
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from tests.local.deployed import Deployed, deployed_at
+
+
+@pytest.fixture(scope="module", name="cluster")
+def _cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    with deployed_at(7, tmp_path_factory.mktemp("watch")) as here:
+        yield here
+
+
+@pytest.fixture(name="here")
+def _here(cluster: Deployed) -> Iterator[Deployed]:
+    yield cluster
+    cluster.mend()
+
+
+@dataclass
+class Watch:
+    """A `watch` that runs, and what it has printed."""
+
+    process: subprocess.Popen[bytes]
+    output: int
+    text: str = field(default="")
+
+    def says(self, pattern: str, patience: float = 20) -> float:
+        """Read on until it has said something; returns the seconds that this took."""
+        started = time.monotonic()
+        while not (found := re.search(pattern, self.text)):
+            left = started + patience - time.monotonic()
+            assert left > 0, f"{pattern!r} is not in {self.text[-500:]!r}"
+            if select.select([self.output], [], [], left)[0]:
+                self.text += os.read(self.output, 65536).decode()
+        self.text = self.text[found.end() :]
+        return time.monotonic() - started
+
+    def interrupt(self) -> int:
+        """Press Ctrl-C; returns the exit code."""
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(10)
+
+
+@contextmanager
+def watching(here: Deployed, *options: str, terminal: bool = False) -> Iterator[Watch]:
+    ours, its = pty.openpty() if terminal else os.pipe()
+    process = subprocess.Popen(
+        here.command("watch", *options),
+        cwd=here.folder,
+        env={**here.environment, "TERM": "xterm", "COLUMNS": "130", "LINES": "50"},
+        stdout=its,
+        stderr=subprocess.PIPE,
+    )
+    os.close(its)
+    try:
+        yield Watch(process, ours)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+        if process.stderr:
+            process.stderr.close()
+
+
+def test_a_change_shows_within_a_second(here: Deployed) -> None:
+    with watching(here) as watch:
+        watch.says(r"40 of 40 passing on consul-agent-shared\n")
+        here.agent.deregister("billing_service")
+        assert watch.says(r"\S+ billing_service passing -> missing\n") < 1
+
+
+def test_a_service_that_stops_and_starts_is_two_lines(here: Deployed) -> None:
+    with watching(here) as watch:
+        watch.says("40 of 40")
+        standin = here.stack.cluster.standin(here.stack.service("billing_service"))
+        standin.stop()
+        watch.says("billing_service passing -> critical\n", 5)
+        standin.start()
+        watch.says("billing_service critical -> passing\n", 5)
+
+
+def test_ctrl_c_ends_it_with_0_and_no_trace(here: Deployed) -> None:
+    with watching(here) as watch:
+        watch.says("40 of 40")
+        assert watch.interrupt() == 0
+        assert watch.process.stderr
+        assert watch.process.stderr.read() == b""
+
+
+def test_json_is_an_object_a_line(here: Deployed) -> None:
+    with watching(here, "--json") as watch:
+        watch.says('"event": "start"')
+        here.agent.deregister("billing_service")
+        line = json.loads("{" + lines_until(watch, "change"))
+        assert (line["service"], line["old"], line["new"]) == ("billing_service", "passing", "missing")
+
+
+def lines_until(watch: Watch, kind: str) -> str:
+    """Return the rest of the line that tells of an event."""
+    watch.says(rf'\n{{(?="time": "[^"]+", "event": "{kind}")')
+    while "\n" not in watch.text:
+        watch.text += os.read(watch.output, 65536).decode()
+    return watch.text.partition("\n")[0]
+
+
+def test_it_survives_an_agent_that_is_killed_and_comes_back(here: Deployed) -> None:
+    with watching(here) as watch:
+        watch.says("40 of 40")
+        process = here.stack.cluster.agent_program.process
+        assert process
+        process.kill()
+        watch.says(r"no news: GET http://\S+: no answer", 5)
+        here.stack.cluster.start()
+        watch.says("news again", 10)
+        here.agent.deregister("billing_service")
+        watch.says("billing_service (passing|critical) -> missing", 10)
+        assert watch.interrupt() == 0
+
+
+def test_it_survives_servers_that_are_away(here: Deployed) -> None:
+    with watching(here) as watch:
+        watch.says("40 of 40")
+        here.stack.cluster.server_program.stop()
+        watch.says(r"no news: .*Consul answers 500", 20)
+        here.stack.cluster.start()
+        watch.says("news again", 20)
+        assert watch.interrupt() == 0
+
+
+def test_on_a_terminal_it_shows_the_types_in_colour_and_follows(here: Deployed) -> None:
+    with watching(here, terminal=True) as watch:
+        watch.says(r"User microservices(.|\n)*\x1b\[32mpassing(.|\n)*AI services(.|\n)*gRPC infrastructure")
+        here.agent.deregister("billing_service")
+        watch.says(r"\x1b\[31mmissing \x1b\[0mbilling_service\x1b\[2m \d s", 3)
+        assert watch.interrupt() == 0
+        assert watch.process.stderr
+        assert watch.process.stderr.read() == b""

@@ -1,0 +1,93 @@
+"""What `render` writes."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from operations import render as command
+from operations.render import contents
+from operations.target import target
+from services.model import MARK
+
+FILES = ["agent-config.json", "ai-services.json", "grpc-services.json", "user-services.json"]
+
+
+def run(*arguments: str | Path) -> Result:
+    app = typer.Typer()
+    app.command()(command.render)
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+
+
+def test_it_writes_the_guides_four_files_into_a_folder_that_it_creates(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "folder"
+    result = run("--out", out)
+    assert result.exit_code == 0
+    assert sorted(path.name for path in out.iterdir()) == FILES
+
+
+def test_it_names_what_it_wrote(tmp_path: Path) -> None:
+    assert sorted(run("--out", tmp_path).stdout.splitlines()) == [str(tmp_path / name) for name in FILES]
+
+
+@pytest.mark.parametrize(("kind", "count"), [("user", 28), ("ai", 3), ("grpc", 9)])
+def test_each_definition_file_has_its_groups_services(tmp_path: Path, kind: str, count: int) -> None:
+    run("--out", tmp_path)
+    assert len(json.loads((tmp_path / f"{kind}-services.json").read_text())["services"]) == count
+
+
+def test_two_runs_give_the_same_bytes(tmp_path: Path) -> None:
+    run("--out", tmp_path / "first")
+    run("--out", tmp_path / "second")
+    for name in FILES:
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+
+
+def test_other_files_in_the_folder_stay(tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text("{}")
+    run("--out", tmp_path)
+    assert (tmp_path / "mine.json").read_text() == "{}"
+
+
+def test_without_a_folder_it_prints_all_of_it_as_one_object_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    printed = json.loads(run().stdout)
+    assert list(tmp_path.iterdir()) == []
+    run("--out", "files")
+    assert printed == {name: json.loads((tmp_path / "files" / name).read_text()) for name in FILES}
+
+
+def test_each_service_bears_the_mark_of_the_stacks_files() -> None:
+    (service, *_) = contents(target("staging"))["ai-services.json"]["services"]
+    assert service["meta"][MARK] == "pulumi/consul-staging/staging/definition-files"
+
+
+def test_the_agent_of_a_docker_stack_joins_the_server_by_its_name() -> None:
+    config = contents(target("staging"))["agent-config.json"]
+    assert (config["retry_join"], config["bind_addr"]) == (["staging-consul"], "0.0.0.0")  # noqa: S104
+
+
+def test_the_agent_of_a_stack_without_docker_has_its_loopback_addresses() -> None:
+    config = contents(target("local"))["agent-config.json"]
+    assert (config["retry_join"], config["bind_addr"]) == (["127.0.0.1"], "127.0.0.2")
+
+
+def test_a_folder_that_cannot_be_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = run("--out", tmp_path / "file" / "below")
+    assert result.exit_code != 0
+    assert re.search(r"--out.*Not a directory", result.output)
+    assert "Traceback" not in result.output
+
+
+def test_a_file_in_the_folders_place_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("kept")
+    result = run("--out", tmp_path / "file")
+    assert result.exit_code != 0
+    assert "is a file" in result.output
+    assert (tmp_path / "file").read_text() == "kept"

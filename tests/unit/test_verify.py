@@ -1,0 +1,539 @@
+"""What `verify` says of a Consul, area by area."""
+
+import json
+import re
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from operations import verify as command
+from operations.target import Target
+from operations.verification.findings import Finding
+from operations.verification.fix import fix
+from operations.verification.report import Report, report
+from services import consul_api
+from services.model import MARK
+from tests.unit.fake_consul import AGENT, SERVER, FakeConsul, aim_at, serving, well
+
+OURS = "pulumi/consul-staging/local/registration-order_service"
+OTHERS = "pulumi/consul-staging/other/registration-order_service"
+
+
+@dataclass
+class Case:
+    consul: FakeConsul
+    target: Target
+
+    def look(self) -> Report:
+        return report(self.target)
+
+    def finding(self, area: str) -> Finding:
+        """The one finding of a look, which must be of an area."""
+        found = {verdict.area: list(verdict.findings) for verdict in self.look().verdicts if verdict.findings}
+        assert list(found) == [area], found
+        assert len(found[area]) == 1, found
+        return found[area][0]
+
+
+@pytest.fixture(params=["agent", "files", "catalog"], name="any_case")
+def _any_case(request: pytest.FixtureRequest) -> Iterator[Case]:
+    yield from cases(request.param)
+
+
+@pytest.fixture(name="case")
+def _case() -> Iterator[Case]:
+    yield from cases("agent")
+
+
+@pytest.fixture(name="external")
+def _external() -> Iterator[Case]:
+    yield from cases("catalog")
+
+
+def cases(registration: str) -> Iterator[Case]:
+    config = {"registration": registration, "docker": registration != "agent"}
+    consul = well(aim_at("http://127.0.0.1:1", "http://127.0.0.1:2", **config))
+    with serving(consul) as agent, serving(consul) as server:
+        yield Case(consul, aim_at(agent, server, **config))
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consul_api, "_RETRY", consul_api._RETRY.new(total=0))
+
+
+def nobodys_address() -> str:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+def summaries(found: Report) -> dict[str, str]:
+    return {verdict.area: verdict.summary for verdict in found.verdicts}
+
+
+# All is well
+
+
+def test_a_cluster_that_is_as_stated_has_no_finding(any_case: Case) -> None:
+    found = any_case.look()
+    assert [finding for verdict in found.verdicts for finding in verdict.findings] == []
+    assert found.well
+
+
+def test_the_summary_has_a_line_an_area(case: Case) -> None:
+    assert summaries(case.look()) == {
+        "APIs": "2 of 2 answer",
+        "members": "2 of 2 alive: staging-consul, consul-agent-shared",
+        "registrations": "40 of 40 on consul-agent-shared, with all fields and checks",
+        "health": "40 of the 40 registered pass, by checks that ran",
+        "discovery": "40 of the 40 that pass are found through the agent",
+        "metrics": "1 for Prometheus",
+        "others": "nothing that the roster does not state",
+    }
+
+
+def test_it_asks_for_the_catalog_in_bulk(case: Case) -> None:
+    case.look()
+    apart = [path for _, path, _ in case.consul.asked if not path.startswith("/v1/health/service/")]
+    assert len(apart) == 8, apart
+
+
+def test_without_the_agents_api_the_catalog_is_what_is_judged(case: Case) -> None:
+    case.target = aim_at(None, case.target.server.address, registration="files", docker=True)
+    for (_, service_id), service in case.consul.services.items():
+        if service_id != "consul":
+            service["Meta"][MARK] = "pulumi/consul-staging/local/definition-files"
+    found = case.look()
+    assert found.well
+    assert summaries(found)["metrics"] == "not looked at: the agent's API is not published"
+
+
+# APIs and members
+
+
+def test_a_silent_agent_is_told_once_and_hides_the_rest_of_nothing(case: Case) -> None:
+    case.target = aim_at(nobodys_address(), case.target.server.address)
+    finding = case.finding("APIs")
+    assert finding.subject == (case.target.agent and case.target.agent.address)
+    assert "no answer" in finding.found
+    assert "make up STACK=local" in finding.advice
+    assert not case.look().well
+
+
+def test_a_silent_server_leaves_unseen_what_the_catalog_would_say(case: Case) -> None:
+    agent = case.target.agent
+    assert agent
+    case.target = aim_at(agent.address, nobodys_address())
+    case.finding("APIs")
+    unseen = [verdict.area for verdict in case.look().verdicts if not verdict.seen and not verdict.well]
+    assert unseen == ["members", "registrations", "health", "discovery", "others"]
+
+
+def test_a_403_is_told_in_consuls_words_with_the_variable_that_gives_a_token(case: Case) -> None:
+    case.consul.refuses = (403, "Permission denied")
+    found = {finding.subject: finding for verdict in case.look().verdicts for finding in verdict.findings}
+    assert set(found) == {case.target.consul.address, case.target.server.address}
+    assert "Consul answers 403: Permission denied" in found[case.target.server.address].found
+    assert "CONSUL_HTTP_TOKEN" in found[case.target.server.address].advice
+
+
+@pytest.mark.parametrize(("node", "role"), [(SERVER, "consul"), (AGENT, "node")])
+def test_a_member_that_is_not_there_is_a_finding(case: Case, node: str, role: str) -> None:
+    del case.consul.members[node]
+    assert case.finding("members") == Finding(node, f"alive, {role}", "no such member", "make up STACK=local")
+
+
+@pytest.mark.parametrize(("status", "word"), [(2, "leaving"), (3, "left"), (4, "failed")])
+def test_a_member_that_is_not_alive_is_a_finding(case: Case, status: int, word: str) -> None:
+    case.consul.members[AGENT]["Status"] = status
+    assert case.finding("members").found == f"{word}, node"
+
+
+def test_an_agent_in_the_servers_part_is_a_finding(case: Case) -> None:
+    case.consul.members[AGENT]["Tags"]["role"] = "consul"
+    assert case.finding("members").found == "alive, consul"
+
+
+# Registrations
+
+
+def test_a_service_that_is_not_registered_is_one_finding(any_case: Case) -> None:
+    node = any_case.target.node
+    del any_case.consul.services[node, "billing_service"], any_case.consul.checks[node, "billing_service-health"]
+    finding = any_case.finding("registrations")
+    assert (finding.subject, finding.expected) == ("billing_service", f"registered on {node} at 127.0.0.3:8216")
+    assert finding.found == "it is not registered there"
+    assert "make up STACK=local" in finding.advice
+
+
+def test_nothing_deployed_is_one_finding(case: Case) -> None:
+    for service in case.target.roster.services:
+        del case.consul.services[AGENT, service.id]
+    finding = case.finding("registrations")
+    assert (finding.subject, finding.advice) == ("all 40", "make up STACK=local")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("Service", "billing", ("name billing_service", "name billing")),
+        ("Address", "127.0.0.9", ("address 127.0.0.3", "address 127.0.0.9")),
+        ("Port", 9999, ("port 8216", "port 9999")),
+        ("Tags", ["v1"], ("tags [v1, fastapi, user-microservice, staging]", "tags [v1]")),
+    ],
+)
+def test_a_field_that_differs_is_named_with_both_values(
+    any_case: Case, key: str, value: object, said: tuple[str, str]
+) -> None:
+    any_case.consul.services[any_case.target.node, "billing_service"][key] = value
+    found = {verdict.area: verdict.findings for verdict in any_case.look().verdicts if verdict.findings}
+    (finding,) = found["registrations"]
+    assert finding.expected == said[0]
+    assert finding.found.endswith(f"the catalog: {said[1]}")
+
+
+@pytest.mark.parametrize("mark", ["", "pulumi/consul-staging/other/registration-billing_service"])
+def test_a_mark_that_is_not_ours_is_a_finding(any_case: Case, mark: str) -> None:
+    any_case.consul.services[any_case.target.node, "billing_service"]["Meta"][MARK] = mark
+    assert any_case.finding("registrations").expected.startswith("meta managed-by pulumi/consul-staging/local/")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("Interval", "20s", ("interval 10s", "interval 20s")),
+        ("Timeout", "9s", ("timeout 5s", "timeout 9s")),
+        ("Name", "other", ("name billing_service HTTP", "name other")),
+        (
+            "Notes",
+            "GET http://127.0.0.3:8216/health; deregistered after 2m critical",
+            ("deregister_critical_service_after 1m30s", "deregister_critical_service_after 2m"),
+        ),
+    ],
+)
+def test_a_check_that_differs_at_the_agent_is_named(case: Case, key: str, value: str, said: tuple[str, str]) -> None:
+    case.consul.checks[AGENT, "billing_service-health"][key] = value
+    finding = case.finding("registrations")
+    assert finding.expected == f"billing_service-health {said[0]}"
+    assert finding.found == f"the agent and the catalog: billing_service-health {said[1]}"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("Interval", "20s", ("interval 10s", "interval 20s")),
+        ("Timeout", "9s", ("timeout 5s", "timeout 9s")),
+        ("DeregisterCriticalServiceAfter", "2m0s", ("deregister_critical_service_after 1m30s", "after 2m")),
+    ],
+)
+def test_a_check_whose_definition_differs_in_the_catalog_is_named(
+    external: Case, key: str, value: str, said: tuple[str, str]
+) -> None:
+    external.consul.checks["staging-external", "billing_service-health"]["Definition"][key] = value
+    finding = external.finding("registrations")
+    assert finding.expected == f"billing_service-health {said[0]}"
+    assert finding.found.endswith(said[1])
+
+
+def test_a_check_that_nobody_states_is_a_finding(case: Case) -> None:
+    known = case.consul.checks[AGENT, "billing_service-health"]
+    case.consul.checks[AGENT, "extra"] = {**known, "CheckID": "extra"}
+    finding = case.finding("registrations")
+    assert finding.expected == "nothing more"
+    assert "extra (name billing_service HTTP" in finding.found
+
+
+def test_a_service_that_the_agent_does_not_hold_is_a_finding_that_says_what_comes(case: Case) -> None:
+    case.consul.unheld.add("billing_service")
+    assert case.finding("registrations").found == (
+        "the catalog has it, and the agent does not: within 2 minutes, it vanishes there too"
+    )
+
+
+# Health, discovery, metrics
+
+
+def test_a_check_that_fails_is_told_with_its_output_and_the_command_that_helps(case: Case) -> None:
+    case.consul.set_status("billing_service-health", "critical", "Get http://127.0.0.3:8216/health: refused")
+    finding = case.finding("health")
+    assert finding.expected == "passing: HTTP GET http://127.0.0.3:8216/health: 200 OK"
+    assert finding.found == "critical: Get http://127.0.0.3:8216/health: refused"
+    assert finding.advice == "make start SERVICE=billing_service; its check runs every 10s"
+
+
+def test_of_a_container_the_command_that_helps_is_dockers(external: Case) -> None:
+    external.consul.set_status("billing_service-health", "critical", "refused")
+    assert "docker start isa-billing" in external.finding("health").advice
+
+
+@pytest.mark.parametrize(
+    ("check", "output"),
+    [
+        ("billing_service-health", ""),
+        ("billing_service-health", "HTTP GET http://127.0.0.3:8216/healthy: 200 OK Output: "),
+        ("minio_grpc_service-tcp", "TCP connect 127.0.0.3:50052: Success"),
+    ],
+)
+def test_a_check_that_passes_without_having_run_is_a_finding(external: Case, check: str, output: str) -> None:
+    external.consul.checks["staging-external", check]["Output"] = output
+    found = {verdict.area: verdict.findings for verdict in external.look().verdicts if verdict.findings}
+    assert found["health"][0].found.startswith("passing: ")
+
+
+@pytest.mark.parametrize("status", ["warning", "critical"])
+def test_a_check_that_ran_and_does_not_pass_is_a_finding(case: Case, status: str) -> None:
+    case.consul.set_status("billing_service-health", status, "HTTP GET http://127.0.0.3:8216/health: 200 OK Output: ")
+    assert case.finding("health").found.startswith(f"{status}: ")
+
+
+def test_a_node_in_maintenance_is_a_finding(case: Case) -> None:
+    serf = case.consul.checks[AGENT, "serfHealth"]
+    off = {"CheckID": "_node_maintenance", "Name": "Node Maintenance Mode", "Status": "critical", "Notes": "upgrade"}
+    case.consul.checks[AGENT, "_node_maintenance"] = {**serf, "Output": "", **off}
+    finding = case.finding("health")
+    assert (finding.subject, finding.found) == (AGENT, "critical: upgrade")
+
+
+def test_any_2xx_is_a_check_that_ran(case: Case) -> None:
+    case.consul.set_status(
+        "billing_service-health", "passing", "HTTP GET http://127.0.0.3:8216/health: 204 No Content Output: "
+    )
+    assert case.look().well
+
+
+def test_what_passes_and_is_not_discovered_is_a_finding(any_case: Case) -> None:
+    any_case.consul.hidden.add("billing_service")
+    finding = any_case.finding("discovery")
+    assert finding.expected == f"found at {any_case.target.consul.address}/v1/health/service/billing_service?passing"
+
+
+def test_an_agent_without_prometheus_metrics_is_a_finding(case: Case) -> None:
+    case.consul.metrics = (415, "Prometheus is not enabled since its retention time is not positive")
+    finding = case.finding("metrics")
+    assert "Prometheus is not enabled" in finding.found
+    assert "prometheus_retention_time" in finding.advice
+
+
+# What the roster does not state
+
+
+def test_a_service_that_the_roster_does_not_know_is_a_finding(any_case: Case) -> None:
+    any_case.consul.add(SERVER, "web-1", "web")
+    finding = any_case.finding("others")
+    assert (finding.subject, finding.found) == (
+        "web",
+        "id web-1 on staging-consul, registered by the service itself, over the API",
+    )
+    assert "add it to services/roster.py" in finding.advice
+
+
+def test_consul_esm_is_stated_where_it_runs_the_checks_alone(case: Case) -> None:
+    case.consul.add(AGENT, "consul-esm:1", "consul-esm")
+    assert case.finding("others").subject == "consul-esm"
+
+
+@pytest.mark.parametrize(
+    ("meta", "origin"),
+    [
+        ({MARK: OURS}, f"left behind by this stack ({OURS})"),
+        ({MARK: OTHERS}, f"another party's ({OTHERS})"),
+        ({}, "registered by the service itself, over the API"),
+    ],
+)
+def test_a_duplicate_on_the_agents_node_is_told_with_its_origin(case: Case, meta: dict[str, str], origin: str) -> None:
+    case.consul.add(AGENT, "order-2", "order_service", **meta)
+    finding = case.finding("others")
+    assert (finding.subject, finding.expected) == ("order_service", "once, on consul-agent-shared")
+    assert finding.found == f"id order-2 on consul-agent-shared, {origin}"
+
+
+def test_the_same_id_on_another_node_is_a_duplicate(case: Case) -> None:
+    case.consul.add(SERVER, "order_service", "order_service", **{MARK: OTHERS})
+    assert case.finding("others").found.startswith("id order_service on staging-consul, another party's")
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["no member", "critical"])
+def test_what_a_dead_node_left_is_told(case: Case, known: bool) -> None:
+    case.consul.add("old-agent", "order_service", "order_service")
+    if known:
+        case.consul.members["old-agent"] = {"Name": "old-agent", "Status": 4, "Tags": {"role": "node"}}
+        serf = case.consul.checks[AGENT, "serfHealth"]
+        case.consul.checks["old-agent", "serfHealth"] = {**serf, "Node": "old-agent", "Status": "critical"}
+    finding = case.finding("others")
+    assert finding.found.endswith("; its node is dead")
+    assert """-d '{"Node": "old-agent"}'""" in finding.advice
+
+
+def test_a_node_of_another_external_monitor_is_not_dead(case: Case) -> None:
+    case.consul.add("elsewhere", "order_service", "order_service")
+    case.consul.nodes["elsewhere"]["Meta"]["external-node"] = "true"
+    assert "dead" not in case.finding("others").found
+
+
+def test_a_self_registration_on_the_servers_node_is_no_finding(any_case: Case) -> None:
+    any_case.consul.add(SERVER, "order-host-1", "order_service")
+    found = any_case.look()
+    assert found.well
+    assert summaries(found)["others"].endswith(
+        "1 that registered themselves with the server, as in the guide's phases 1 to 3"
+    )
+
+
+# --fix
+
+
+def removed(case: Case) -> list[tuple[str, str]]:
+    left, _ = fix(case.target, case.look(), lambda _: None)
+    return [(stray.place.node, stray.place.id) for stray in left]
+
+
+def test_fix_removes_through_the_agent_what_the_stack_left_on_its_node(case: Case) -> None:
+    case.consul.add(AGENT, "order-2", "order_service", **{MARK: OURS})
+    assert removed(case) == [(AGENT, "order-2")]
+    assert [path for method, path, _ in case.consul.asked if method == "PUT"] == [
+        "/v1/agent/service/deregister/order-2"
+    ]
+    assert case.look().well
+
+
+def test_fix_removes_from_the_catalog_what_the_stack_left_elsewhere(case: Case) -> None:
+    case.consul.add("old-agent", "order_service", "order_service", **{MARK: OURS})
+    assert removed(case) == [("old-agent", "order_service")]
+    assert [body for method, _, body in case.consul.asked if method == "PUT"] == [
+        {"Node": "old-agent", "ServiceID": "order_service"}
+    ]
+    assert case.look().well
+
+
+def test_fix_removes_from_the_servers_own_agent_too_what_it_would_put_back(case: Case) -> None:
+    case.consul.add(SERVER, "order_service", "order_service", **{MARK: OURS})
+    assert removed(case) == [(SERVER, "order_service")]
+    assert [path for method, path, _ in case.consul.asked if method == "PUT"] == [
+        "/v1/agent/service/deregister/order_service",
+        "/v1/catalog/deregister",
+    ]
+
+
+def test_fix_removes_what_the_roster_has_dropped(case: Case) -> None:
+    case.consul.add(AGENT, "former_service", "former_service", **{MARK: f"{case.target.owner}registration-former"})
+    assert removed(case) == [(AGENT, "former_service")]
+
+
+@pytest.mark.parametrize("meta", [{}, {MARK: OTHERS}, {MARK: "pulumi/consul-staging/local2/x"}])
+@pytest.mark.parametrize("node", [AGENT, SERVER, "old-agent"])
+def test_fix_leaves_what_is_not_ours(case: Case, node: str, meta: dict[str, str]) -> None:
+    case.consul.add(node, "order-2", "order_service", **meta)
+    assert removed(case) == []
+    assert (node, "order-2") in case.consul.services
+
+
+def test_fix_leaves_the_rosters_own_even_where_a_field_differs(case: Case) -> None:
+    case.consul.services[AGENT, "billing_service"]["Port"] = 9999
+    assert removed(case) == []
+
+
+def test_fix_leaves_what_has_no_successor_yet(case: Case) -> None:
+    aim = case.target
+    case.target = replace(aim, settings=aim.settings.model_copy(update={"registration": "catalog", "docker": True}))
+    assert removed(case) == []
+    assert "deploy first" in next(v for v in case.look().verdicts if v.area == "others").findings[0].advice
+
+
+# What is printed
+
+
+@pytest.fixture(name="run")
+def _run(case: Case, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
+    monkeypatch.setattr(command, "target", lambda _: case.target)
+    return CliRunner()
+
+
+def app() -> typer.Typer:
+    commands = typer.Typer()
+    commands.command()(command.verify)
+    return commands
+
+
+def test_all_well_ends_with_0_and_a_line_an_area(run: CliRunner) -> None:
+    result = run.invoke(app())
+    assert result.exit_code == 0
+    assert re.match(r"local: all is well \(\d\.\d\d s\)\n", result.stdout)
+    assert len(result.stdout.splitlines()) == 8
+
+
+def test_a_finding_ends_with_1_and_says_expected_found_and_what_to_do(case: Case, run: CliRunner) -> None:
+    case.consul.services[AGENT, "billing_service"]["Port"] = 9999
+    result = run.invoke(app())
+    assert result.exit_code == 1
+    assert (
+        "billing_service (registrations)\n"
+        "  expected  port 8216\n"
+        "  there is  the agent and the catalog: port 9999\n"
+        "  do        make up STACK=local\n"
+    ) in result.stdout
+
+
+def test_an_area_that_no_api_shows_ends_with_1(case: Case, run: CliRunner) -> None:
+    case.target = aim_at(case.target.consul.address, nobodys_address())
+    result = run.invoke(app())
+    assert result.exit_code == 1
+    assert "?      health         not seen: no answer" in result.stdout
+
+
+def test_piped_output_has_no_escape_codes(case: Case, run: CliRunner) -> None:
+    case.consul.hidden.add("billing_service")
+    assert "\x1b" not in run.invoke(app()).stdout
+
+
+def test_coexisting_services_are_listed_by_node(case: Case, run: CliRunner) -> None:
+    case.consul.add(SERVER, "order-1", "order_service")
+    case.consul.add(SERVER, "task-1", "task_service")
+    result = run.invoke(app())
+    assert result.exit_code == 0
+    assert result.stdout.endswith(
+        "on staging-consul too, registered by the services themselves, over the API: "
+        "order_service (id order-1), task_service (id task-1)\n"
+    )
+
+
+def test_json_is_one_object_with_the_findings(case: Case, run: CliRunner) -> None:
+    case.consul.services[AGENT, "billing_service"]["Port"] = 9999
+    result = run.invoke(app(), ["--json"])
+    assert result.exit_code == 1
+    said = json.loads(result.stdout)
+    assert (said["stack"], said["well"], said["removed"]) == ("local", False, [])
+    assert said["areas"]["registrations"]["findings"][0]["subject"] == "billing_service"
+
+
+def test_json_lists_strays_with_id_node_and_origin(case: Case, run: CliRunner) -> None:
+    case.consul.add(SERVER, "order-1", "order_service")
+    (stray,) = json.loads(run.invoke(app(), ["--json"]).stdout)["strays"]
+    assert stray == {
+        "service": "order_service",
+        "id": "order-1",
+        "node": SERVER,
+        "origin": "registered by the service itself, over the API",
+        "duplicate": True,
+        "coexists": True,
+        "removable": False,
+    }
+
+
+def test_fix_shows_what_is_there_before_it_removes_and_looks_again(case: Case, run: CliRunner) -> None:
+    case.consul.add(AGENT, "order-2", "order_service", **{MARK: OURS})
+    result = run.invoke(app(), ["--fix"])
+    assert result.exit_code == 0
+    first, then = result.stdout.split("removed order_service: id order-2 on consul-agent-shared\n")
+    assert "id order-2 on consul-agent-shared, left behind by this stack" in first
+    assert then.startswith("local: all is well")
+
+
+def test_json_with_fix_is_one_object_with_what_was_removed(case: Case, run: CliRunner) -> None:
+    case.consul.add(AGENT, "order-2", "order_service", **{MARK: OURS})
+    said = json.loads(run.invoke(app(), ["--fix", "--json"]).stdout)
+    assert (said["well"], [stray["id"] for stray in said["removed"]]) == (True, ["order-2"])
