@@ -5,18 +5,37 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from operations import local
+from operations import compare, drill, heal, local
 from operations.cluster import ClusterError
 from operations.engine import STACK, EngineError
 from operations.health import statuses, table
+from operations.instances import InstanceError
+from operations.signals import TooLongError
 from operations.target import TargetError
 from services.consul_api import ConsulError
 from settings import SettingsError
 from toolchain import ToolchainError
 
-PEOPLES_MISTAKES = (ClusterError, ConsulError, EngineError, SettingsError, TargetError, ToolchainError)
+PEOPLES_MISTAKES = (
+    ClusterError,
+    ConsulError,
+    EngineError,
+    InstanceError,
+    SettingsError,
+    TargetError,
+    ToolchainError,
+    drill.DrillError,
+    heal.HealError,
+    TooLongError,
+)
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help=__doc__,
+)
 out = Console(highlight=False)
 StackName = Annotated[str, typer.Option("--stack", help="local, or docker-local.")]
 ServiceName = Annotated[str, typer.Argument(metavar="SERVICE", help="Such as billing_service.")]
@@ -67,6 +86,11 @@ def start(service: ServiceName) -> None:
     here = local.here(say)
     started = here.standin(service).start()
     say(f"{service}: {'started' if started else 'was running'}")
+
+
+app.command()(drill.drill)
+app.command()(compare.compare)
+app.command()(heal.heal)
 
 
 def main() -> None:

@@ -146,6 +146,20 @@ class Consul:
         entries = self._ask("GET", f"/v1/health/service/{_path(name)}", {"filter": where})
         return dict(entries[0]) if entries else None
 
+    def passing(self, name: str) -> list[dict[str, Any]]:
+        """Return what clients find under a name: its healthy instances on all nodes, each `Node`, `Service`, `Checks`.
+
+        https://developer.hashicorp.com/consul/api-docs/health#list-service-instances-for-service
+        """
+        return list(self._ask("GET", f"/v1/health/service/{_path(name)}", {"passing": "true"}))
+
+    def every_check(self) -> list[dict[str, Any]]:
+        """Return the checks that the catalog has on all nodes.
+
+        https://developer.hashicorp.com/consul/api-docs/health#list-checks-in-state
+        """
+        return list(self._ask("GET", "/v1/health/state/any"))
+
     def _ask(
         self,
         method: str,

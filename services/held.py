@@ -28,7 +28,19 @@ def held(consul: Consul, service_id: str, patient: bool = False) -> Fields | Non
     service = consul.service(service_id)
     if service is None:
         return None
-    checks = _after_a_run(consul, service_id) if patient else consul.checks(service_id)
+    return _fields(service, _after_a_run(consul, service_id) if patient else consul.checks(service_id))
+
+
+def all_held(consul: Consul) -> dict[str, Fields]:
+    """Return what the agent holds of every service, by id, in two requests."""
+    services, checks = consul.all_services(), consul.all_checks()
+    return {
+        service_id: _fields(service, {key: check for key, check in checks.items() if check["ServiceID"] == service_id})
+        for service_id, service in services.items()
+    }
+
+
+def _fields(service: Fields, checks: Mapping[str, Fields]) -> Fields:
     return {
         "name": service["Service"],
         "address": service["Address"],
