@@ -59,6 +59,11 @@ def status(clone: Clone, service_id: str = BILLING) -> str:
     return next((str(check["Status"]) for check in checks.values()), "missing")
 
 
+def logged(errors: str) -> list[str]:
+    """Return the command's own lines, without the one that says which `pulumi` it uses."""
+    return [line for line in errors.splitlines() if line[:2].isdigit()]
+
+
 def test_a_service_that_is_gone_is_registered_so_that_pulumi_sees_no_difference(stack: Stack) -> None:
     stack.up()
     stack.consul.deregister(BILLING)
@@ -187,7 +192,7 @@ def test_a_stack_that_was_never_deployed_is_one_message(clone: Clone) -> None:
 
 def test_once_ends_with_0_and_one_line_where_all_is_well(clone: Clone) -> None:
     code, output, errors = clone.run("heal")
-    assert (code, output, errors.count("\n")) == (0, "", 1)
+    assert (code, output, len(logged(errors))) == (0, "", 1)
     assert f"stack local on {clone.consul.address}, once; the state is in file://{clone.folder}" in errors
 
 
@@ -195,8 +200,8 @@ def test_once_registers_what_is_gone_and_says_so_in_a_line(clone: Clone) -> None
     clone.consul.deregister(BILLING)
     code, _, errors = clone.run("heal")
     assert code == 0
-    assert errors.splitlines()[1].endswith("INFO billing_service: registered as deployed; it was gone")
-    assert len(errors.splitlines()) == 2
+    assert logged(errors)[1].endswith("INFO billing_service: registered as deployed; it was gone")
+    assert len(logged(errors)) == 2
 
 
 def ended(run: subprocess.Popen[str], by: signal.Signals) -> list[str]:
@@ -205,7 +210,7 @@ def ended(run: subprocess.Popen[str], by: signal.Signals) -> list[str]:
     _, errors = run.communicate(timeout=20)
     assert run.returncode == 0, errors
     assert "Traceback" not in errors
-    return errors.splitlines()
+    return logged(errors)
 
 
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
@@ -231,7 +236,7 @@ def test_an_agent_that_was_away_is_waited_for_and_healed(clone: Clone) -> None:
     lines = ended(run, signal.SIGTERM)
     assert sum("no answer" in line for line in lines) == 1
     assert any(line.endswith("all answer again") for line in lines)
-    assert lines[-2].endswith("billing_service: registered as deployed; it was gone")
+    assert sum(line.endswith("billing_service: registered as deployed; it was gone") for line in lines) == 1
 
 
 def test_a_service_that_was_reaped_is_passing_within_30_s_and_its_interval_of_its_return(clone: Clone) -> None:
