@@ -37,6 +37,7 @@ class FakeConsul:
         asked: method and path of each request.
         refused: ids that a register request is answered 403 for.
         in_step: whether the servers show what the agent holds.
+        broken: whether it answers to nothing but with what is no JSON.
     """
 
     bodies: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -46,6 +47,7 @@ class FakeConsul:
     asked: list[tuple[str, str]] = field(default_factory=list)
     refused: set[str] = field(default_factory=set)
     in_step: bool = True
+    broken: bool = False
     address: str = ""
 
     @property
@@ -79,6 +81,8 @@ class FakeConsul:
 
     def show(self, path: str, query: str) -> tuple[int, Any]:
         """Answer a question; of the filters, those by ServiceID."""
+        if self.broken:
+            return 200, "<html>"
         wanted = re.findall(r'^filter=ServiceID == "(.+)"$', unquote_plus(query))
         *_, what, last = path.split("/")
         if what == "service" and "/agent/" in path and last not in self.bodies:
@@ -93,7 +97,7 @@ class FakeConsul:
             f"/v1/catalog/node/{last}": lambda: self._listed(last),
             "/v1/health/state/any": lambda: self.checks,
             f"/v1/health/node/{last}": self._agents_checks,
-            f"/v1/health/service/{last}": lambda: self._entries(last),
+            f"/v1/health/service/{last}": lambda: self._entries(last, "passing" in query),
         }
         return 200, answers[path]()
 
@@ -105,8 +109,8 @@ class FakeConsul:
         held = {key: _service(one) for key, one in self.bodies.items()} if self.in_step else {}
         return {"Node": {"Node": node, "Address": self.nodes[node]}, "Services": known | held}
 
-    def _entries(self, name: str) -> list[dict[str, Any]]:
-        return [
+    def _entries(self, name: str, passing: bool) -> list[dict[str, Any]]:
+        entries: list[dict[str, Any]] = [
             {
                 "Node": {"Node": node},
                 "Service": service,
@@ -116,6 +120,7 @@ class FakeConsul:
             for service in services
             if service["Service"] == name
         ]
+        return [each for each in entries if not passing or all(one["Status"] == "passing" for one in each["Checks"])]
 
 
 def _service(body: dict[str, Any]) -> dict[str, Any]:
