@@ -55,7 +55,7 @@ def once(healer: Healer) -> bool:
         EngineError: the state cannot be read.
         signals.TooLongError: a round took longer than it may.
     """
-    while (result := _round(healer)).waiting and not result.troubles:
+    while (result := _round(healer)).waiting:
         time.sleep(1)
     return not result.troubles
 

@@ -204,8 +204,19 @@ def test_once_registers_what_is_gone_and_says_so_in_a_line(clone: Clone) -> None
     assert len(logged(errors)) == 2
 
 
+def healing(clone: Clone, every: str) -> subprocess.Popen[str]:
+    """Start the command; it has said so by now."""
+    run = clone.start("heal", "--every", every)
+    assert run.stderr
+    said = ""
+    while not logged(said):
+        said = run.stderr.readline()
+        assert said, "it ended"
+    return run
+
+
 def ended(run: subprocess.Popen[str], by: signal.Signals) -> list[str]:
-    """End a command by a signal; returns its lines."""
+    """End the command by a signal; returns what it said after its start."""
     run.send_signal(by)
     _, errors = run.communicate(timeout=20)
     assert run.returncode == 0, errors
@@ -215,16 +226,14 @@ def ended(run: subprocess.Popen[str], by: signal.Signals) -> list[str]:
 
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_with_0(clone: Clone, by: signal.Signals) -> None:
-    run = clone.start("heal", "--every", "1s")
-    time.sleep(4)
-    lines = ended(run, by)
-    assert len(lines) == 2
-    assert lines[-1].endswith("ended by a signal")
+    run = healing(clone, "1s")
+    time.sleep(3)
+    [line] = ended(run, by)
+    assert line.endswith("ended by a signal")
 
 
 def test_an_agent_that_was_away_is_waited_for_and_healed(clone: Clone) -> None:
-    run = clone.start("heal", "--every", "1s")
-    time.sleep(3)
+    run = healing(clone, "1s")
     process = clone.cluster.agent_program.process
     assert process
     process.kill()
@@ -242,15 +251,14 @@ def test_an_agent_that_was_away_is_waited_for_and_healed(clone: Clone) -> None:
 def test_a_service_that_was_reaped_is_passing_within_30_s_and_its_interval_of_its_return(clone: Clone) -> None:
     standin = next(clone.cluster.standin(s) for s in clone.cluster.roster.services if s.id == BILLING)
     within(60, lambda: status(clone) == "passing")
-    run = clone.start("heal", "--every", "30s")
+    run = healing(clone, "30s")
     standin.stop()
     try:
         within(90 + 30 + 15, lambda: status(clone) == "missing")
     finally:
         standin.start()
     took = within(30 + 10 + 5, lambda: status(clone) == "passing")
-    lines = ended(run, signal.SIGTERM)
-    assert lines[1].endswith("billing_service: registered as deployed; it was gone")
+    assert ended(run, signal.SIGTERM)[0].endswith("billing_service: registered as deployed; it was gone")
     print(f"passing {took:.1f} s after its return")  # noqa: T201
 
 

@@ -183,6 +183,21 @@ def test_the_catalog_is_asked_for_one_service_of_one_node(agent: Agent) -> None:
     )
 
 
+def test_what_clients_find_is_asked_for_as_they_ask(agent: Agent) -> None:
+    agent.says(200, b"[]")
+    Consul(agent.address).passing("billing_service")
+    assert (agent.asked[0].path, agent.asked[0].query) == (
+        "/v1/health/service/billing_service",
+        {"passing": ["true"]},
+    )
+
+
+def test_every_check_is_one_request(agent: Agent) -> None:
+    agent.says(200, b"[]")
+    Consul(agent.address).every_check()
+    assert [asked.path for asked in agent.asked] == ["/v1/health/state/any"]
+
+
 # What is answered
 
 

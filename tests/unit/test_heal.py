@@ -19,6 +19,7 @@ from operations.engine import Engine, EngineError
 from operations.healer import Healer, Round
 from operations.state import Deployed, Registration, State
 from services.consul_api import NoAnswerError
+from services.held import all_held, held
 from services.marks import marked
 from services.model import MARK
 from services.render import definition
@@ -263,6 +264,29 @@ def test_what_changes_between_the_look_and_the_write_is_not_written(
     assert case.consul.written == []
 
 
+# What is logged
+
+
+@pytest.mark.usefixtures("clock")
+def test_each_write_is_a_line_that_says_why(case: Case, caplog: pytest.LogCaptureFixture) -> None:
+    case.loses(MINIO)
+    case.drifts(port=9999, tags=[])
+    with caplog.at_level(logging.INFO, "heal"):
+        heal.once(case.healer)
+    assert caplog.messages == [
+        "minio_grpc_service: registered as deployed; it was gone",
+        "billing_service: registered as deployed; it had other port, tags",
+    ]
+
+
+def test_a_line_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    heal._log_to_stderr()
+    heal.log.error("Consul answers 500:\n  No cluster leader\n")
+    heal.log.handlers.clear()
+    heal.log.propagate = True
+    assert capsys.readouterr().err.endswith(" ERROR Consul answers 500: No cluster leader\n")
+
+
 # The loop
 
 
@@ -324,6 +348,19 @@ def test_once_waits_until_a_difference_has_stood(case: Case) -> None:
     case.drifts(port=9999)
     assert heal.once(case.healer)
     assert case.consul.bodies[BILLING]["Port"] == 8216
+
+
+@pytest.mark.usefixtures("clock")
+def test_once_undoes_a_change_also_where_something_else_is_left(case: Case) -> None:
+    case.drifts(port=9999)
+    case.consul.bodies[MINIO]["Meta"] = {}
+    assert not heal.once(case.healer)
+    assert case.consul.bodies[BILLING]["Port"] == 8216
+
+
+def test_all_held_is_what_held_says_of_each(case: Case) -> None:
+    case.consul.bodies[MINIO]["Checks"][0] |= {"Notes": "", "Interval": "1m"}
+    assert all_held(case.consul.api) == {key: held(case.consul.api, key) for key in (BILLING, MINIO)}
 
 
 def test_once_is_not_well_where_something_is_left(case: Case) -> None:
@@ -439,7 +476,11 @@ def test_a_lock_is_that_of_this_stack(tmp_path: Path, lock: str, locked: bool) -
     assert state(tmp_path, f'echo \'{{"url": "file://{tmp_path}"}}\'').locked is locked
 
 
-def test_another_backend_has_no_lock_that_could_be_seen(tmp_path: Path) -> None:
+def test_another_backend_has_no_lock_that_could_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "app.pulumi.com" / "me" / ".pulumi" / "locks" / "organization" / "consul-staging" / "local"
+    folder.mkdir(parents=True)
+    (folder / "1.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
     assert not state(tmp_path, 'echo \'{"url": "https://app.pulumi.com/me"}\'').locked
 
 
