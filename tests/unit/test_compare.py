@@ -124,7 +124,8 @@ def test_what_stopped_its_heartbeats_left_something_to_deregister(consul: FakeCo
 
 def test_a_registration_without_a_ttl_check_sends_no_heartbeats(consul: FakeConsul) -> None:
     consul.registers(SERVER, "billing-1", BILLING, 8216, Address=HOST)
-    assert billing(consul).own[0].heartbeat is None
+    consul.registers(SERVER, "billing-2", BILLING, 8216, ("http", "passing"), Address=HOST)
+    assert [each.heartbeat for each in billing(consul).own] == [None, None]
 
 
 def test_the_id_at_the_agent_in_another_partys_hands_is_wrong(consul: FakeConsul) -> None:

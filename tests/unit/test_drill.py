@@ -181,6 +181,12 @@ def test_a_second_signal_does_not_keep_it_from_being_started_again(instance: Fak
     assert instance.done == ["stop", "start"]
 
 
+def test_a_signal_while_it_is_started_again_does_not_cut_that_short(instance: FakeInstance) -> None:
+    instance.on_start = lambda: os.kill(os.getpid(), signal.SIGTERM)
+    drilled(instance)[0].run()
+    assert instance.done == ["stop", "start"]
+
+
 def test_afterwards_signals_do_what_they_did_before(instance: FakeInstance) -> None:
     before = [signal.getsignal(each) for each in signals.ENDING]
     drilled(instance)[0].run()

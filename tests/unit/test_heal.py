@@ -281,9 +281,9 @@ def test_each_write_is_a_line_that_says_why(case: Case, caplog: pytest.LogCaptur
 
 def test_a_line_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     heal._log_to_stderr()
-    heal.log.error("Consul answers 500:\n  No cluster leader\n")
-    heal.log.handlers.clear()
-    heal.log.propagate = True
+    healer.log.error("Consul answers 500:\n  No cluster leader\n")
+    healer.log.handlers.clear()
+    healer.log.propagate = True
     assert capsys.readouterr().err.endswith(" ERROR Consul answers 500: No cluster leader\n")
 
 
