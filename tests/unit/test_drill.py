@@ -166,7 +166,7 @@ def test_what_cannot_be_started_again_is_told_as_what_it_is(instance: FakeInstan
         drilled(instance)[0].run()
 
 
-@pytest.mark.parametrize("number", signals.ENDING)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_and_it_is_started_again(instance: FakeInstance, number: signal.Signals) -> None:
     instance.on_stop = lambda: os.kill(os.getpid(), number)
     with pytest.raises(KeyboardInterrupt):
@@ -187,10 +187,27 @@ def test_a_signal_while_it_is_started_again_does_not_cut_that_short(instance: Fa
     assert instance.done == ["stop", "start"]
 
 
-def test_afterwards_signals_do_what_they_did_before(instance: FakeInstance) -> None:
-    before = [signal.getsignal(each) for each in signals.ENDING]
-    drilled(instance)[0].run()
-    assert [signal.getsignal(each) for each in signals.ENDING] == before
+def test_a_second_signal_does_not_cut_short_what_the_first_one_began() -> None:
+    done = []
+    with pytest.raises(KeyboardInterrupt), signals.interrupting():
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+            done.append("cleaned up")
+    assert done == ["cleaned up"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_afterwards_signals_do_what_they_did_before(instance: FakeInstance, number: signal.Signals) -> None:
+    def handler(*_: object) -> None: ...
+
+    before = signal.signal(number, handler)
+    try:
+        drilled(instance)[0].run()
+        assert signal.getsignal(number) is handler
+    finally:
+        signal.signal(number, before)
 
 
 def test_what_is_started_while_signals_are_ignored_does_not_ignore_them_itself() -> None:

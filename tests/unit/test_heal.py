@@ -387,6 +387,7 @@ def test_for_another_registration_one_error_says_what_heals(
     (tmp_path / "Pulumi.yaml").write_text("name: consul-staging\n")
     (tmp_path / "Pulumi.other.yaml").write_text(
         "config:\n  consul-staging:serverAddress: http://127.0.0.1:8500\n"
+        "  consul-staging:agentAddress: http://127.0.0.1:8501\n"
         f"  consul-staging:registration: {registration}\n"
     )
     here = local.here
