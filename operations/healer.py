@@ -124,7 +124,7 @@ class Healer:
         """
         if found is None:
             return True
-        seen, since = self._differing.get(service_id, (None, 0.0))
+        seen, since = self._differing.get(service_id, ({}, 0.0))
         if seen != found:
             self._differing[service_id] = found, time.monotonic()
             return False

@@ -188,13 +188,17 @@ def test_a_signal_while_it_is_started_again_does_not_cut_that_short(instance: Fa
 
 
 def test_a_second_signal_does_not_cut_short_what_the_first_one_began() -> None:
-    done = []
-    with pytest.raises(KeyboardInterrupt), signals.interrupting():
+    done: list[str] = []
+
+    def interrupted_twice() -> None:
         try:
             os.kill(os.getpid(), signal.SIGINT)
         finally:
             os.kill(os.getpid(), signal.SIGTERM)
             done.append("cleaned up")
+
+    with pytest.raises(KeyboardInterrupt), signals.interrupting():
+        interrupted_twice()
     assert done == ["cleaned up"]
 
 
