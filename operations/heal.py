@@ -115,8 +115,9 @@ def heal(stack: StackName = STACK, every: Every = None) -> None:
     stack's lock, or has left operations unfinished.
 
     With --every 30s, a service whose container was away is found again within 30 s and one interval of its check.
-    A token is taken from CONSUL_HTTP_TOKEN; the state from this clone's own folder where it has the stack, else from
-    PULUMI_BACKEND_URL or `pulumi login`. The exit code is 0 if all is as deployed, or --every was ended by a signal.
+    A token is taken from CONSUL_HTTP_TOKEN. The state is that of PULUMI_BACKEND_URL, else this clone's own where it has
+    the stack, else that of `pulumi login`; the first line says which. The exit code is 0 if all is as deployed, or
+    --every was ended by a signal.
 
     Example: python -m operations heal --stack local --every 30s
     """

@@ -89,7 +89,7 @@ class State:
 
     @property
     def _environment(self) -> Mapping[str, str]:
-        """This clone's own state where it has the stack; what the environment says, or `pulumi login`, elsewhere."""
+        """The backend that the environment names; else this clone's own, if it has the stack; else `pulumi login`'s."""
         own = self.engine.folder / "state" / ".pulumi" / "stacks" / self.engine.name / f"{self.engine.stack}.json"
         return self.engine.environment if own.is_file() and "PULUMI_BACKEND_URL" not in os.environ else {}
 
