@@ -103,13 +103,14 @@ def test_the_service_runs_again_where_consul_does_not_answer_meanwhile(clone: Cl
     agent.kill()
     try:
         _, errors = run.communicate(timeout=60)
+        runs = standin(clone).process  # before the cluster's start, which would start it too
     finally:
         psutil.wait_procs([agent], timeout=5)
         clone.cluster.start()
     assert run.returncode == 1
     assert "no answer" in errors
     assert "Traceback" not in errors
-    assert standin(clone).process
+    assert runs
 
 
 def test_a_service_that_is_not_passing_is_refused_and_left_as_it_is(clone: Clone) -> None:
