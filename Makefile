@@ -5,13 +5,16 @@ STACK := local
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.local/pycache
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.local/hypothesis
 
-.PHONY: up down status start stop test bench lock
+.PHONY: up down status verify watch compare heal drill start stop test bench lock
 
-up down status: $(VENV)/up
+up down status verify watch compare heal: $(VENV)/up
 	@$(PYTHON) -m operations $@ --stack $(STACK)
 
 start stop: $(VENV)/up
 	@$(PYTHON) -m operations $@ $(SERVICE)
+
+drill: $(VENV)/up
+	@$(PYTHON) -m operations $@ $(SERVICE) --stack $(STACK)
 
 test: $(VENV)/test
 	@$(VENV)/bin/ruff format --check .

@@ -1,33 +1,40 @@
 """What a person runs beside `pulumi`: `python -m operations --help`."""
 
-from typing import Annotated
-
 import typer
 from rich.console import Console
 
-from operations import local
+from operations import compare, drill, heal, local, render, verify, watch
 from operations.cluster import ClusterError
 from operations.engine import STACK, EngineError
 from operations.health import statuses, table
-from operations.render import render
+from operations.instances import InstanceError
+from operations.options import ServiceName, StackName, out, say
+from operations.signals import TooLongError
 from operations.target import TargetError
-from operations.verify import verify
-from operations.watch import watch
 from services.consul_api import ConsulError
 from settings import SettingsError
 from toolchain import ToolchainError
 
-PEOPLES_MISTAKES = (ClusterError, ConsulError, EngineError, SettingsError, TargetError, ToolchainError)
+PEOPLES_MISTAKES = (
+    ClusterError,
+    ConsulError,
+    EngineError,
+    InstanceError,
+    SettingsError,
+    TargetError,
+    ToolchainError,
+    drill.DrillError,
+    heal.HealError,
+    TooLongError,
+)
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-out = Console(highlight=False)
-StackName = Annotated[str, typer.Option("--stack", help="local, or docker-local.")]
-ServiceName = Annotated[str, typer.Argument(metavar="SERVICE", help="Such as billing_service.")]
-
-
-def say(text: str) -> None:
-    """Print a line as it is."""
-    out.print(text, markup=False, soft_wrap=True)
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help=__doc__,
+)
 
 
 @app.command()
@@ -72,7 +79,7 @@ def start(service: ServiceName) -> None:
     say(f"{service}: {'started' if started else 'was running'}")
 
 
-for command in (verify, watch, render):
+for command in (verify.verify, watch.watch, drill.drill, render.render, compare.compare, heal.heal):
     app.command()(command)
 
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import typer
 
 from operations.engine import STACK
-from operations.options import Stack
+from operations.options import StackName
 from operations.target import Target, target
 from services.agent_config import SERVER_NODE, agent_config
 from services.marks import FILES
@@ -25,7 +25,7 @@ Out = Annotated[
 ]
 
 
-def render(stack: Stack = STACK, out: Out = None) -> None:
+def render(stack: StackName = STACK, out: Out = None) -> None:
     """Write agent-config.json, user-services.json, ai-services.json and grpc-services.json, as an agent reads them.
 
     Without --out, print one JSON object that holds them by name, such as for `jq '."user-services.json"'`.

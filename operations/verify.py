@@ -7,21 +7,20 @@ import typer
 from rich.console import Console
 
 from operations.engine import STACK
-from operations.options import Stack
+from operations.options import AsJson, StackName
 from operations.target import target
 from operations.verification import show
 from operations.verification.fix import fix as remove
 from operations.verification.instances import Stray
 from operations.verification.report import report
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Fix = Annotated[
     bool,
     typer.Option("--fix", help="Then remove what this stack left behind, and nothing of others'; and look again."),
 ]
 
 
-def verify(stack: Stack = STACK, fix: Fix = False, as_json: Json = False) -> None:
+def verify(stack: StackName = STACK, fix: Fix = False, as_json: AsJson = False) -> None:
     """Compare the running cluster with the roster: members, registrations, checks, health, discovery, metrics.
 
     Ends with 0 if all is as stated, else with 1: each finding says what was expected, what is there, and what to do.

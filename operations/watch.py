@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 
 from operations.engine import STACK
-from operations.options import Stack
+from operations.options import StackName
 from operations.target import target
 from operations.watching.board import Board
 from operations.watching.events import Event, fields, line
@@ -22,7 +22,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line
 Told = Callable[[Iterable[Event]], None]
 
 
-def watch(stack: Stack = STACK, as_json: Json = False) -> None:
+def watch(stack: StackName = STACK, as_json: Json = False) -> None:
     """Show the services' health live, by type, each with how long it has been so, until Ctrl-C.
 
     Piped, it prints a line for each change: time, service, old -> new. A change shows within a second of Consul's

@@ -31,6 +31,15 @@ def held(consul: Consul, service_id: str, patient: bool = False) -> Fields | Non
     return shown(service, _after_a_run(consul, service_id) if patient else consul.checks(service_id))
 
 
+def all_held(consul: Consul) -> dict[str, Fields]:
+    """Return what the agent holds of every service, by id, in two requests."""
+    services, checks = consul.all_services(), consul.all_checks()
+    return {
+        service_id: shown(service, {key: check for key, check in checks.items() if check["ServiceID"] == service_id})
+        for service_id, service in services.items()
+    }
+
+
 def shown(service: Fields, checks: Mapping[str, Fields]) -> Fields:
     """Return a service and its checks, by id, as the agent's API or the catalog's shows them, in the form stated."""
     return {

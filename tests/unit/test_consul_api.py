@@ -203,6 +203,21 @@ def test_a_checks_status_is_written_with_the_rest_of_it_as_it_was_and_nothing_of
     }
 
 
+def test_what_clients_find_is_asked_for_as_they_ask(agent: Agent) -> None:
+    agent.says(200, b"[]")
+    Consul(agent.address).discover("billing_service")
+    assert (agent.asked[0].path, agent.asked[0].query) == (
+        "/v1/health/service/billing_service",
+        {"passing": ["true"]},
+    )
+
+
+def test_every_check_is_one_request(agent: Agent) -> None:
+    agent.says(200, b"[]")
+    Consul(agent.address).catalog_checks()
+    assert [asked.path for asked in agent.asked] == ["/v1/health/state/any"]
+
+
 # What is answered
 
 

@@ -1,0 +1,102 @@
+"""`compare` on a real catalog, with services that register themselves over python-consul, as the guide's "Before"."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import consul
+import pytest
+
+import settings
+from operations.compare import Comparison, compare_stack
+from operations.health import await_passing
+from operations.target import Target
+from services.agent_config import SERVER_NODE
+from services.model import Service
+from tests.local.conftest import Stack
+
+BILLING, AUTH, ORDER = "billing_service", "auth_service", "order_service"
+
+
+@pytest.fixture
+def up(stack: Stack) -> Iterator[Stack]:
+    """Deployed and passing; what the services registered themselves is gone afterwards."""
+    stack.up()
+    await_passing(stack.consul, stack.roster, lambda _: None, 45)
+    yield stack
+    at_server = before(stack)
+    for service_id in at_server.agent.services():
+        at_server.agent.service.deregister(service_id)
+
+
+def before(stack: Stack) -> Any:  # noqa: ANN401 - py-consul has no types
+    """The server, as `consul_registry.py` speaks to it."""
+    return consul.Consul(host=stack.cluster.server, port=8500)
+
+
+def registers_itself(stack: Stack, service: Service, beats: bool = True, **other: Any) -> None:  # noqa: ANN401
+    where = {"address": service.host, "port": service.port, **other}
+    service_id = f"{service.name}-1"
+    at_server = before(stack)
+    at_server.agent.service.register(service.name, service_id, check=consul.Check.ttl("30s"), **where)
+    if beats:
+        at_server.agent.check.ttl_pass(f"service:{service_id}")
+
+
+def compared(stack: Stack) -> dict[str, Comparison]:
+    where = settings.Settings.model_validate(
+        {"agentAddress": stack.consul.address, "serverAddress": f"http://{stack.cluster.server}:8500", "docker": False}
+    )
+    return {each.service.id: each for each in compare_stack(Target("consul-staging", "local", where, stack.roster))}
+
+
+def test_each_service_is_where_it_is_in_the_migration(up: Stack) -> None:
+    registers_itself(up, up.service(BILLING))
+    registers_itself(up, up.service(AUTH), beats=False)
+    registers_itself(up, up.service(ORDER), port=8999)
+    up.consul.deregister("account_service")
+    now = compared(up)
+    assert len(now) == 40
+    assert {key: one.verdict.phase for key, one in now.items() if one.verdict.phase != 4} == {
+        BILLING: 3,
+        ORDER: 2,
+        "account_service": 1,
+    }
+    assert [key for key, one in now.items() if one.can_drop] == [BILLING]
+    assert [key for key, one in now.items() if one.verdict.wrong] == [ORDER]
+    assert now[ORDER].verdict.says == "order_service-1 is at port 8999, the roster says 8105"
+    assert now[AUTH].verdict.says == f"deregister what it left: auth_service-1 on {SERVER_NODE}"
+    [own] = now[BILLING].own
+    assert (own.node, own.heartbeat, own.at) == (SERVER_NODE, "passing", now[BILLING].service.address)
+
+
+def test_a_service_that_took_option_b_registers_itself_at_the_agent_and_is_still_seen(up: Stack) -> None:
+    at_agent = consul.Consul(host=up.cluster.agent, port=8500)
+    billing = up.service(BILLING)
+    at_agent.agent.service.register(
+        BILLING, "billing_service-1", address=billing.host, port=billing.port, check=consul.Check.ttl("30s")
+    )
+    at_agent.agent.check.ttl_pass("service:billing_service-1")
+    one = compared(up)[BILLING]
+    assert one.ours
+    assert [own.id for own in one.own] == ["billing_service-1"]
+    assert one.verdict.phase == 3
+
+
+def test_a_service_that_overwrites_the_agents_registration_is_wrong(up: Stack) -> None:
+    billing = up.service(BILLING)
+    consul.Consul(host=up.cluster.agent, port=8500).agent.service.register(
+        BILLING, BILLING, address=billing.host, port=billing.port
+    )
+    assert compared(up)[BILLING].verdict.says == "another party holds the id billing_service at the agent"
+
+
+def test_a_service_that_sends_heartbeats_but_fails_its_check_is_wrong(up: Stack) -> None:
+    registers_itself(up, up.service(BILLING))
+    standin = up.cluster.standin(up.service(BILLING))
+    standin.stop()
+    try:
+        while (one := compared(up)[BILLING]).ours and one.ours.status != "critical":
+            pass
+    finally:
+        standin.start()
+    assert one.verdict.says == "it sends heartbeats, but the agent's check fails"

@@ -1,0 +1,502 @@
+"""When `heal` writes, and above all when it does not."""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from operations import heal, healer, local, signals
+from operations.engine import Engine, EngineError
+from operations.healer import Healer, Round
+from operations.state import Deployed, Registration, State
+from services.consul_api import NoAnswerError
+from services.held import all_held, held
+from services.marks import marked
+from services.model import MARK
+from services.render import definition
+from tests.unit.fake_agent import BILLING, NODE, FakeConsul, serving, two
+
+MINIO = "minio_grpc_service"
+
+
+@dataclass
+class FakeState:
+    """Says that a roster is deployed."""
+
+    services: dict[str, Registration] = field(default_factory=dict)
+    unfinished: bool = False
+    locks: list[bool] = field(default_factory=lambda: [False])
+    reads: int = 0
+
+    @property
+    def locked(self) -> bool:
+        return self.locks.pop(0) if len(self.locks) > 1 else self.locks[0]
+
+    def read(self) -> Deployed:
+        self.reads += 1
+        return Deployed(self.services, self.unfinished)
+
+
+@dataclass
+class Case:
+    """Two services, deployed and held."""
+
+    consul: FakeConsul
+    state: FakeState
+    healer: Healer
+
+    def fields(self, service_id: str = BILLING) -> dict[str, Any]:
+        return self.state.services[service_id].fields
+
+    def drifts(self, **fields: Any) -> None:  # noqa: ANN401
+        self.consul.holds({**self.fields(), **fields}, BILLING)
+
+    def loses(self, service_id: str = BILLING) -> None:
+        del self.consul.bodies[service_id]
+
+
+@pytest.fixture
+def case() -> Iterator[Case]:
+    roster = two()
+    with serving(FakeConsul()) as consul:
+        state = FakeState()
+        for service in roster.services:
+            mark = f"pulumi/consul-staging/local/registration-{service.id}"
+            fields = {key: value for key, value in definition(marked(service, mark)).items() if key != "id"}
+            state.services[service.id] = Registration(consul.address, mark, fields)
+            consul.holds(fields, service.id)
+        yield Case(consul, state, Healer(roster, consul.api, NODE, cast(State, state)))
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Lets time pass, without waiting."""
+    now = [1000.0]
+
+    def passes(seconds: float) -> None:
+        now[0] += seconds
+
+    fake = SimpleNamespace(monotonic=lambda: now[0], sleep=passes)
+    for module in (healer, heal):
+        monkeypatch.setattr(module, "time", fake)
+    return passes
+
+
+# Nothing to do
+
+
+def test_where_nothing_differs_nothing_is_written(case: Case) -> None:
+    assert case.healer.round() == Round()
+    assert case.consul.written == []
+
+
+def test_where_nothing_differs_the_state_is_read_once_and_a_round_is_two_requests(case: Case) -> None:
+    case.healer.round()
+    before = len(case.consul.asked)
+    case.healer.round()
+    assert case.state.reads == 1
+    assert case.consul.asked[before:] == [("GET", "/v1/agent/services"), ("GET", "/v1/agent/checks")]
+
+
+# What is gone
+
+
+def test_what_is_gone_is_registered_at_once_exactly_as_it_was_deployed(case: Case) -> None:
+    was = case.consul.bodies[BILLING]
+    case.loses()
+    assert case.healer.round().written == [BILLING]
+    assert case.consul.bodies[BILLING] == was
+
+
+def test_what_is_gone_is_one_request_and_nothing_else_is_written(case: Case) -> None:
+    case.loses()
+    case.healer.round()
+    assert case.consul.written == ["/v1/agent/service/register"]
+
+
+def test_what_was_deployed_is_written_and_not_what_the_roster_says(case: Case) -> None:
+    case.fields()["port"] = 8299
+    case.loses()
+    case.healer.round()
+    assert case.consul.bodies[BILLING]["Port"] == 8299
+
+
+def test_what_was_never_deployed_is_not_registered(case: Case) -> None:
+    case.loses()
+    del case.state.services[BILLING]
+    result = case.healer.round()
+    assert (result.written, case.consul.written) == ([], [])
+    assert "(billing_service)" in result.notices[0]
+
+
+def test_a_refusal_of_one_does_not_keep_the_others_from_being_registered(case: Case) -> None:
+    case.loses()
+    case.loses(MINIO)
+    case.consul.refused = {BILLING}
+    result = case.healer.round()
+    assert result.written == [MINIO]
+    assert "billing_service is not registered: " in result.troubles[0]
+    assert "Permission denied" in result.troubles[0]
+
+
+@pytest.mark.usefixtures("clock")
+def test_what_the_servers_do_not_show_is_a_trouble(case: Case) -> None:
+    case.loses()
+    case.consul.in_step = False
+    assert "the servers do not show billing_service" in case.healer.round().troubles[0]
+
+
+# What differs
+
+
+def test_a_difference_waits_for_one_run_of_the_check(case: Case, clock: Callable[[float], None]) -> None:
+    case.drifts(port=9999)
+    assert case.healer.round().waiting == [BILLING]
+    clock(14.9)
+    assert case.healer.round().waiting == [BILLING]
+    assert case.consul.written == []
+    clock(0.2)
+    assert case.healer.round().written == [BILLING]
+    assert case.consul.bodies[BILLING]["Port"] == 8216
+
+
+def test_a_difference_that_changes_waits_anew(case: Case, clock: Callable[[float], None]) -> None:
+    case.drifts(port=9999)
+    case.healer.round()
+    clock(16)
+    case.drifts(port=9998)
+    assert case.healer.round().waiting == [BILLING]
+    assert case.consul.written == []
+
+
+def test_a_difference_that_went_and_came_waits_anew(case: Case, clock: Callable[[float], None]) -> None:
+    case.state.services[MINIO].fields["port"] = 1  # the roster differs: each round looks closer
+    case.drifts(port=9999)
+    case.healer.round()
+    case.drifts()
+    case.healer.round()
+    clock(16)
+    case.drifts(port=9999)
+    assert BILLING in case.healer.round().waiting
+
+
+@pytest.mark.parametrize("owner", [None, "nomad", "pulumi/consul-staging/other/registration-billing_service"])
+def test_what_bears_no_mark_of_ours_is_never_written(
+    case: Case, clock: Callable[[float], None], owner: str | None
+) -> None:
+    case.drifts(meta={MARK: owner} if owner else {}, port=1)
+    case.healer.round()
+    clock(1000)
+    result = case.healer.round()
+    assert case.consul.written == []
+    assert result.troubles == [f"billing_service is held by {owner or 'another party'}: it is left alone"]
+
+
+def test_what_was_deployed_on_another_agent_is_not_written_here(case: Case) -> None:
+    case.loses()
+    case.state.services[BILLING] = Registration("http://10.0.0.9:8500", "", case.fields())
+    result = case.healer.round()
+    assert case.consul.written == []
+    assert f"is deployed on http://10.0.0.9:8500, not on {case.consul.address}" in result.troubles[0]
+
+
+def test_a_fresh_deployment_that_the_roster_here_does_not_know_stays(
+    case: Case, clock: Callable[[float], None]
+) -> None:
+    case.healer.round()
+    case.fields()["port"] = 8299
+    case.drifts()
+    case.healer.round()
+    clock(1000)
+    result = case.healer.round()
+    assert (result.written, result.waiting, result.troubles) == ([], [], [])
+    assert result.notices == [
+        "the roster differs from what is deployed (billing_service), which stays: pulumi up deploys it"
+    ]
+
+
+# Beside a run of pulumi
+
+
+def test_nothing_is_written_while_the_stack_is_locked(case: Case) -> None:
+    case.loses()
+    case.state.locks = [True]
+    result = case.healer.round()
+    assert case.consul.written == []
+    assert "a run of pulumi is at work" in result.troubles[0]
+
+
+def test_nothing_is_written_where_operations_are_unfinished(case: Case) -> None:
+    case.loses()
+    case.state.unfinished = True
+    assert "a run of pulumi is at work" in case.healer.round().troubles[0]
+    assert case.consul.written == []
+
+
+def test_a_run_that_begins_after_the_state_was_read_is_seen_before_the_write(case: Case) -> None:
+    case.loses()
+    case.state.locks = [False, True]
+    assert case.healer.round().waiting == [BILLING]
+    assert case.consul.written == []
+
+
+def test_what_changes_between_the_look_and_the_write_is_not_written(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case.loses()
+    read = case.state.read
+
+    def deployed_meanwhile() -> Deployed:
+        case.drifts(port=8299)
+        return read()
+
+    monkeypatch.setattr(case.state, "read", deployed_meanwhile)
+    assert case.healer.round().waiting == [BILLING]
+    assert case.consul.written == []
+
+
+# What is logged
+
+
+@pytest.mark.usefixtures("clock")
+def test_each_write_is_a_line_that_says_why(case: Case, caplog: pytest.LogCaptureFixture) -> None:
+    case.loses(MINIO)
+    case.drifts(port=9999, tags=[])
+    with caplog.at_level(logging.INFO, "heal"):
+        heal.once(case.healer)
+    assert caplog.messages == [
+        "minio_grpc_service: registered as deployed; it was gone",
+        "billing_service: registered as deployed; it had other port, tags",
+    ]
+
+
+def test_a_line_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    heal._log_to_stderr()
+    healer.log.error("Consul answers 500:\n  No cluster leader\n")
+    healer.log.handlers.clear()
+    healer.log.propagate = True
+    assert capsys.readouterr().err.endswith(" ERROR Consul answers 500: No cluster leader\n")
+
+
+# The loop
+
+
+def kept(case: Case, rounds: int) -> list[float]:
+    """Run the loop for some rounds; returns the seconds that it waited after each."""
+    waited: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == rounds:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        heal.keep(case.healer, heal._period("30s"), wait)
+    return waited
+
+
+def test_errors_are_tried_again_ever_more_rarely_up_to_30_s(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_answer(_: object) -> Round:
+        raise NoAnswerError("no answer")
+
+    monkeypatch.setattr(Healer, "round", no_answer)
+    assert kept(case, 7) == [1, 2, 4, 8, 16, 30, 30]
+
+
+def test_an_error_is_told_once_and_its_end_too(
+    case: Case, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers: list[Exception | Round] = [NoAnswerError("no answer"), NoAnswerError("no answer"), Round(), Round()]
+
+    def one(_: object) -> Round:
+        if isinstance(answer := answers.pop(0), Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(Healer, "round", one)
+    with caplog.at_level(logging.INFO, "heal"):
+        assert kept(case, 4) == [1, 2, 30, 30]
+    assert caplog.messages == ["no answer; trying again, every 30 s at the latest", "all answer again"]
+
+
+def test_a_line_is_logged_once_for_as_long_as_it_holds(case: Case, caplog: pytest.LogCaptureFixture) -> None:
+    case.fields()["port"] = 8299
+    case.drifts()
+    with caplog.at_level(logging.INFO, "heal"):
+        kept(case, 3)
+    assert len(caplog.messages) == 1
+
+
+def test_a_round_is_cut_short(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heal, "_LIMIT", 0.05)
+    monkeypatch.setattr(Healer, "round", lambda _: time.sleep(5))
+    with pytest.raises(signals.TooLongError, match=r"longer than 0\.05 s"):
+        heal.once(case.healer)
+
+
+@pytest.mark.usefixtures("clock")
+def test_once_waits_until_a_difference_has_stood(case: Case) -> None:
+    case.drifts(port=9999)
+    assert heal.once(case.healer)
+    assert case.consul.bodies[BILLING]["Port"] == 8216
+
+
+@pytest.mark.usefixtures("clock")
+def test_once_undoes_a_change_also_where_something_else_is_left(case: Case) -> None:
+    case.drifts(port=9999)
+    case.consul.bodies[MINIO]["Meta"] = {}
+    assert not heal.once(case.healer)
+    assert case.consul.bodies[BILLING]["Port"] == 8216
+
+
+def test_all_held_is_what_held_says_of_each(case: Case) -> None:
+    case.consul.bodies[MINIO]["Checks"][0] |= {"Notes": "", "Interval": "1m"}
+    assert all_held(case.consul.api) == {key: held(case.consul.api, key) for key in (BILLING, MINIO)}
+
+
+def test_once_is_not_well_where_something_is_left(case: Case) -> None:
+    case.drifts(meta={})
+    assert not heal.once(case.healer)
+
+
+# The command
+
+
+@pytest.mark.parametrize("text", ["30", "abc", "-3s", "0s", "999ms"])
+def test_a_wrong_duration_is_refused(text: str) -> None:
+    with pytest.raises(typer.BadParameter):
+        heal._period(text)
+
+
+@pytest.mark.parametrize(
+    ("registration", "said"),
+    [("catalog", "pulumi up --refresh"), ("files", "docker exec consul-agent-shared consul reload")],
+)
+def test_for_another_registration_one_error_says_what_heals(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, registration: str, said: str
+) -> None:
+    (tmp_path / "Pulumi.yaml").write_text("name: consul-staging\n")
+    (tmp_path / "Pulumi.other.yaml").write_text(
+        "config:\n  consul-staging:serverAddress: http://127.0.0.1:8500\n"
+        "  consul-staging:agentAddress: http://127.0.0.1:8501\n"
+        f"  consul-staging:registration: {registration}\n"
+    )
+    here = local.here
+    monkeypatch.setattr(local, "here", lambda say, stack: here(say, stack, tmp_path))
+    with pytest.raises(heal.HealError, match=said):
+        heal.of_stack("other")
+
+
+def test_the_help_names_the_command_to_type() -> None:
+    app = typer.Typer(rich_markup_mode="markdown")
+    app.command()(heal.heal)
+    assert "python -m operations heal --stack local --every 30s" in CliRunner().invoke(app, ["--help"]).output
+
+
+# The state
+
+EXPORTED = {
+    "deployment": {
+        "resources": [
+            {"type": "pulumi:pulumi:Stack", "urn": "urn:stack"},
+            {
+                "type": "pulumi-python:dynamic/consul:AgentService",
+                "inputs": {
+                    "service_id": BILLING,
+                    "agent": "http://127.0.0.2:8500",
+                    "mark": "mine",
+                    "token": {"4dabf18193072939515e22adb298388d": "1b47", "ciphertext": "v1:…"},
+                    "name": BILLING,
+                    "address": "isa-billing",
+                    "port": 8216.0,
+                    "tags": [],
+                    "meta": {},
+                    "checks": {},
+                },
+                "outputs": {"port": 9999},
+            },
+            {"type": "pulumi-python:dynamic/consul:AgentService", "delete": True, "inputs": {"service_id": "old"}},
+        ]
+    }
+}
+
+
+def state(folder: Path, script: str) -> State:
+    """A state whose `pulumi` is a script."""
+    program = folder / "pulumi"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    (folder / "Pulumi.yaml").write_text("name: consul-staging\n")
+    return State(Engine(lambda: program, folder, folder))
+
+
+def exporting(folder: Path, document: dict[str, Any]) -> State:
+    (folder / "export.json").write_text(json.dumps(document))
+    return state(folder, f"cat {folder}/export.json")
+
+
+def test_what_is_deployed_is_what_the_last_run_stated_and_not_what_a_refresh_found(tmp_path: Path) -> None:
+    services = exporting(tmp_path, EXPORTED).read().services
+    assert list(services) == [BILLING]
+    assert services[BILLING].fields["port"] == 8216
+    assert isinstance(services[BILLING].fields["port"], int)
+
+
+def test_no_token_is_taken_from_the_state(tmp_path: Path) -> None:
+    assert "ciphertext" not in repr(exporting(tmp_path, EXPORTED).read())
+
+
+def test_pending_operations_are_seen(tmp_path: Path) -> None:
+    document = {"deployment": {**EXPORTED["deployment"], "pending_operations": [{"type": "updating"}]}}
+    assert exporting(tmp_path, document).read().unfinished
+    assert not exporting(tmp_path, EXPORTED).read().unfinished
+
+
+def test_what_pulumi_says_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=r"^pulumi stack export --stack local: no stack named 'local' found$"):
+        state(tmp_path, "echo \"error: no stack named 'local' found\n\" >&2; exit 6").read()
+
+
+@pytest.mark.parametrize(
+    ("lock", "locked"),
+    [("local", True), ("other", False)],
+)
+def test_a_lock_is_that_of_this_stack(tmp_path: Path, lock: str, locked: bool) -> None:
+    folder = tmp_path / ".pulumi" / "locks" / "organization" / "consul-staging" / lock
+    folder.mkdir(parents=True)
+    (folder / "1.json").write_text("{}")
+    assert state(tmp_path, f'echo \'{{"url": "file://{tmp_path}"}}\'').locked is locked
+
+
+def test_another_backend_has_no_lock_that_could_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "app.pulumi.com" / "me" / ".pulumi" / "locks" / "organization" / "consul-staging" / "local"
+    folder.mkdir(parents=True)
+    (folder / "1.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    assert not state(tmp_path, 'echo \'{"url": "https://app.pulumi.com/me"}\'').locked
+
+
+@pytest.mark.parametrize(("own", "named", "used"), [(True, None, "own"), (True, "s3://x", "s3://x"), (False, None, "")])
+def test_the_backend_is_this_clones_where_it_has_the_stack_unless_another_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: bool, named: str | None, used: str
+) -> None:
+    if own:
+        file = tmp_path / "state" / ".pulumi" / "stacks" / "consul-staging" / "local.json"
+        file.parent.mkdir(parents=True)
+        file.write_text("{}")
+    if named:
+        monkeypatch.setenv("PULUMI_BACKEND_URL", named)
+    else:
+        monkeypatch.delenv("PULUMI_BACKEND_URL", raising=False)
+    url = state(tmp_path, 'echo "{\\"url\\": \\"$PULUMI_BACKEND_URL\\"}"').backend
+    assert url == ((tmp_path / "state").as_uri() if used == "own" else used)
+    assert os.environ.get("PULUMI_BACKEND_URL") == named
