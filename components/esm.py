@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pulumi
 import pulumi_docker as docker
 
-from services.agent_config import ESM_NODE, esm_config
+from services.agent_config import ESM_METRICS, ESM_NODE, esm_config
 
 _CONFIG = "/etc/consul-esm/config.json"
 
@@ -48,6 +48,15 @@ class ConsulEsm(pulumi.ComponentResource):
             uploads=[
                 docker.ContainerUploadArgs(file=_CONFIG, content=pulumi.Output.secret(config) if args.token else config)
             ],
+            healthcheck=docker.ContainerHealthcheckArgs(
+                tests=["CMD", "wget", "-q", "-O", "/dev/null", f"http://{ESM_METRICS}/metrics"],
+                interval="5s",
+                timeout="5s",
+                start_period="10s",
+                retries=6,
+            ),
+            wait=True,
+            wait_timeout=60,
             restart="unless-stopped",
             destroy_grace_seconds=10,
             log_driver="json-file",

@@ -5,6 +5,7 @@ from typing import Any
 AGENT_NODE = "consul-agent-shared"
 SERVER_NODE = "staging-consul"
 ESM_NODE = "consul-esm"
+ESM_METRICS = "127.0.0.1:8080"
 DATACENTER = "dc1"
 
 EXTERNAL = {"external-node": "true", "external-probe": "false"}
@@ -12,6 +13,8 @@ EXTERNAL = {"external-node": "true", "external-probe": "false"}
 
 https://developer.hashicorp.com/consul/tutorials/connect-services/service-registration-external-services
 """
+
+_TELEMETRY = {"prometheus_retention_time": "24h", "disable_hostname": True}
 
 
 def agent_config(retry_join: str, bind: str = "0.0.0.0", client: str = "0.0.0.0") -> dict[str, Any]:  # noqa: S104
@@ -28,7 +31,7 @@ def agent_config(retry_join: str, bind: str = "0.0.0.0", client: str = "0.0.0.0"
         "retry_interval": "5s",
         # The guide enables script checks. From files alone: with an open API, the other kind is remote code execution.
         "enable_local_script_checks": True,
-        "telemetry": {"prometheus_retention_time": "24h", "disable_hostname": True},
+        "telemetry": _TELEMETRY,
     }
 
 
@@ -52,6 +55,9 @@ def esm_config(token: str | None = None) -> dict[str, Any]:
         "datacenter": DATACENTER,
         "http_addr": f"{AGENT_NODE}:8500",
         "external_node_meta": {"external-node": EXTERNAL["external-node"]},
+        # Its metrics are what tells that it is up: within its container alone.
+        "client_address": ESM_METRICS,
+        "telemetry": _TELEMETRY,
     }
     return config | {"token": token} if token else config
 

@@ -180,6 +180,10 @@ class Consul:
         """
         self._ask("PUT", "/v1/catalog/deregister", body={"Node": node, "ServiceID": service_id})
 
+    def deregister_check(self, node: str, check_id: str) -> None:
+        """Remove one check from a node that has no agent."""
+        self._ask("PUT", "/v1/catalog/deregister", body={"Node": node, "CheckID": check_id})
+
     def set_status(self, check: Mapping[str, Any], status: str, output: str) -> None:
         """Write what a check found, where no agent runs it.
 

@@ -71,7 +71,6 @@ class CatalogRegistration(pulumi.ComponentResource):
             pulumi.ResourceOptions(
                 hooks=args.moves,
                 ignore_changes=["checks[*].status"],  # is for consul-esm to say
-                replace_on_changes=["checks[*].checkId"],  # the catalog would keep the check of the old id too
                 delete_before_replace=True,
             ),
         )

@@ -83,11 +83,15 @@ def to_catalog(places: Places) -> pulumi.ResourceHookBinding:
         known[service_id] = _by_id(places.servers.node_checks(places.node), service_id)
 
     def arrive(args: pulumi.ResourceHookArgs) -> None:
-        service_id = (args.new_inputs or {})["serviceId"]
-        if before := known.get(service_id):
-            checks = _by_id(places.servers.node_checks(places.node), service_id)
-            for check_id in checks.keys() & before.keys():
-                places.servers.set_status(checks[check_id], before[check_id]["Status"], before[check_id]["Output"])
+        inputs = args.new_inputs or {}
+        before, stated = known.get(inputs["serviceId"]), {check["checkId"] for check in inputs["checks"]}
+        if before is None:
+            return
+        for check_id, check in _by_id(places.servers.node_checks(places.node), inputs["serviceId"]).items():
+            if check_id not in stated:  # the provider changes and adds checks, and removes none
+                places.servers.deregister_check(places.node, check_id)
+            elif check_id in before:
+                places.servers.set_status(check, before[check_id]["Status"], before[check_id]["Output"])
 
     arrives = _hook("arrive-in-catalog", arrive)
     return pulumi.ResourceHookBinding(
