@@ -7,8 +7,11 @@ export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.local/hypothesis
 
 .PHONY: up down status verify watch compare heal drill start stop test bench lock
 
-up down status verify watch compare heal: $(VENV)/up
+up down status watch compare heal: $(VENV)/up
 	@$(PYTHON) -m operations $@ --stack $(STACK)
+
+verify: $(VENV)/up
+	@$(PYTHON) -m operations $@ --stack $(STACK) $(if $(WAIT),--wait $(WAIT))
 
 start stop: $(VENV)/up
 	@$(PYTHON) -m operations $@ $(SERVICE)

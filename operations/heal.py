@@ -12,7 +12,7 @@ import typer
 from operations import local, signals
 from operations.engine import STACK, EngineError
 from operations.healer import Healer, Round, log
-from operations.options import StackName, say
+from operations.options import StackName, period, say
 from operations.state import State
 from services.consul_api import ConsulError
 
@@ -89,19 +89,9 @@ def _round(healer: Healer) -> Round:
         return healer.round()
 
 
-def _period(text: str) -> timedelta:
-    try:
-        period = durationpy.from_str(text)
-    except durationpy.DurationError:
-        raise typer.BadParameter(f"{text!r} is no duration, such as 30s or 1m30s") from None
-    if period < timedelta(seconds=1):
-        raise typer.BadParameter(f"{text!r} is shorter than 1s")
-    return period
-
-
 Every = Annotated[
     timedelta | None,
-    typer.Option(parser=_period, metavar="DURATION", help="Go on, with a round every 30s, say, until Ctrl-C or kill."),
+    typer.Option(parser=period, metavar="DURATION", help="Go on, with a round every 30s, say, until Ctrl-C or kill."),
 ]
 
 

@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Annotated, Any
 
+import durationpy
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -14,6 +16,22 @@ out = Console(highlight=False)
 StackName = Annotated[str, typer.Option("--stack", metavar="NAME", help="The stack: that of Pulumi.NAME.yaml.")]
 ServiceName = Annotated[str, typer.Argument(metavar="SERVICE", help="Its name, such as billing_service.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, and nothing else.")]
+
+
+def period(text: str) -> timedelta:
+    """Read a duration, as Consul and Go write it.
+
+    Raises:
+        typer.BadParameter: it is none, or shorter than a second.
+    """
+    try:
+        found = durationpy.from_str(text)
+    except durationpy.DurationError:
+        raise typer.BadParameter(f"{text!r} is no duration, such as 30s or 1m30s") from None
+    if found < timedelta(seconds=1):
+        raise typer.BadParameter(f"{text!r} is shorter than 1s")
+    return found
+
 
 COLOURS = {
     "passing": "green",

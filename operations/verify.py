@@ -1,18 +1,20 @@
 """`verify`: whether the running cluster is what the roster says."""
 
 import sys
+import time
+from datetime import timedelta
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from operations.engine import STACK
-from operations.options import AsJson, StackName
-from operations.target import target
+from operations.options import AsJson, StackName, period
+from operations.target import Target, target
 from operations.verification import show
 from operations.verification.fix import fix as remove
 from operations.verification.instances import Stray
-from operations.verification.report import report
+from operations.verification.report import Report, report
 
 Fix = Annotated[
     bool,
@@ -20,16 +22,23 @@ Fix = Annotated[
 ]
 
 
-def verify(stack: StackName = STACK, fix: Fix = False, as_json: AsJson = False) -> None:
+Wait = Annotated[
+    timedelta | None,
+    typer.Option(parser=period, metavar="DURATION", help="Look again until all is well, for 1m, say, at the most."),
+]
+
+
+def verify(stack: StackName = STACK, wait: Wait = None, fix: Fix = False, as_json: AsJson = False) -> None:
     """Compare the running cluster with the roster: members, registrations, checks, health, discovery, metrics.
 
     Ends with 0 if all is as stated, else with 1: each finding says what was expected, what is there, and what to do.
-    A service that also registered itself with the server is listed, and is no finding.
+    A service that also registered itself with the server is listed, and is no finding. A check runs within its interval
+    after it was deployed: until then it is a finding that --wait waits for.
 
     Of a Consul with ACLs, CONSUL_HTTP_TOKEN is the token, as of Consul's own commands.
     """
     aim, console = target(stack), Console(highlight=False, quiet=as_json)
-    found, removed = report(aim), list[Stray]()
+    found, removed = _settled(aim, wait or timedelta()), list[Stray]()
     show.text(console, found)
     if fix:
         removed, found = remove(aim, found, lambda line: console.print(line, markup=False, soft_wrap=True))
@@ -38,3 +47,10 @@ def verify(stack: StackName = STACK, fix: Fix = False, as_json: AsJson = False) 
     if as_json:
         sys.stdout.write(show.as_json(found, removed) + "\n")
     raise typer.Exit(not found.well)
+
+
+def _settled(aim: Target, wait: timedelta) -> Report:
+    deadline = time.monotonic() + wait.total_seconds()
+    while not (found := report(aim)).well and time.monotonic() < deadline:
+        time.sleep(1)
+    return found

@@ -58,6 +58,8 @@ def _check(check: Fields) -> Fields:
     fields = {"name": check["Name"], **from_notes(check["Notes"]), **_aim(defined)}
     for key, value in (("interval", spans.get("Interval")), ("timeout", spans.get("Timeout"))):
         fields[key] = _duration(value)
+    if not check["Type"]:  # in the catalog, of a check that no agent runs
+        return fields
     if check["Type"] not in fields:
         fields["type"] = check["Type"]
     elif ran_against := _ran_against(check):

@@ -65,8 +65,16 @@ _LACKING = {
 
 def stated(target: Target, service: Service) -> dict[str, Any]:
     """Return what the catalog and the agent are to show of a service."""
-    resource = FILES if target.settings.registration == "files" else f"registration-{service.id}"
-    return {key: value for key, value in definition(marked(service, target.owner + resource)).items() if key != "id"}
+    kind = target.settings.registration
+    resource = FILES if kind == "files" else f"registration-{service.id}"
+    fields = definition(marked(service, target.owner + resource))
+    if kind == "catalog":
+        fields["meta"] |= _OF_THE_PROVIDER
+    return {key: value for key, value in fields.items() if key != "id"}
+
+
+# What the Consul provider adds to a service's meta: the UI shows a sign for it.
+_OF_THE_PROVIDER = {"external-source": "terraform"}
 
 
 def _views(seen: Snapshot, service: Service) -> Views:

@@ -8,6 +8,7 @@ import pytest
 import urllib3
 
 from operations.local import Local
+from operations.verification.report import report
 from tests.docker.conftest import (
     AGENT,
     SERVER,
@@ -53,6 +54,10 @@ def test_every_check_passes_and_its_output_says_that_it_ran(staging: Local) -> N
     checks = [check for check in staging.consul.node_checks(staging.target.node) if check["ServiceName"] != ""]
     assert len(checks) == 40
     assert [check["Output"] for check in checks if not re.match(RAN, check["Output"])] == []
+
+
+def test_verify_finds_all_well(staging: Local) -> None:
+    assert [verdict for verdict in report(staging.target).verdicts if not verdict.well] == []
 
 
 def test_discovery_through_the_agent_as_in_the_guide(staging: Local) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from operations import heal
 from operations.healer import Healer, Round
+from operations.options import period
 from operations.state import State
 from services.agent_config import AGENT_NODE
 from services.model import MARK
@@ -277,5 +278,5 @@ def test_the_loop_waits_its_period_between_rounds(stack: Stack) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        heal.keep(healer(stack), heal._period("7s"), wait)
+        heal.keep(healer(stack), period("7s"), wait)
     assert waited == [7, 7]

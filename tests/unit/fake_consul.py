@@ -191,8 +191,8 @@ def _run(node: str, service_id: str, check_id: str, check: Fields, external: boo
     spans = {"Interval": check["interval"], "Timeout": check["timeout"]}
     defined = {kind.upper(): aim, "DeregisterCriticalServiceAfter": reap, **spans}
     notes = f"{'GET' if kind == 'http' else 'TCP'} {aim}; deregistered after {reap} critical"
-    own = {"Definition": defined} if external else {"Notes": notes, **spans}
-    return _check(node, service_id, check_id, Name=check["name"], Type=kind, Output=output, **own)
+    own = {"Definition": defined} if external else {"Type": kind, "Notes": notes, **spans}
+    return _check(node, service_id, check_id, Name=check["name"], Output=output, **own)
 
 
 def _check(node: str, service_id: str, check_id: str, **fields: object) -> Fields:

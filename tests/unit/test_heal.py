@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from operations import heal, healer, local, signals
 from operations.engine import Engine, EngineError
 from operations.healer import Healer, Round
+from operations.options import period
 from operations.state import Deployed, Registration, State
 from services.consul_api import NoAnswerError
 from services.held import all_held, held
@@ -300,7 +301,7 @@ def kept(case: Case, rounds: int) -> list[float]:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        heal.keep(case.healer, heal._period("30s"), wait)
+        heal.keep(case.healer, period("30s"), wait)
     return waited
 
 
@@ -374,7 +375,7 @@ def test_once_is_not_well_where_something_is_left(case: Case) -> None:
 @pytest.mark.parametrize("text", ["30", "abc", "-3s", "0s", "999ms"])
 def test_a_wrong_duration_is_refused(text: str) -> None:
     with pytest.raises(typer.BadParameter):
-        heal._period(text)
+        period(text)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 import re
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -476,6 +477,30 @@ def test_a_finding_ends_with_1_and_says_expected_found_and_what_to_do(case: Case
         "  there is  the agent and the catalog: port 9999\n"
         "  do        make up STACK=local\n"
     ) in result.stdout
+
+
+def test_it_looks_again_until_all_is_well_for_as_long_as_it_is_told_to_wait(
+    case: Case, run: CliRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = case.consul.checks[AGENT, "billing_service-health"]
+    right = dict(check)
+    check.update(Status="critical", Output="")
+    monkeypatch.setattr(time, "sleep", lambda _: check.update(right))
+    assert run.invoke(app(), ["--wait", "5s"]).exit_code == 0
+
+
+def test_it_waits_no_longer_than_that(case: Case, run: CliRunner) -> None:
+    case.consul.checks[AGENT, "billing_service-health"].update(Status="critical", Output="")
+    started = time.monotonic()
+    assert run.invoke(app(), ["--wait", "2s"]).exit_code == 1
+    assert 2 <= time.monotonic() - started < 4
+
+
+def test_in_the_catalog_a_service_has_the_meta_that_the_consul_provider_adds(external: Case) -> None:
+    meta = external.consul.services["staging-external", "billing_service"]["Meta"]
+    assert meta["external-source"] == "terraform"
+    del meta["external-source"]
+    assert not external.look().well
 
 
 def test_an_area_that_no_api_shows_ends_with_1(case: Case, run: CliRunner) -> None:

@@ -87,7 +87,7 @@ def test_a_workflow_runs_its_command_of_pulumi_on_its_event(name: str, on: set[s
 
 @pytest.mark.parametrize("name", ["deploy", "drift"])
 def test_what_was_deployed_is_verified(name: str) -> None:
-    assert steps(name)[-1]["run"] == "make verify STACK=staging"
+    assert steps(name)[-1]["run"] == "make verify STACK=staging WAIT=1m"
 
 
 @pytest.mark.parametrize("name", ["deploy", "drift", "destroy"])
