@@ -16,6 +16,7 @@ from operations.target import target
 from operations.watching.board import Board
 from operations.watching.events import Event, fields, line
 from operations.watching.feed import feed
+from operations.watching.interrupt import until_interrupted
 from operations.watching.screen import screen
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line: start, change, away, back.")]
@@ -32,9 +33,9 @@ def watch(stack: StackName = STACK, as_json: Json = False) -> None:
     board = Board(aim.roster, aim.node)
     try:
         with _shown(board, as_json) as tell:
-            for said in feed(aim.consul, aim.node, aim.roster):
+            for said in until_interrupted(feed(aim.consul, aim.node, aim.roster)):
                 tell(board.take(said))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # before the first look, or pressed twice
         raise typer.Exit from None
 
 

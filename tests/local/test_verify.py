@@ -74,9 +74,13 @@ def test_what_the_engine_deployed_is_well_in_a_line_an_area(here: Deployed) -> N
 
 
 def test_verifying_40_takes_well_under_2_s(here: Deployed) -> None:
+    assert min(seconds(here) for _ in range(3)) < 1.8  # the best of three: other programs use the machine too
+
+
+def seconds(here: Deployed) -> float:
     started = time.monotonic()
     here.run("verify")
-    assert time.monotonic() - started < 1.8
+    return time.monotonic() - started
 
 
 def test_a_deregistered_service_is_found(here: Deployed) -> None:
