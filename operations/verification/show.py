@@ -23,7 +23,7 @@ def text(console: Console, report: Report) -> None:
     else:
         _print(console, map(_line, report.verdicts))
     # Not in a table: a command that is broken into lines cannot be copied.
-    _print(console, (line for each in report.verdicts for finding in each.findings for line in _block(each, finding)))
+    _print(console, (line for verdict in report.verdicts for line in _blocks(verdict)))
     _print(console, _coexisting(report.strays))
 
 
@@ -92,10 +92,16 @@ def _mark(verdict: Verdict) -> tuple[str, str]:
     return ("ok", "green") if verdict.well else ("WRONG", "red")
 
 
-def _block(verdict: Verdict, finding: Finding) -> Iterator[Text]:
-    yield Text.assemble((finding.subject, "bold"), f" ({verdict.area})")
-    for label, said in (("expected", finding.expected), ("there is", finding.found), ("do", finding.advice)):
-        yield Text.assemble((f"  {label:8}  ", "dim"), said)
+def _blocks(verdict: Verdict) -> Iterator[Text]:
+    """Yield the findings of an area; those of one cause, which is to be seen among others, as one."""
+    alike: dict[tuple[str, str], list[Finding]] = {}
+    for finding in verdict.findings:
+        alike.setdefault((finding.found, finding.advice), []).append(finding)
+    for (found, advice), group in alike.items():
+        expected = group[0].expected + ", and so on" * (len(group) > 1)
+        yield Text.assemble((", ".join(finding.subject for finding in group), "bold"), f" ({verdict.area})")
+        for label, said in (("expected", expected), ("there is", found), ("do", advice)):
+            yield Text.assemble((f"  {label:8}  ", "dim"), said)
 
 
 def _coexisting(strays: Sequence[Stray]) -> Iterator[str]:

@@ -503,6 +503,18 @@ def test_in_the_catalog_a_service_has_the_meta_that_the_consul_provider_adds(ext
     assert not external.look().well
 
 
+def test_findings_that_are_alike_are_told_once(case: Case, run: CliRunner) -> None:
+    for name in ("auth_service", "billing_service"):
+        case.consul.checks[AGENT, f"{name}-health"].update(Status="critical", Output="")
+    host = case.target.roster.services[0].host
+    assert (
+        "auth_service, billing_service (health)\n"
+        f"  expected  passing: HTTP GET http://{host}:8202/health: 200 OK, and so on\n"
+        "  there is  critical: it has not run yet\n"
+        "  do        wait, and verify again; its check runs every 10s\n"
+    ) in run.invoke(app()).stdout
+
+
 def test_an_area_that_no_api_shows_ends_with_1(case: Case, run: CliRunner) -> None:
     case.target = aim_at(case.target.consul.address, nobodys_address())
     result = run.invoke(app())
