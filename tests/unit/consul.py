@@ -63,6 +63,7 @@ class FakeConsul:
         nodes: the catalog's, by name, as `/v1/catalog/node` shows them.
         node_checks: the catalog's, as `/v1/health/node` shows them.
         refuses: status and words of the answer to everything.
+        refuses_writes: status and words of the answer to every change.
         tokens: with which it was asked.
         address: of its API.
     """
@@ -74,14 +75,16 @@ class FakeConsul:
     nodes: dict[str, Fields] = field(default_factory=dict)
     node_checks: list[Fields] = field(default_factory=list)
     refuses: tuple[int, bytes] | None = None
+    refuses_writes: tuple[int, bytes] | None = None
     tokens: set[str | None] = field(default_factory=set)
     address: str = ""
 
     def answer(self, asked: Asked) -> Answer:
         body = json.loads(asked.body) if asked.body else None
         self.tokens.add(asked.headers.get("X-Consul-Token"))
-        if self.refuses:
-            return *self.refuses, {}
+        refusal = self.refuses or (self.refuses_writes if asked.method == "PUT" else None)
+        if refusal:
+            return *refusal, {}
         if asked.method == "PUT":
             self.wrote.append((self.name, asked.path, body))
             self.change(asked.path, body)
@@ -119,7 +122,12 @@ class FakeConsul:
             }
             self.checks |= {each["CheckID"]: {**each, "ServiceID": body["ID"]} for each in body["Checks"]}
         elif path == "/v1/catalog/deregister":
-            self.nodes[body["Node"]]["Services"].pop(body["ServiceID"], None)
+            if "CheckID" not in body:
+                self.nodes[body["Node"]]["Services"].pop(body["ServiceID"], None)
+            gone = "CheckID" if "CheckID" in body else "ServiceID"  # a service takes its checks along
+            self.node_checks = [
+                check for check in self.node_checks if (check["Node"], check[gone]) != (body["Node"], body[gone])
+            ]
         elif path.startswith("/v1/agent/service/deregister/"):
             self.services.pop(path.rpartition("/")[2], None)
 

@@ -179,6 +179,14 @@ def test_a_service_is_removed_from_a_node_of_the_catalog_with_exactly_this_body(
     assert json.loads(agent.asked[0].body) == {"Node": "staging-external", "ServiceID": "billing_service"}
 
 
+def test_a_check_is_removed_from_a_node_of_the_catalog_with_exactly_this_body(agent: Agent) -> None:
+    # Without its id, the whole node would be removed.
+    agent.says(200, b"true")
+    Consul(agent.address).deregister_check("staging-external", "billing_service-health")
+    assert (agent.asked[0].method, agent.asked[0].path, agent.asked[0].query) == ("PUT", "/v1/catalog/deregister", {})
+    assert json.loads(agent.asked[0].body) == {"Node": "staging-external", "CheckID": "billing_service-health"}
+
+
 def test_a_checks_status_is_written_with_the_rest_of_it_as_it_was_and_nothing_of_its_node(agent: Agent) -> None:
     agent.says(200, b"true")
     check = {
@@ -300,9 +308,10 @@ def test_a_nodes_checks_are_what_the_servers_say_they_are(agent: Agent) -> None:
         lambda consul: consul.node_services("staging-external"),
         lambda consul: consul.node_checks("staging-external"),
         lambda consul: consul.deregister_from_catalog("staging-external", "billing_service"),
+        lambda consul: consul.deregister_check("staging-external", "billing_service-health"),
         lambda consul: consul.set_status({"Node": "staging-external"}, "passing", ""),
     ],
-    ids=["catalog_node", "node_services", "node_checks", "deregister_from_catalog", "set_status"],
+    ids=["catalog_node", "node_services", "node_checks", "deregister_from_catalog", "deregister_check", "set_status"],
 )
 def test_what_the_servers_refuse_is_never_taken_for_missing(agent: Agent, ask: Callable[[Consul], object]) -> None:
     agent.says(404, UNKNOWN)

@@ -64,6 +64,15 @@ def test_the_container_is_exactly_this() -> None:
         "hostname": "consul-esm",
         "command": ["consul-esm", "-config-file=/etc/consul-esm/config.json"],
         "networksAdvanced": [{"name": "staging_staging-network"}],
+        "healthcheck": {
+            "tests": ["CMD", "wget", "-q", "-O", "/dev/null", "http://127.0.0.1:8080/metrics"],
+            "interval": "5s",
+            "timeout": "5s",
+            "startPeriod": "10s",
+            "retries": 6,
+        },
+        "wait": True,
+        "waitTimeout": 60,
         "restart": "unless-stopped",
         "destroyGraceSeconds": 10,
         "logDriver": "json-file",
@@ -76,6 +85,8 @@ def test_it_is_given_one_file_with_exactly_its_config() -> None:
         "datacenter": "dc1",
         "http_addr": "consul-agent-shared:8500",
         "external_node_meta": {"external-node": "true"},
+        "client_address": "127.0.0.1:8080",
+        "telemetry": {"prometheus_retention_time": "24h", "disable_hostname": True},
     }
     assert plain().inputs("esm-container")["uploads"] == [
         {"file": "/etc/consul-esm/config.json", "content": json.dumps(config, indent=2) + "\n"}
@@ -85,6 +96,18 @@ def test_it_is_given_one_file_with_exactly_its_config() -> None:
 def test_its_command_reads_the_file_that_it_is_given() -> None:
     inputs = plain().inputs("esm-container")
     assert inputs["command"][1] == f"-config-file={inputs['uploads'][0]['file']}"
+
+
+def test_its_health_is_asked_where_its_config_has_it_answer() -> None:
+    inputs = plain().inputs("esm-container")
+    config = json.loads(inputs["uploads"][0]["content"])
+    assert inputs["healthcheck"]["tests"][-1] == f"http://{config['client_address']}/metrics"
+
+
+def test_it_answers_within_its_container_alone() -> None:
+    config = json.loads(plain().inputs("esm-container")["uploads"][0]["content"])
+    assert config["client_address"].startswith("127.")
+    assert "ports" not in plain().inputs("esm-container")
 
 
 def test_the_container_waits_for_its_image() -> None:

@@ -1,6 +1,6 @@
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pulumi
@@ -102,16 +102,24 @@ def left_the_agent(line: Line) -> tuple[str, str, Any]:
     return ("agent", f"/v1/agent/service/deregister/{line.name}", None)
 
 
+def lost_its_check(check_id: str) -> tuple[str, str, Any]:
+    return ("servers", "/v1/catalog/deregister", {"Node": "staging-external", "CheckID": check_id})
+
+
 def registered(platform: Platform) -> list[Fields]:
     """The bodies that the agent was told to register."""
     return [body for who, path, body in platform.wrote if (who, path) == ("agent", "/v1/agent/service/register")]
 
 
-def moved(hooks: Deployed, line: Line | None, *names: str) -> None:
-    """Call hooks for a service, or for a container with all of them."""
+def moved(hooks: Deployed, line: Line | None, *names: str, check_id: str | None = None) -> None:
+    """Call hooks for a service, with the one check that it is stated with, or for a container with all of them."""
     for name in names or ("move-to-agent",):
-        key = "service_id" if name == "move-to-agent" else "serviceId"
-        assert hooks.call(name, **({key: line.name} if line else {"name": "consul-agent-shared-reload"})) == ""
+        inputs: Fields = {"name": "consul-agent-shared-reload"}
+        if line and name == "move-to-agent":
+            inputs = {"service_id": line.name}
+        elif line:
+            inputs = {"serviceId": line.name, "checks": [{"checkId": check_id or line.check_id}]}
+        assert hooks.call(name, **inputs) == ""
 
 
 # Whose marks
@@ -445,7 +453,7 @@ def test_a_check_that_the_agent_did_not_have_is_left_as_it_is(platform: Platform
     moved(hooks, BILLING, "leave-agent")
     platform.in_catalog(BILLING, {"managed-by": mark(BILLING)}, "critical")
     platform.servers.node_checks[0]["CheckID"] = "billing_service-new"
-    moved(hooks, BILLING, "arrive-in-catalog")
+    moved(hooks, BILLING, "arrive-in-catalog", check_id="billing_service-new")
     assert platform.wrote == [left_the_agent(BILLING)]
 
 
@@ -521,3 +529,104 @@ def test_where_no_server_answers_a_service_that_changes_keeps_no_status(platform
     nobody(platform.servers)
     moved(platform.to_catalog(), BILLING, "stay-in-catalog", "arrive-in-catalog")
     assert platform.wrote == []
+
+
+# A check on the external node that is stated no more
+
+
+def orphaned(platform: Platform, line: Line, check_id: str, status: str = "passing") -> None:
+    """Have the catalog hold one more check of a service."""
+    platform.servers.node_checks.append({**check_of(line, status, OUTPUT), "CheckID": check_id})
+
+
+def checks_in_catalog(platform: Platform) -> list[tuple[str, str]]:
+    """Id and status of each."""
+    return [(check["CheckID"], check["Status"]) for check in platform.servers.node_checks]
+
+
+def test_a_check_that_is_stated_no_more_leaves_the_catalog_when_its_service_has_changed(platform: Platform) -> None:
+    # The provider adds the one of the new id, and removes none.
+    hooks = platform.to_catalog()
+    platform.in_catalog(BILLING, {"managed-by": mark(BILLING)}, "passing", OUTPUT)
+    moved(hooks, BILLING, "stay-in-catalog", check_id="billing_service-new")
+    orphaned(platform, BILLING, "billing_service-new", "critical")
+    moved(hooks, BILLING, "arrive-in-catalog", check_id="billing_service-new")
+    assert platform.wrote == [lost_its_check("billing_service-health")]
+    assert checks_in_catalog(platform) == [("billing_service-new", "critical")]
+
+
+def test_beside_a_check_that_is_stated_no_more_the_stated_one_keeps_its_status(platform: Platform) -> None:
+    hooks = platform.to_catalog()
+    platform.in_catalog(BILLING, {"managed-by": mark(BILLING)}, "warning", OUTPUT)
+    orphaned(platform, BILLING, "billing_service-ready")
+    moved(hooks, BILLING, "stay-in-catalog")
+    platform.servers.node_checks[0]["Status"] = "critical"
+    moved(hooks, BILLING, "arrive-in-catalog")
+    kept, left = platform.wrote
+    assert (kept[2]["Check"]["CheckID"], kept[2]["Check"]["Status"]) == ("billing_service-health", "warning")
+    assert left == lost_its_check("billing_service-ready")
+
+
+def test_of_two_checks_that_are_stated_both_stay(platform: Platform) -> None:
+    hooks = platform.to_catalog()
+    platform.in_catalog(BILLING, {"managed-by": mark(BILLING)})
+    orphaned(platform, BILLING, "billing_service-ready")
+    stated = [{"checkId": "billing_service-health"}, {"checkId": "billing_service-ready"}]
+    for name in ("stay-in-catalog", "arrive-in-catalog"):
+        assert hooks.call(name, serviceId="billing_service", checks=stated) == ""
+    assert [path for _, path, _ in platform.wrote] == ["/v1/catalog/register"] * 2
+
+
+def test_a_service_that_is_stated_with_no_check_loses_all_of_its_own(platform: Platform) -> None:
+    hooks = platform.to_catalog()
+    platform.in_catalog(BILLING, {"managed-by": mark(BILLING)})
+    for name in ("stay-in-catalog", "arrive-in-catalog"):
+        assert hooks.call(name, serviceId="billing_service", checks=[]) == ""
+    assert platform.wrote == [lost_its_check("billing_service-health")]
+
+
+def test_another_services_checks_stay_when_a_service_has_changed(platform: Platform) -> None:
+    hooks = platform.to_catalog()
+    platform.in_catalog(BILLING, {"managed-by": mark(BILLING)})
+    platform.in_catalog(MINIO, {"managed-by": mark(MINIO)})
+    orphaned(platform, MINIO, "minio_grpc_service-before")
+    moved(hooks, BILLING, "stay-in-catalog", "arrive-in-catalog", check_id="billing_service-new")
+    assert platform.wrote == [lost_its_check("billing_service-health")]
+
+
+def test_the_nodes_own_check_stays_when_a_service_has_changed(platform: Platform) -> None:
+    # consul-esm's of the node itself, which is of no service.
+    hooks = platform.to_catalog()
+    platform.in_catalog(BILLING, {"managed-by": mark(BILLING)})
+    orphaned(platform, replace(BILLING, name=""), "externalNodeHealth")
+    moved(hooks, BILLING, "stay-in-catalog", "arrive-in-catalog", check_id="billing_service-new")
+    assert checks_in_catalog(platform) == [("externalNodeHealth", "passing")]
+
+
+def test_another_nodes_check_of_the_same_service_stays(platform: Platform) -> None:
+    hooks = platform.to_catalog()
+    platform.in_catalog(BILLING, {"managed-by": mark(BILLING)})
+    orphaned(platform, BILLING, "billing_service-before")
+    platform.servers.node_checks[1]["Node"] = "consul-agent-shared"
+    moved(hooks, BILLING, "stay-in-catalog", "arrive-in-catalog", check_id="billing_service-new")
+    assert platform.wrote == [lost_its_check("billing_service-health")]
+
+
+def test_a_check_that_is_stated_no_more_leaves_the_catalog_when_its_service_arrives_there(platform: Platform) -> None:
+    platform.on_agent(BILLING, {"managed-by": mark(BILLING)})
+    hooks = platform.to_catalog()
+    moved(hooks, BILLING, "leave-agent")
+    platform.in_catalog(BILLING, {"managed-by": mark(BILLING)})
+    orphaned(platform, BILLING, "billing_service-before")
+    moved(hooks, BILLING, "arrive-in-catalog")
+    assert platform.wrote[-1] == lost_its_check("billing_service-before")
+
+
+def test_servers_that_refuse_to_remove_a_check_stop_the_change_with_consuls_own_words(platform: Platform) -> None:
+    hooks = platform.to_catalog()
+    platform.in_catalog(BILLING, {"managed-by": mark(BILLING)})
+    moved(hooks, BILLING, "stay-in-catalog")
+    platform.servers.refuses_writes = (403, b"Permission denied")
+    said = hooks.call("arrive-in-catalog", serviceId="billing_service", checks=[])
+    assert said == f"PUT {platform.servers.address}/v1/catalog/deregister: Consul answers 403: Permission denied"
+    assert checks_in_catalog(platform) == [("billing_service-health", "passing")]

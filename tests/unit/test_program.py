@@ -369,12 +369,24 @@ def test_a_stack_moves_from_its_agent_to_its_external_node_with_its_token(moving
     moving.servers.node_checks = [check]
     whole = moving.program("catalog")
     for hook in ("leave-agent", "arrive-in-catalog"):
-        assert whole.call(hook, serviceId="billing_service") == ""
+        assert whole.call(hook, serviceId="billing_service", checks=[{"checkId": "c"}]) == ""
     assert [(who, path) for who, path, _ in moving.servers.wrote] == [
         ("agent", "/v1/agent/service/deregister/billing_service"),
         ("servers", "/v1/catalog/register"),
     ]
     assert (moving.agent.tokens, moving.servers.tokens) == ({TOKEN}, {TOKEN})
+
+
+def test_a_stack_that_changes_removes_a_check_from_its_external_node_with_its_token(moving: Moving) -> None:
+    check = {"Node": "platform-external", "CheckID": "c", "ServiceID": "billing_service", "Status": "passing"}
+    moving.servers.node_checks = [{**check, "Output": "well"}]
+    whole = moving.program("catalog")
+    for hook in ("stay-in-catalog", "arrive-in-catalog"):
+        assert whole.call(hook, serviceId="billing_service", checks=[]) == ""
+    assert moving.servers.wrote == [
+        ("servers", "/v1/catalog/deregister", {"Node": "platform-external", "CheckID": "c"})
+    ]
+    assert moving.servers.tokens == {TOKEN}
 
 
 def test_a_stack_looks_for_another_partys_node_with_its_token(moving: Moving) -> None:

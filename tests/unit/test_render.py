@@ -281,6 +281,8 @@ def test_the_configuration_of_consul_esm_is_exactly_this(token: str | None) -> N
         "datacenter": "dc1",
         "http_addr": "consul-agent-shared:8500",
         "external_node_meta": {"external-node": "true"},
+        "client_address": "127.0.0.1:8080",
+        "telemetry": {"prometheus_retention_time": "24h", "disable_hostname": True},
     }
 
 
