@@ -121,9 +121,7 @@ def test_every_container_runs_an_image_that_its_stack_declares(stack: str, regis
 def published(found: dict[str, Inputs]) -> dict[str, str | None]:
     """The Docker host's address of each port that is published, by container and port."""
     return {
-        f"{name} {port.get('external')}": port.get("ip")
-        for name, each in found.items()
-        for port in each.get("ports", [])
+        f"{name} {port['internal']:g}": port.get("ip") for name, each in found.items() for port in each.get("ports", [])
     }
 
 
