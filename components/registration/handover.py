@@ -84,9 +84,7 @@ def to_catalog(places: Places) -> pulumi.ResourceHookBinding:
 
     def arrive(args: pulumi.ResourceHookArgs) -> None:
         inputs = args.new_inputs or {}
-        before, stated = known.get(inputs["serviceId"]), {check["checkId"] for check in inputs["checks"]}
-        if before is None:
-            return
+        before, stated = known.get(inputs["serviceId"], {}), {check["checkId"] for check in inputs["checks"]}
         for check_id, check in _by_id(places.servers.node_checks(places.node), inputs["serviceId"]).items():
             if check_id not in stated:  # the provider changes and adds checks, and removes none
                 places.servers.deregister_check(places.node, check_id)

@@ -622,6 +622,16 @@ def test_a_check_that_is_stated_no_more_leaves_the_catalog_when_its_service_arri
     assert platform.wrote[-1] == lost_its_check("billing_service-before")
 
 
+def test_a_check_that_is_stated_no_more_leaves_the_catalog_of_a_service_that_nobody_knew_before(
+    platform: Platform,
+) -> None:
+    hooks = platform.to_catalog()
+    platform.in_catalog(BILLING, {"managed-by": mark(BILLING)})
+    orphaned(platform, BILLING, "billing_service-before")
+    moved(hooks, BILLING, "arrive-in-catalog")
+    assert platform.wrote == [lost_its_check("billing_service-before")]
+
+
 def test_servers_that_refuse_to_remove_a_check_stop_the_change_with_consuls_own_words(platform: Platform) -> None:
     hooks = platform.to_catalog()
     platform.in_catalog(BILLING, {"managed-by": mark(BILLING)})
