@@ -1,11 +1,13 @@
 """A change to the agent's config: reloaded where Consul can reload it, a new container where it cannot."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from operations import local
+from operations.engine import EngineError
 from operations.local import Local
 from services.agent_config import agent_config
 from services.render import definition_files
@@ -52,6 +54,28 @@ def test_a_definition_is_reloaded_and_no_service_is_away_for_it(stack: Local, mo
     assert container() == before
     assert stack.consul.checks("account_service")["account_service-health"]["Interval"] == "15s"
     assert found.missing < 1
+
+
+def test_a_file_that_the_agent_refuses_fails_the_up_and_takes_no_service_away(
+    stack: Local, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    loud = replace(stack, engine=replace(stack.engine, say=said.append))
+
+    def wrong(roster: Roster, mark: str) -> dict[str, Any]:
+        content = definition_files(roster, mark)
+        content["user-services.json"]["services"][0]["checks"][0]["interval"] = "soon"
+        return content
+
+    with monkeypatch.context() as patch:
+        patch.setattr("components.registration.files.definition_files", wrong)
+        for _ in range(2):  # nor is it green the next time
+            with pytest.raises(EngineError):
+                changes(loud)
+    assert "the agent did not reload its files: Error reloading" in "\n".join(said)
+    assert len(stack.target.server.node_services(AGENT)) == 40
+    assert changes(stack)["replace"] == 1
+    passing(stack)
 
 
 def test_what_consul_reads_at_its_start_alone_replaces_the_container(
