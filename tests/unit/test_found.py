@@ -97,6 +97,12 @@ def test_services_that_do_not_run_are_named_with_their_state(monkeypatch: pytest
     assert told == [("warning", expected)]
 
 
+def test_of_more_than_five_services_that_do_not_run_five_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = Told(monkeypatch, [], []).of(Expected(None, None, [f"isa-{letter}" for letter in "abcdefg"]))
+    named = ", ".join(f"isa-{letter} (missing)" for letter in "abcde")
+    assert told == [("warning", f"services: 0 of 7 containers run; not {named}, and 2 more")]
+
+
 def test_what_the_stack_creates_itself_is_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Told(monkeypatch, [NETWORK], [container("isa-auth", "running")]).of(Expected(None, None, [])) == []
 
