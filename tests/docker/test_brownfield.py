@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from operations.health import statuses
 from operations.local import Local
 from services.agent_config import server_config
-from services.consul_api import Consul
+from services.consul_api import Consul, ConsulError
 from tests.docker.conftest import (
     AGENT,
     NETWORK,
@@ -45,12 +46,18 @@ def platform() -> Iterator[Consul]:
         httpd = ("busybox:1.37.0", "sh", "-c", "mkdir /www; echo ok > /www/health; httpd -f -p 8216 -h /www")
         docker("run", "--detach", "--name", "isa-billing", "--network", NETWORK, *httpd)
         server = Consul("http://127.0.0.1:8500")
-        within(30, lambda: SERVER in docker("exec", SERVER, "consul", "catalog", "nodes"))
+        within(30, lambda: leads(server))
         server.register(ITS_OWN)
         yield server
     finally:
         docker("rm", "--force", "--volumes", SERVER, "isa-billing")
         docker("network", "rm", NETWORK)
+
+
+def leads(server: Consul) -> bool:
+    with suppress(ConsulError):
+        return server.nodes() == {SERVER}
+    return False
 
 
 def adopted() -> list[str]:
