@@ -13,7 +13,8 @@ from operations.watching.interrupt import until_interrupted
 
 @pytest.fixture(autouse=True)
 def _handler() -> Iterator[None]:
-    before = signal.getsignal(signal.SIGINT)
+    """A shell that starts the tests in the background has them ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
