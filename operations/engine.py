@@ -100,18 +100,20 @@ class Engine:
         self._run(lambda stack: stack.workspace.remove_stack(self.stack, force=True, preserve_config=True))
 
     def unlock(self) -> bool:
-        """Remove the lock of a run that was killed. Returns whether there was one.
+        """Remove the lock of a run that was killed, and what it had half written. Returns whether there was a lock.
 
         Raises:
             EngineError: the run that holds it is alive.
         """
-        locks = list((self.folder / "state" / ".pulumi" / "locks").rglob("*.json"))
+        state = self.folder / "state" / ".pulumi"
+        locks = list((state / "locks").rglob("*.json"))
         for lock in locks:
             holder = json.loads(lock.read_text())["pid"]
             with suppress(psutil.NoSuchProcess):
                 if psutil.Process(holder).name() == "pulumi":
                     raise EngineError(f"another run is at work on this stack (process {holder}): wait for it to end")
             lock.unlink()
+        _drop_half_written(state)
         return bool(locks)
 
     @property
@@ -142,6 +144,16 @@ class Engine:
             pulumi_command=automation.PulumiCommand(),
         )
         return automation.Stack.create_or_select(self.stack, workspace)
+
+
+def _drop_half_written(state: Path) -> None:
+    """Remove what no run can read: a file's attributes, which are created empty, and a lock before it has its name.
+
+    A file needs no attributes. The state itself is never half written: it takes its name when it is whole.
+    """
+    empty = (file for file in state.rglob("*.attrs") if not file.stat().st_size)
+    for file in (*empty, *(state / "locks").rglob("*.tmp")):
+        file.unlink()
 
 
 def _drop_coroutines() -> None:

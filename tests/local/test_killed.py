@@ -60,6 +60,26 @@ def test_the_run_after_a_killed_one_completes_it(stack: Stack, registered: int, 
     assert stack.up(refresh=True) == {"same": 42}
 
 
+def test_a_run_that_was_killed_while_it_wrote_its_state_hinders_no_other(stack: Stack) -> None:
+    # The file backend creates what goes with a file, its `.attrs`, empty, and then writes it.
+    stack.up()
+    attributes = list((stack.engine.folder / "state").rglob("*.attrs"))
+    assert "local.json.attrs" in [file.name for file in attributes]
+    for file in attributes:
+        file.write_text("")
+    stack.engine.unlock()
+    assert stack.up() == {"same": 42}
+
+
+def test_a_run_that_was_killed_while_it_wrote_its_lock_hinders_no_other(stack: Stack) -> None:
+    # The file backend writes a lock beside its place, and takes what is there for a lock too.
+    stack.up()
+    (locks,) = (stack.engine.folder / "state" / ".pulumi" / "locks").glob("*/*/local")
+    (locks / "d6a26f5c.json.187b3de2a9c51000.tmp").write_text("")
+    stack.engine.unlock()
+    assert stack.up() == {"same": 42}
+
+
 def test_what_a_killed_run_registered_and_the_roster_then_dropped_is_swept(stack: Stack) -> None:
     stack.consul.register({"ID": "own", "Name": "own", "Port": 1234})
     killed_up(stack, 20)
