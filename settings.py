@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -22,22 +23,30 @@ class SettingsError(pulumi.RunError):
     """A config key is wrong: names it and its file, says what is wrong and what would be right."""
 
 
+# urlsplit is no judge of a host: it drops what stands beside brackets, and takes the sign of Kelvin for a `k`.
+_URL = re.compile(r"https?://(\[(?P<ipv6>[^]]*:[^]]*)\]|(?P<host>[^]:/]+)):(?P<port>[1-9][0-9]{0,4})/*")
+_PORTS = range(1, 65536)
+
+
 def _url(value: str) -> str:
     if "@" in value:  # what stands before it may be secret, and is not shown
         raise ValueError("must be http://HOST:PORT or https://HOST:PORT, without a user or password")
+    found = _URL.fullmatch(value)
     try:
-        parts = urlsplit(value)
-        right = bool(parts.scheme in ("http", "https") and parts.port and host(parts.hostname or ""))
-        right = right and value.rstrip("/") == f"{parts.scheme}://{parts.netloc}"
-    except ValueError:  # no address, a port that is no number or above 65535, or a host that is none
-        right = False
+        right = found and int(found["port"]) in _PORTS and host(found["ipv6"] or found["host"])
+    except ValueError:  # a host that is none
+        right = None
     if not right:
         raise ValueError(f"{value!r} must be http://HOST:PORT or https://HOST:PORT, and nothing else")
     return value.rstrip("/")
 
 
 def _file(value: str) -> str:
-    if not Path(value).is_file():
+    try:
+        found = Path(value).is_file()
+    except OSError:  # longer than a path can be, or in a folder that may not be searched
+        found = False
+    if not found:
         raise ValueError(f"{value!r} must be a PEM file that exists where Pulumi runs")
     return value
 
@@ -48,16 +57,18 @@ def _unset(value: object) -> object:
 
 
 def _interface(value: str) -> str:
-    try:
-        return str(ip_address(value))
-    except ValueError:
-        raise ValueError(f"{value!r} must be an IP address of the Docker host, such as 127.0.0.1") from None
+    with suppress(ValueError):
+        if "%" not in value:  # a zone, which may be any text
+            return str(ip_address(value))
+    raise ValueError(f"{value!r} must be an IP address of the Docker host, such as 127.0.0.1")
 
 
-# A tag that names one version, and a digest where the stack gives one.
+# A tag that names one version, and a digest where the stack gives one: https://github.com/distribution/reference
+_LABEL = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+_PART = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
 _IMAGE = re.compile(
-    r"([a-z0-9.-]+:\d+/)?[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
-    r":(?!latest(@|$))[A-Za-z0-9_][A-Za-z0-9._-]*(@sha256:[0-9a-f]{64})?"
+    rf"({_LABEL}(\.{_LABEL})*:[0-9]+/)?{_PART}(/{_PART})*"
+    r":(?!latest(@|$))[A-Za-z0-9_][A-Za-z0-9._-]{0,127}(@sha256:[0-9a-f]{64})?"
 )
 
 
@@ -162,7 +173,7 @@ def load(config: Mapping[str, str], source: str) -> Settings:
         SettingsError: with a line for each key that is wrong.
     """
     try:
-        return Settings.model_validate(config)
+        return Settings.model_validate({_printable(key): value for key, value in config.items()})
     except ValidationError as error:
         lines = [f"{source}: {_line(each)}" for each in error.errors(include_url=False)]
         raise SettingsError("\n".join(lines)) from None
@@ -181,14 +192,26 @@ def of_stack() -> Settings:
 
 def of_file(path: Path, project: str) -> Settings:
     """Check the config in a stack's file before any engine runs; a secret in it, which engines alone read, is not."""
+    content = path.read_bytes()
     try:
-        document = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{path.name}: is not YAML: {' '.join(str(error).split())}") from None
+        document = yaml.safe_load(content)
+    except Exception as error:  # besides its own, PyYAML lets out what int, float and date say of a value
+        raise SettingsError(f"{path.name}: is not YAML: {_place(error)}") from None
     config = document.get("config") if isinstance(document, dict) else None
-    if not isinstance(config, dict):
+    if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
         raise SettingsError(f"{path.name}: config: must map keys to values, such as {project}:environment: staging")
     return load({key: value for key, value in _own(config, project).items() if not _secret(value)}, path.name)
+
+
+def _printable(key: str) -> str:
+    return key.encode("unicode_escape").decode() or "''"
+
+
+def _place(error: Exception) -> str:
+    """Return where a file is not YAML. What stands there may be the token, and is not shown."""
+    if isinstance(error, yaml.MarkedYAMLError) and (mark := error.problem_mark):
+        return f"see line {mark.line + 1}, column {mark.column + 1}"
+    return "a character, a number or a date in it is none, or it is nested too deep"
 
 
 def _secret(value: object) -> bool:
@@ -196,8 +219,9 @@ def _secret(value: object) -> bool:
 
 
 def _own(config: Mapping[str, Any], project: str) -> dict[str, Any]:
-    """Return the project's own keys: the others are its providers'."""
-    return {key.removeprefix(f"{project}:"): value for key, value in config.items() if key.startswith(f"{project}:")}
+    """Return the project's own keys, which may go without its name in a file: the others are its providers'."""
+    own = f"{project}:"
+    return {key.removeprefix(own): value for key, value in config.items() if key.startswith(own) or ":" not in key}
 
 
 def _line(error: Any) -> str:  # noqa: ANN401 - pydantic's error details
@@ -212,6 +236,7 @@ def _line(error: Any) -> str:  # noqa: ANN401 - pydantic's error details
             return f"{key}: {error['input']!r} must be 1 to 63 letters, digits and dashes"
         case "value_error":
             return f"{key}: {error['ctx']['error']}" if key else str(error["ctx"]["error"])
-    if key == "agentToken":
-        return f"{key}: must be one line of text"
-    return f"{key}: {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
+        case "string_type" | "string_unicode":  # the value is not shown: it may be the token, or too long a number
+            return f"{key}: must be text: put it in quotes"
+    shown = f"{error['input']!r}: " if isinstance(error["input"], str) else ""
+    return f"{key}: {shown}{error['msg'][0].lower()}{error['msg'][1:]}"

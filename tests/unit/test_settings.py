@@ -251,6 +251,7 @@ IDENTIFIER = "must be 1 to 63 of the characters A-Z a-z 0-9 - _"
         ("agentAddress", "http://:8501", f"'http://:8501' {URL}"),
         ("agentAddress", "http://127.0.0.1:0", f"'http://127.0.0.1:0' {URL}"),
         ("agentAddress", "http://127.0.0.1:65536", f"'http://127.0.0.1:65536' {URL}"),
+        ("agentAddress", "http://127.0.0.1:08501", f"'http://127.0.0.1:08501' {URL}"),
         ("agentAddress", "http://127.0.0.1:http", f"'http://127.0.0.1:http' {URL}"),
         ("agentAddress", "http://127.0.0.1:8501/v1", f"'http://127.0.0.1:8501/v1' {URL}"),
         ("agentAddress", "http://127.0.0.1:8501?dc=dc1", f"'http://127.0.0.1:8501?dc=dc1' {URL}"),
@@ -263,8 +264,10 @@ IDENTIFIER = "must be 1 to 63 of the characters A-Z a-z 0-9 - _"
             "must be http://HOST:PORT or https://HOST:PORT, without a user or password",
         ),
         ("serverAddress", "http://127.0.0.1", f"'http://127.0.0.1' {URL}"),
+        ("serverAddress", "http://\u212a:8500", f"'http://\u212a:8500' {URL}"),  # a K of Kelvin, small k for urlsplit
         ("agentCaFile", "/nowhere/ca.pem", "'/nowhere/ca.pem' must be a PEM file that exists where Pulumi runs"),
         ("agentCaFile", "/", "'/' must be a PEM file that exists where Pulumi runs"),
+        ("agentCaFile", "x" * 5000, f"'{'x' * 5000}' must be a PEM file that exists where Pulumi runs"),
         ("environment", "", f"'' {NAME}"),
         ("environment", "a b", f"'a b' {NAME}"),
         ("environment", "stag_ing", f"'stag_ing' {NAME}"),
@@ -321,6 +324,7 @@ IDENTIFIER = "must be 1 to 63 of the characters A-Z a-z 0-9 - _"
         ("publishOn", "127.0.0.0/8", f"'127.0.0.0/8' {INTERFACE}"),
         ("publishOn", " 127.0.0.1", f"' 127.0.0.1' {INTERFACE}"),
         ("publishOn", "http://127.0.0.1", f"'http://127.0.0.1' {INTERFACE}"),
+        ("publishOn", "fe80::1%a b", f"'fe80::1%a b' {INTERFACE}"),
         ("agentAdress", "http://127.0.0.1:8501", f"is no key of this project: the keys are {KEYS}"),
         ("agent_token", TOKEN, f"is no key of this project: the keys are {KEYS}"),
     ],
@@ -329,9 +333,24 @@ def test_a_wrong_value_is_named_with_its_file_and_key_and_what_would_be_right(ke
     assert refusal({**LEAST, key: value}) == f"Pulumi.test.yaml: {key}: {said}"
 
 
-@pytest.mark.parametrize("image", ["hashicorp/consul:latest:1.17.2", "hashicorp//consul:1.17.2"])
+@pytest.mark.parametrize(
+    "image",
+    [
+        *("hashicorp/consul:latest:1.17.2", "hashicorp//consul:1.17.2"),
+        *("registry.example:５/consul:1.17.2", "registry..example/consul:1.17.2", "-/consul:1.17.2"),  # noqa: RUF001
+        *("hashicorp/consul_-_esm:1.17.2", f"hashicorp/consul:{'1' * 129}"),
+    ],
+)
 def test_an_image_that_docker_cannot_name_is_refused(image: str) -> None:
     assert refusal({**LEAST, "consulImage": image}) == f"Pulumi.test.yaml: consulImage: {image!r} {EXACT_TAG}"
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [("a\nb", r"a\nb"), ("\x1b[31m", r"\x1b[31m"), ("\u202e", r"\u202e"), ("\ud800", r"\ud800"), ("", "''")],
+)
+def test_a_key_that_cannot_be_printed_is_named_in_plain_letters(key: str, shown: str) -> None:
+    assert refusal({**LEAST, key: "x"}) == f"Pulumi.test.yaml: {shown}: is no key of this project: the keys are {KEYS}"
 
 
 def test_a_key_that_is_missing_is_named_with_the_command_that_sets_it() -> None:
@@ -360,7 +379,13 @@ def test_an_address_that_urlsplit_refuses_is_named_with_what_would_be_right(addr
     assert refusal({**LEAST, "agentAddress": address}) == f"Pulumi.test.yaml: agentAddress: {address!r} {URL}"
 
 
-@pytest.mark.parametrize("address", ["http://a b:8501", "http://10.0.0.300:8501", "http://-x:8501"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("http://a b:8501", "http://10.0.0.300:8501", "http://-x:8501"),
+        *("http://[::1]x:8501", "http://x[::1]:8501"),  # urlsplit drops the x
+    ],
+)
 def test_an_address_whose_host_is_none_is_refused(address: str) -> None:
     assert refusal({**LEAST, "agentAddress": address}) == f"Pulumi.test.yaml: agentAddress: {address!r} {URL}"
 
@@ -559,3 +584,62 @@ def test_a_stacks_file_is_read_without_its_secrets_and_other_projects_keys(tmp_p
 def test_a_stacks_file_without_a_config_is_named(tmp_path: Path, config: object) -> None:
     with pytest.raises(SettingsError, match=r"^Pulumi\.test\.yaml: config: must map keys to values, such as "):
         of_file(tmp_path, config)
+
+
+def refusal_of_file(folder: Path, content: str | bytes) -> str:
+    path = folder / "Pulumi.test.yaml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(SettingsError) as caught:
+        settings.of_file(path, "consul-staging")
+    return str(caught.value)
+
+
+def test_a_key_without_a_project_is_the_projects_own_as_it_is_for_pulumi(tmp_path: Path) -> None:
+    assert of_file(tmp_path, {**LEAST, "environment": "production"}).environment == "production"
+
+
+@pytest.mark.parametrize("key", ["1", "null", "true", "2001-01-01", f"0x{'f' * 5000}"])
+def test_a_key_that_yaml_takes_for_no_text_is_refused(tmp_path: Path, key: str) -> None:
+    said = refusal_of_file(tmp_path, f"config: {{? {key} : x}}")
+    assert said.startswith("Pulumi.test.yaml: config: must map keys to values, such as ")
+
+
+@pytest.mark.parametrize("value", ["2024", "2001-01-01", "[staging]", "{a: b}", f"0x{'f' * 5000}"])
+def test_a_value_that_yaml_takes_for_no_text_is_refused_and_not_shown(tmp_path: Path, value: str) -> None:
+    said = refusal_of_file(tmp_path, f"config: {{serverAddress: x, environment: {value}}}")
+    assert "\nPulumi.test.yaml: environment: must be text: put it in quotes" in said
+
+
+def test_a_stacks_file_begins_with_a_byte_order_mark_or_not(tmp_path: Path) -> None:
+    path = tmp_path / "Pulumi.test.yaml"
+    path.write_bytes(yaml.safe_dump({"config": LEAST}).encode("utf-8-sig"))
+    assert settings.of_file(path, "consul-staging") == of()
+
+
+def test_what_is_wrong_with_a_stacks_yaml_is_told_by_its_place(tmp_path: Path) -> None:
+    assert refusal_of_file(tmp_path, "config:\n  environment: a: b\n") == (
+        "Pulumi.test.yaml: is not YAML: see line 2, column 17"
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"config: {environment: \xff}", b"config: {environment: \0}"),
+        *(b"config: {environment: 2001-99-99}", b"config: {environment: !!timestamp x}"),
+        *(b"config: {environment: !!int x}", b"config: {environment: !!int ''}", b"config: {environment: !!bool x}"),
+        *(b"config: {environment: %s}" % (b"9" * 5000), b"config: {environment: 1%s.5}" % (b":00" * 200)),
+        b"[" * 3000,
+    ],
+)
+def test_a_stacks_file_with_what_yaml_cannot_read_is_named(tmp_path: Path, content: bytes) -> None:
+    assert refusal_of_file(tmp_path, content) == (
+        "Pulumi.test.yaml: is not YAML: a character, a number or a date in it is none, or it is nested too deep"
+    )
+
+
+@pytest.mark.parametrize(
+    "token", [f"{TOKEN}: x", f"*{TOKEN}", f"!{TOKEN} x", f"!!int {TOKEN}", f"'{TOKEN}", f"[{TOKEN}"]
+)
+def test_the_token_is_not_in_the_message_about_yaml_that_is_none(tmp_path: Path, token: str) -> None:
+    assert TOKEN not in refusal_of_file(tmp_path, f"config:\n  consul-staging:agentToken: {token}\n")
