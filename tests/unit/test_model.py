@@ -6,7 +6,7 @@ from typing import Any
 
 import durationpy
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -32,9 +32,6 @@ BILLING: dict[str, Any] = {
         },
     ),
 }
-
-# The whole folder is to run in seconds; how fast one example is depends on who else uses the machine.
-EXAMPLES = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def service(**changes: object) -> Service:
@@ -95,7 +92,6 @@ def test_deregistering_after_a_minute_is_accepted() -> None:
     assert check(deregister_critical_service_after=minute).deregister_critical_service_after == minute
 
 
-@EXAMPLES
 @given(st.integers(min_value=1, max_value=999_999 * 3_600_000))
 def test_a_duration_of_whole_milliseconds_survives_its_text(milliseconds: int) -> None:
     value = timedelta(milliseconds=milliseconds)
@@ -378,19 +374,16 @@ def as_in_a_file(body: dict[str, Any]) -> dict[str, Any]:
     return spelled
 
 
-@EXAMPLES
 @given(services)
 def test_the_api_and_the_definition_file_are_told_the_same(made: Service) -> None:
     assert as_in_a_file(api(definition(made))) == definition_file([made])["services"][0]
 
 
-@EXAMPLES
 @given(services)
 def test_every_check_is_rendered_with_its_own_id(made: Service) -> None:
     assert [each["CheckID"] for each in api(definition(made))["Checks"]] == [each.id for each in made.checks]
 
 
-@EXAMPLES
 @given(services)
 def test_notes_give_back_what_they_were_made_of(made: Service) -> None:
     for each in made.checks:
@@ -399,13 +392,11 @@ def test_notes_give_back_what_they_were_made_of(made: Service) -> None:
         assert from_notes(notes(fields)) == kept
 
 
-@EXAMPLES
 @given(st.text() | services.map(lambda made: notes(check_fields(made, made.checks[0])) + " at noon"))
 def test_notes_that_somebody_else_wrote_say_nothing(text: str) -> None:
     assert from_notes(text) == {}
 
 
-@EXAMPLES
 @given(services)
 def test_a_service_survives_its_dump(made: Service) -> None:
     assert Service.model_validate(made.model_dump()) == made
@@ -447,13 +438,12 @@ def accepted_or_refused(value: object) -> bool:
     return True
 
 
-@EXAMPLES
 @given(junk)
 def test_junk_for_a_service_is_refused(value: object) -> None:
     assert not accepted_or_refused(value)
 
 
-@settings(EXAMPLES, max_examples=300)
+@settings(max_examples=300)
 @given(places, junk)
 def test_junk_in_any_field_is_accepted_or_refused_and_never_a_crash(place: tuple[str, str], value: object) -> None:
     whole, field = place
@@ -463,7 +453,6 @@ def test_junk_in_any_field_is_accepted_or_refused_and_never_a_crash(place: tuple
     )
 
 
-@EXAMPLES
 @given(st.text() | st.binary() | junk)
 def test_whatever_host_is_accepted_makes_one_word_of_an_address(value: object) -> None:
     try:
