@@ -85,7 +85,7 @@ def measured(fleet: Fleet, engine: Callable[[dict[str, Roster]], Engine]) -> Ite
 def _took(work: Callable[[], object]) -> str:
     """Return how long something takes, and how much of it a processor's core worked: this process and what it awaits.
 
-    The second is the same on a busy machine. Consul's processes, which go on running, are not in it.
+    The second depends less on what else the machine does. Consul's processes, which go on running, are not in it.
     """
     before = os.times()
     elapsed = seconds(work)
