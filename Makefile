@@ -5,7 +5,7 @@ STACK := local
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.local/pycache
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.local/hypothesis
 
-.PHONY: up down status verify watch compare heal drill start stop test bench lock
+.PHONY: up down status verify watch compare heal drill start stop test bench scale lock
 
 up down status watch compare heal: $(VENV)/up
 	@$(PYTHON) -m operations $@ --stack $(STACK)
@@ -27,6 +27,9 @@ test: $(VENV)/test
 
 bench: $(VENV)/test
 	@$(PYTHON) -m tests.$(if $(filter local,$(STACK)),local,docker).bench
+
+scale: $(VENV)/test
+	@$(PYTHON) -m tests.local.scale
 
 # Pins of everything, with hashes, from pyproject.toml.
 lock: $(VENV)/test

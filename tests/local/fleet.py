@@ -1,0 +1,160 @@
+"""A server and many agents as processes, each agent with services of its own, whose checks really run and pass."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import settings
+from components.registration.agent import AgentEndpoint, AgentRegistration, AgentRegistrationArgs
+from operations.cluster import ClusterError
+from operations.engine import STACK
+from operations.processes import Program
+from operations.target import Target
+from services.agent_config import SERVER_NODE, agent_config, server_config
+from services.consul_api import Consul, ConsulError
+from services.model import Service
+from services.platform import Platform
+from services.rules import Roster
+from tests.local import answering
+
+SERVER = "127.0.4.1"
+FIRST_AGENT = 11  # of 127.0.4.0/24
+FIRST_PORT = 10_000
+
+# Of the guide's 40 services, 31 have an HTTP check every 10 s, and 9 a TCP check every 30 s.
+GUIDE, OVER_HTTP = 40, 31
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """The processes, and what is to be registered with each agent.
+
+    Attributes:
+        consul: the Consul program.
+        folder: everything that is written is below it.
+        agents: how many.
+        each: services of an agent.
+    """
+
+    consul: Path
+    folder: Path
+    agents: int
+    each: int
+
+    @cached_property
+    def rosters(self) -> Mapping[str, Roster]:
+        """The services of each agent, by its address."""
+        addresses = [f"127.0.4.{FIRST_AGENT + number}" for number in range(self.agents)]
+        return {address: _roster(address, number * self.each, self.each) for number, address in enumerate(addresses)}
+
+    @property
+    def server(self) -> Consul:
+        """The server's API."""
+        return Consul(f"http://{SERVER}:8500")
+
+    @property
+    def server_program(self) -> Program:
+        """The server's process."""
+        return self._consul(SERVER_NODE)
+
+    @property
+    def agent_programs(self) -> list[Program]:
+        """The agents' processes."""
+        return [self._consul(node(address)) for address in self.rosters]
+
+    @property
+    def listener(self) -> Program:
+        """The process that answers every check."""
+        command = (sys.executable, "-S", answering.__file__, str(FIRST_PORT), str(self.each), *self.rosters)
+        return Program("listener", command, self.folder)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Have them run, the agents in one cluster with the server."""
+        configs = {SERVER_NODE: server_config(SERVER, SERVER)}
+        for address in self.rosters:
+            configs[node(address)] = agent_config(SERVER, address, address) | {"node_name": node(address)}
+        for name, config in configs.items():
+            (self.folder / name).mkdir(parents=True)
+            self._config_file(name).write_text(json.dumps(config))
+        programs = [self.listener, self.server_program, *self.agent_programs]
+        try:
+            for program in programs:
+                program.start()
+            self._await_nodes(set(configs))
+            yield
+        finally:
+            with ThreadPoolExecutor(len(programs)) as at_once:
+                list(at_once.map(Program.stop, reversed(programs)))
+
+    def target(self, address: str) -> Target:
+        """Return one agent's part as `verify` looks at it."""
+        stack = {"agentAddress": f"http://{address}:8500", "serverAddress": self.server.address, "docker": "false"}
+        return OneAgent("consul-staging", STACK, settings.load(stack, "fleet"), self.rosters[address], at=address)
+
+    def _consul(self, name: str) -> Program:
+        folder = self.folder / name
+        command = (self.consul, "agent", "-config-file", self._config_file(name), "-data-dir", folder / "data")
+        return Program(name, command, folder)
+
+    def _config_file(self, name: str) -> Path:
+        return self.folder / name / "agent-config.json"
+
+    def _await_nodes(self, names: set[str], patience: float = 120) -> None:
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
+            with suppress(ConsulError):
+                if names == self.server.nodes():
+                    return
+            time.sleep(0.5)
+        raise ClusterError(f"not all of {len(names)} nodes are in the catalog after {patience:.0f} s")
+
+
+@dataclass(frozen=True)
+class OneAgent(Target):
+    """What `verify` looks at, but on an agent of another name.
+
+    Attributes:
+        at: the agent's address.
+    """
+
+    at: str = ""
+
+    @property
+    def node(self) -> str:
+        """The agent's node."""
+        return node(self.at)
+
+    @property
+    def owner(self) -> str:
+        """What the marks of the agent's registrations begin with."""
+        return f"{super().owner}{self.node}-"
+
+
+def node(address: str) -> str:
+    """Return the name of the agent at an address."""
+    return f"agent-{address.rpartition('.')[2]}"
+
+
+def declare(rosters: Mapping[str, Roster]) -> None:
+    """Be the program: a registration for each agent."""
+    for address, roster in rosters.items():
+        args = AgentRegistrationArgs(roster, AgentEndpoint(f"http://{address}:8500"))
+        AgentRegistration(f"{node(address)}-registration", args)
+
+
+def _roster(host: str, first: int, count: int) -> Roster:
+    return Roster(services=tuple(_service(host, first + number, FIRST_PORT + number) for number in range(count)))
+
+
+def _service(host: str, number: int, port: int) -> Service:
+    platform = Platform("staging", host)
+    if number % GUIDE < OVER_HTTP:
+        return platform.user(f"generated_{number}", port)
+    return platform.grpc(f"generated_{number}", port, "storage")
