@@ -1,35 +1,38 @@
 """The program: settings in, components, outputs."""
 
+from collections.abc import Mapping
+
 import pulumi
 
 import settings
 from components import found
+from components.acl import Acl, AclArgs
 from components.agent import ConsulAgent, ConsulAgentArgs
+from components.container import Publish, Secured
+from components.endpoint import Endpoint
 from components.esm import ConsulEsm, ConsulEsmArgs
+from components.keys import Keys, KeysArgs
 from components.network import Network, NetworkArgs
 from components.registration import handover
-from components.registration.agent import AgentEndpoint, AgentRegistration, AgentRegistrationArgs
-from components.registration.catalog import CatalogEndpoint, CatalogRegistration, CatalogRegistrationArgs
+from components.registration.agent import AgentRegistration, AgentRegistrationArgs
+from components.registration.catalog import CatalogRegistration, CatalogRegistrationArgs
 from components.registration.files import FilesRegistration, FilesRegistrationArgs
+from components.registration.parking import Parking
 from components.server import ConsulServer, ConsulServerArgs
 from components.standins import StandIns, StandInsArgs
 from services.agent_config import ESM_NODE, SERVER_NODE
-from services.consul_api import Consul
 from services.render import summary
-from services.roster import roster
+from services.roster import RosterError, roster
 from services.rules import Roster
+from services.security import agent_tokens, token_rules
 
 NETWORK = "staging_staging-network"
 
 stack = settings.of_stack()
-services = roster(stack.environment, stack.service_host)
-no_services = Roster(services=())
-places = handover.Places(
-    Consul(stack.agent_address, stack.agent_token, stack.agent_ca_file) if stack.agent_address else None,
-    Consul(stack.server_address, stack.agent_token, stack.agent_ca_file),
-    stack.external_node,
-    services,
-)
+try:
+    services = roster(stack.environment, stack.service_host)
+except RosterError as error:
+    raise pulumi.RunError(str(error)) from None
 first: list[pulumi.Resource] = []
 registered: pulumi.Resource
 
@@ -38,6 +41,13 @@ def after(*resources: pulumi.Resource) -> pulumi.ResourceOptions:
     """Return the option to wait for resources, and to be destroyed before them."""
     return pulumi.ResourceOptions(depends_on=resources)
 
+
+keys = None
+tokens: Mapping[str, pulumi.Output[str]] = {}
+if stack.stage != "off":
+    keys = Keys("keys", KeysArgs(stack.server_address, stack.hosts))
+ca = keys.ca if keys else stack.ca
+servers = Endpoint(stack.server_address, keys.management if keys else stack.agent_token, ca)
 
 if stack.docker:
     found.tell(
@@ -49,32 +59,58 @@ if stack.docker:
     )
     network = Network("network", NetworkArgs(NETWORK, existing=stack.network == "existing")).name
     if stack.server == "created":
-        first.append(ConsulServer("server", ConsulServerArgs(stack.consul_image, network, stack.server_publish)))
+        publish = Publish(*stack.server_publish)
+        api = servers if keys else None
+        server_args = ConsulServerArgs(stack.consul_image, network, publish, stack.stage, keys, api)
+        first.append(ConsulServer("server", server_args))
     if stack.stand_ins:
         StandIns("standins", StandInsArgs(services, network))
-    agent = ConsulAgent("agent", ConsulAgentArgs(stack.consul_image, network, stack.agent_publish), after(*first))
+if keys:
+    rules = token_rules(services, stack.external_node, esm=stack.registration == "catalog")
+    tokens = Acl("acl", AclArgs(servers, rules), after(*first)).tokens
+
+registration_token = tokens.get("registration", stack.agent_token)
+agent_api = Endpoint(stack.agent_address, registration_token, ca) if stack.agent_address else None
+places = handover.Places(agent_api, servers, stack.external_node, services)
+
+if stack.docker:
+    parking = Parking(agent_api, places) if agent_api and stack.registration == "agent" else None
+    agent_publish = Publish(*stack.agent_publish) if stack.agent_publish else None
+    secured = Secured(stack.stage, keys, agent_tokens(tokens)) if keys else None
+    agent_args = ConsulAgentArgs(stack.consul_image, network, agent_publish, secured, parking)
+    agent = ConsulAgent("agent", agent_args, after(*first))
     first.append(agent)
 
 match stack.registration:
-    case "agent" if stack.agent_address:
-        endpoint = AgentEndpoint(stack.agent_address, stack.agent_token, stack.agent_ca_file, owned=stack.docker)
+    case "agent" if agent_api:
         moves = handover.to_agent(places) if stack.docker else None
-        agent_args = AgentRegistrationArgs(services, endpoint, stack.adopt, moves)
-        registered = AgentRegistration("registration", agent_args, after(*first))
+        management = keys.management if keys else None
+        args = AgentRegistrationArgs(services, agent_api, stack.adopt, stack.docker, management, moves)
+        registered = AgentRegistration("registration", args, after(*first))
     case "catalog":
-        esm = ConsulEsm("esm", ConsulEsmArgs(stack.esm_image, network, stack.agent_token), after(*first))
-        servers = CatalogEndpoint(stack.server_address, stack.agent_token, stack.agent_ca_file)
+        esm_args = ConsulEsmArgs(stack.esm_image, network, tokens.get("esm", stack.agent_token), ca)
+        esm = ConsulEsm("esm", esm_args, after(*first))
+        catalog = Endpoint(stack.server_address, registration_token, ca)
         catalog_args = CatalogRegistrationArgs(
-            services, servers, stack.external_node, ESM_NODE, handover.to_catalog(places)
+            services, catalog, stack.external_node, ESM_NODE, handover.to_catalog(places)
         )
         registered = CatalogRegistration("registration", catalog_args, after(*first, esm))
-    case "files":
-        files_args = FilesRegistrationArgs(services, agent, network, handover.to_agent(places))
-        FilesRegistration("files", files_args, after(*first))
-if stack.docker and stack.registration != "files":  # they are emptied when what they held is held otherwise
-    FilesRegistration("files", FilesRegistrationArgs(no_services, agent, network), after(*first, registered))
+if stack.docker:  # the files are emptied when what they held is held otherwise
+    files = stack.registration == "files"
+    files_args = FilesRegistrationArgs(
+        services if files else Roster(services=()),
+        agent,
+        network,
+        tokens.get("reload"),
+        ca,
+        handover.to_agent(places) if files else None,
+    )
+    FilesRegistration("files", files_args, after(*first) if files else after(*first, registered))
 
 pulumi.export("services", {kind: summary(services.of_kind(kind)) for kind in ("user", "ai", "grpc")})
 pulumi.export("agent", stack.agent_address)
 pulumi.export("server", stack.server_address)
 pulumi.export("ui", f"{stack.server_address}/ui")
+if keys:
+    pulumi.export("ca", keys.ca)
+    pulumi.export("tokens", {"management": keys.management, **tokens})

@@ -17,6 +17,7 @@ from pydantic.alias_generators import to_camel
 
 from services.agent_config import AGENT_NODE, SERVER_NODE
 from services.model import Host, Identifier, host
+from services.security import Stage
 
 
 class SettingsError(pulumi.RunError):
@@ -52,8 +53,15 @@ def _file(value: str) -> str:
 
 
 def _unset(value: object) -> object:
-    """Pulumi cannot declare a key without a default as optional: an empty one is not set."""
-    return None if value == "" else value
+    """Pulumi cannot declare a key without a default as optional: an empty text, or YAML's empty binary, is not set."""
+    return None if value in ("", b"") else value
+
+
+def _stage(value: object) -> object:
+    """YAML has on and off as truth values, unless they are quoted."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return {"true": "on", "false": "off"}.get(value, _unset(value)) if isinstance(value, str) else value
 
 
 def _interface(value: str) -> str:
@@ -91,6 +99,10 @@ Image = Annotated[str, AfterValidator(_image)]
 Unset = BeforeValidator(_unset)
 
 
+def _is_https(address: str) -> bool:
+    return address.startswith("https:")
+
+
 class Settings(BaseModel):
     """What a stack decides."""
 
@@ -111,11 +123,12 @@ class Settings(BaseModel):
     consul_image: Image = "hashicorp/consul:1.17.2"
     esm_image: Image = "hashicorp/consul-esm:0.9.0"
     external_node: Identifier = "staging-external"
+    security: Annotated[Stage | None, BeforeValidator(_stage)] = None
     publish_on: Annotated[str, AfterValidator(_interface)] = "127.0.0.1"
 
     @model_validator(mode="after")
     def _fitting(self) -> Self:
-        if wrong := self._unfit_for_registration() or self._unfit_for_docker():
+        if wrong := self._unfit_for_registration() or self._unfit_for_docker() or self._unfit_for_security():
             raise ValueError(wrong)
         return self
 
@@ -140,11 +153,43 @@ class Settings(BaseModel):
     def _unfit_for_docker(self) -> str | None:
         if not self.docker or not self.agent_address:
             return None
-        if self.agent_address.startswith("https:"):
-            return "agentAddress: must be http: the agent that this stack deploys has no TLS"
         if self.server == "created" and self.agent_publish == self.server_publish:
             return "serverAddress: must have another port than agentAddress: both are published on publishOn"
         return None
+
+    def _unfit_for_security(self) -> str | None:
+        stage = self.stage
+        if stage != "off" and not self.docker:
+            return f"security: {stage!r} must be off without docker: it is for the Consul that this stack deploys"
+        if stage != "off" and self.server == "existing":
+            return f"security: {stage!r} must be off with server: existing: only who deploys the server can secure it"
+        if stage != "off" and (self.agent_token or self.agent_ca_file):
+            key = "agentToken" if self.agent_token else "agentCaFile"
+            return f"{key}: must not be set with security {stage}: the stack makes its own tokens and authority"
+        deployed = {"agentAddress": self.agent_address if self.docker else None}
+        deployed["serverAddress"] = self.server_address if self.server == "created" and self.docker else None
+        for key, address in deployed.items():
+            if address and stage == "on" and not _is_https(address):
+                return f"{key}: {address!r} must be https with security on: plain HTTP is refused"
+            if address and stage == "off" and _is_https(address):
+                return f"{key}: {address!r} must be http with security off: what this stack deploys has no TLS then"
+        return None
+
+    @property
+    def stage(self) -> Stage:
+        """How far the cluster is secured: altogether, where the stack makes it anew."""
+        return self.security or ("on" if self.docker and self.server == "created" else "off")
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """What the APIs are reached at: what their certificates are to name."""
+        urls = filter(None, (self.agent_address, self.server_address))
+        return frozenset({"127.0.0.1", self.publish_on, *(urlsplit(url).hostname or "" for url in urls)})
+
+    @property
+    def ca(self) -> str | None:
+        """The authority behind the APIs' certificates, as PEM text, where it is given."""
+        return Path(self.agent_ca_file).read_text() if self.agent_ca_file else None
 
     @property
     def node(self) -> str:
@@ -152,14 +197,17 @@ class Settings(BaseModel):
         return self.external_node if self.registration == "catalog" else AGENT_NODE
 
     @property
-    def agent_publish(self) -> tuple[str, int] | None:
-        """Address and port of the Docker host at which the agent's API is published, if it is."""
-        return (self.publish_on, urlsplit(self.agent_address).port or 0) if self.agent_address else None
+    def agent_publish(self) -> tuple[str, int, bool] | None:
+        """Address and port of the Docker host at which the agent's API is published, if it is; and whether as HTTPS."""
+        return self._publish(self.agent_address) if self.agent_address else None
 
     @property
-    def server_publish(self) -> tuple[str, int]:
-        """Address and port of the Docker host at which the server's API and UI are published."""
-        return self.publish_on, urlsplit(self.server_address).port or 0
+    def server_publish(self) -> tuple[str, int, bool]:
+        """The same of the server's API and UI."""
+        return self._publish(self.server_address)
+
+    def _publish(self, address: str) -> tuple[str, int, bool]:
+        return self.publish_on, urlsplit(address).port or 0, _is_https(address)
 
 
 def load(config: Mapping[str, str], source: str) -> Settings:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_docker as docker
 
-from components.container import ConsulContainerArgs, consul_container
+from components.container import ConsulContainerArgs, Publish, Secured, consul_container
+from components.registration.parking import Parking
 from services.agent_config import AGENT_NODE, SERVER_NODE, agent_config
 
 FILES_FOLDER = "/consul/config/services"
@@ -19,12 +20,16 @@ class ConsulAgentArgs:
     Attributes:
         image: Consul's, by exact tag.
         network: the Docker network of the server and of the services.
-        publish: address and port on the Docker host of its API; None: it is not published.
+        publish: where its API is published; None: it is not.
+        secured: what it starts with in a secured cluster; None: the cluster is open.
+        parking: keeps the services in the catalog while the container is replaced; None: they leave with it.
     """
 
     image: str
     network: pulumi.Input[str]
-    publish: tuple[str, int] | None
+    publish: Publish | None
+    secured: Secured | None = None
+    parking: Parking | None = None
 
 
 class ConsulAgent(pulumi.ComponentResource):
@@ -45,10 +50,21 @@ class ConsulAgent(pulumi.ComponentResource):
     def __init__(self, name: str, args: ConsulAgentArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         """Declare the agent's container; it is there once it answers."""
         super().__init__("consul-staging:docker:ConsulAgent", name, None, opts)
-        files = docker.Volume(f"{name}-files", name=f"{AGENT_NODE}-files", opts=pulumi.ResourceOptions(parent=self))
-        config, folders = agent_config(retry_join=SERVER_NODE), {FILES_FOLDER: files.name}
-        container = consul_container(
-            name, ConsulContainerArgs(AGENT_NODE, args.image, args.network, config, args.publish, folders), self
+        # What a component depends on, its children do not wait for by themselves.
+        child = pulumi.ResourceOptions(parent=self, depends_on=opts.depends_on if opts else None)
+        files = docker.Volume(f"{name}-files", name=f"{AGENT_NODE}-files", opts=child)
+        consul = ConsulContainerArgs(
+            AGENT_NODE,
+            args.image,
+            args.network,
+            agent_config(retry_join=SERVER_NODE),
+            args.publish,
+            args.secured,
+            {FILES_FOLDER: files.name},
         )
+        if args.parking:
+            parked = args.parking.before(f"{name}-parking", consul, child)
+            child = pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=[parked]))
+        container = consul_container(name, consul, child, args.parking.leave if args.parking else None)
         self.node, self.container, self.image, self.files = container.name, container.id, container.image, files.name
         self.register_outputs({"node": self.node})

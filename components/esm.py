@@ -1,14 +1,15 @@
 """consul-esm, which runs the checks of services on a node without an agent (`registration: catalog`)."""
 
-import json
 from dataclasses import dataclass, field
 
 import pulumi
 import pulumi_docker as docker
 
+from components.container import HARDENED, uploads
 from services.agent_config import ESM_METRICS, ESM_NODE, esm_config
 
-_CONFIG = "/etc/consul-esm/config.json"
+_FOLDER = "/etc/consul-esm"
+_CONFIG, _CA = f"{_FOLDER}/config.json", f"{_FOLDER}/ca.pem"
 
 
 @dataclass(frozen=True)
@@ -19,11 +20,13 @@ class ConsulEsmArgs:
         image: consul-esm's, by exact tag.
         network: the Docker network of the agent and of the services.
         token: ACL token for it; kept as a secret.
+        ca: PEM text of the authority of a secured cluster; None: the cluster is open.
     """
 
     image: str
     network: pulumi.Input[str]
-    token: str | None = field(default=None, repr=False)
+    token: pulumi.Input[str] | None = field(default=None, repr=False)
+    ca: pulumi.Input[str] | None = None
 
 
 class ConsulEsm(pulumi.ComponentResource):
@@ -37,7 +40,9 @@ class ConsulEsm(pulumi.ComponentResource):
         super().__init__("consul-staging:docker:ConsulEsm", name, None, opts)
         child = pulumi.ResourceOptions(parent=self, delete_before_replace=True)
         image = docker.RemoteImage(f"{name}-image", name=args.image, keep_locally=True, opts=child)
-        config = json.dumps(esm_config(args.token), indent=2) + "\n"
+        token = pulumi.Output.secret(args.token) if args.token is not None else None
+        config = esm_config(token, _CA if args.ca is not None else None)
+        files = {_CONFIG: pulumi.Output.json_dumps(config, indent=2), **({_CA: args.ca} if args.ca is not None else {})}
         docker.Container(
             f"{name}-container",
             name=ESM_NODE,
@@ -45,9 +50,7 @@ class ConsulEsm(pulumi.ComponentResource):
             hostname=ESM_NODE,
             command=["consul-esm", f"-config-file={_CONFIG}"],
             networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=args.network)],
-            uploads=[
-                docker.ContainerUploadArgs(file=_CONFIG, content=pulumi.Output.secret(config) if args.token else config)
-            ],
+            uploads=uploads(files),
             healthcheck=docker.ContainerHealthcheckArgs(
                 tests=["CMD", "wget", "-q", "-O", "/dev/null", f"http://{ESM_METRICS}/metrics"],
                 interval="5s",
@@ -59,8 +62,7 @@ class ConsulEsm(pulumi.ComponentResource):
             wait_timeout=60,
             restart="unless-stopped",
             destroy_grace_seconds=10,
-            log_driver="json-file",
-            log_opts={"max-size": "10m", "max-file": "3"},
             opts=child,
+            **HARDENED,
         )
         self.register_outputs({})

@@ -7,6 +7,7 @@ from pathlib import Path
 import pulumi
 import pulumi_docker as docker
 
+from components.container import HARDENED
 from services.rules import Roster
 
 _CONTEXT = "components/standin"  # below the project, in which Pulumi runs: no clone's own path is in the state
@@ -54,8 +55,9 @@ class StandIns(pulumi.ComponentResource):
                 command=["httpd", "-f", "-p", str(service.port), "-h", "/www"],
                 networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=args.network)],
                 restart="unless-stopped",
-                log_driver="json-file",
-                log_opts={"max-size": "10m", "max-file": "3"},
+                read_only=True,
+                user="65534:65534",  # nobody
                 opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
+                **HARDENED,
             )
         self.register_outputs({})

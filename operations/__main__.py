@@ -12,6 +12,7 @@ from operations.options import ServiceName, StackName, out, say
 from operations.signals import TooLongError
 from operations.target import TargetError
 from services.consul_api import ConsulError
+from services.roster import RosterError
 from settings import SettingsError
 from toolchain import ToolchainError
 
@@ -20,6 +21,7 @@ PEOPLES_MISTAKES = (
     ConsulError,
     EngineError,
     InstanceError,
+    RosterError,
     SettingsError,
     TargetError,
     ToolchainError,

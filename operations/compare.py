@@ -7,9 +7,10 @@ from typing import Any
 
 import typer
 
+from operations import local
 from operations.engine import STACK
 from operations.options import AsJson, StackName, print_json, print_rows, say
-from operations.target import Target, target
+from operations.target import Target
 from services.agent_config import AGENT_NODE
 from services.consul_api import Consul
 from services.model import MARK, Service
@@ -178,7 +179,7 @@ def compare(stack: StackName = STACK, as_json: AsJson = False) -> None:
 
     Example: python -m operations compare --stack staging --json
     """
-    compared = compare_stack(target(stack))
+    compared = compare_stack(local.here(say, stack).target)
     if as_json:
         print_json([_document(one) for one in compared])
     else:

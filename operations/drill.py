@@ -9,9 +9,10 @@ import typer
 
 from operations import local, signals
 from operations.engine import STACK
+from operations.folders import ROOT
 from operations.instances import Container, Instance, InstanceError, StandIn, engine_of
 from operations.options import AsJson, ServiceName, StackName, print_json, print_rows, say
-from operations.target import ROOT, Target
+from operations.target import Target
 from services.model import Service
 
 _LOOK = 0.1  # seconds between two looks at the catalog

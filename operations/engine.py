@@ -17,7 +17,7 @@ import psutil
 import yaml
 from pulumi import automation
 
-from operations.target import ROOT
+from operations.folders import ROOT
 
 Result = TypeVar("Result")
 
@@ -70,7 +70,8 @@ class Engine:
         """What makes `pulumi` use this state, in a shell too."""
         return {
             "PULUMI_BACKEND_URL": (self.folder / "state").as_uri(),
-            "PULUMI_CONFIG_PASSPHRASE": "",  # what is tried on one machine has no secret: it is all on loopback
+            # Of what is tried on one machine, which is all on loopback, the state and its secrets are in one folder.
+            "PULUMI_CONFIG_PASSPHRASE": os.environ.get("PULUMI_CONFIG_PASSPHRASE", ""),
             "PULUMI_HOME": os.environ.get("PULUMI_HOME", str(self.folder / "home")),
             "PULUMI_RUNTIME_VIRTUALENV": sys.prefix,
             "PULUMI_SKIP_UPDATE_CHECK": "true",

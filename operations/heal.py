@@ -40,7 +40,7 @@ def of_stack(stack: str) -> Healer:
         operations.target.TargetError: there is no such stack.
     """
     here = local.here(say, stack)
-    target = here.target
+    target = here.target.let_in_as("registration")
     kind = target.settings.registration
     if kind != "agent" or not target.agent:
         raise HealError(f"heal is for registration agent, and stack {stack} has {kind}: {_OTHERWISE[kind]}")

@@ -1,21 +1,21 @@
 """`make up` and `make down`: a whole stack on this machine, from nothing to 40 of 40 passing, and back."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import toolchain
 from operations.cluster import Cluster, ClusterError
 from operations.engine import STACK, Engine
+from operations.folders import FOLDER, ROOT
 from operations.health import await_passing
 from operations.processes import Program
-from operations.target import ROOT, Target, target
+from operations.state import State
+from operations.target import Target, target
 from services.consul_api import Consul
 from services.model import MARK
 from services.rules import Roster
-
-FOLDER = ROOT / ".local"
 
 # A TCP check waits up to its 30 s for its first run, an HTTP check up to 10 s.
 FIRST_RUN = 45
@@ -46,6 +46,10 @@ class Local:
     def consul(self) -> Consul:
         """Its Consul's API."""
         return self.target.consul
+
+    def with_engine(self, engine: Engine) -> "Local":
+        """Return it deployed by another engine."""
+        return replace(self, engine=engine, target=replace(self.target, outputs=State(engine).outputs))
 
     @property
     def ui(self) -> str:
@@ -90,7 +94,7 @@ def here(say: Callable[[str], object], name: str = STACK, project: Path = ROOT) 
         addresses = (stack.settings.server_address, stack.settings.agent_address or "")
         server, agent = (urlsplit(url).hostname or "" for url in addresses)
         cluster = Cluster(toolchain.consul, server, agent, stack.roster, FOLDER / "consul")
-    return Local(stack, engine, cluster, say)
+    return Local(stack, engine, cluster, say).with_engine(engine)
 
 
 def up(stack: Local) -> dict[str, str]:
@@ -112,7 +116,7 @@ def up(stack: Local) -> dict[str, str]:
     if not changes:
         stack.say("pulumi: nothing to change")
     kept = {name for group in result.outputs["services"].value.values() for name in group}
-    for service_id in sweep(stack.consul, stack.target.owner, kept):
+    for service_id in sweep(stack.target.let_in_as("management").consul, stack.target.owner, kept):
         stack.say(f"consul: deregistered {service_id}, left behind by a killed run")
     return await_passing(stack.consul, stack.roster, stack.say, FIRST_RUN, stack.target.node)
 

@@ -74,6 +74,17 @@ class State:
         }
         return Deployed(services, bool(exported.get("pending_operations")))
 
+    def outputs(self) -> Mapping[str, Any]:
+        """Return the stack's outputs, secrets too: needs what its secrets provider needs, such as a passphrase.
+
+        Raises:
+            EngineError: it cannot, or nothing was ever deployed.
+        """
+        shown: Mapping[str, Any] = json.loads(
+            self._pulumi("stack", "output", "--json", "--show-secrets", "--stack", self.engine.stack)
+        )
+        return shown
+
     @property
     def locked(self) -> bool:
         """Whether a run holds the stack's lock: seen where the backend is a folder.

@@ -1,22 +1,31 @@
 """A stack as its file has it: its services, and where its Consul answers."""
 
 import os
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any, Literal
 
 import yaml
 
 import settings
+from operations.folders import ROOT
 from services.consul_api import Consul
 from services.marks import owner
 from services.roster import roster
 from services.rules import Roster
 
-ROOT = Path(__file__).parent.parent
+Role = Literal["verify", "registration", "management"]
+"""What a command does to a secured Consul: reads it, registers the stack's services, or anything."""
+
+
+def _nothing() -> Mapping[str, Any]:
+    return {}
 
 
 class TargetError(Exception):
-    """There is no such stack: says which there are."""
+    """There is no such stack, or it was not deployed."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +37,9 @@ class Target:
         stack: the stack's.
         settings: its config.
         roster: its services.
-        token: ACL token for Consul's API, if it needs one.
+        token: ACL token for Consul's API, if a person gave one.
+        outputs: gets the stack's outputs, secrets too: a secured stack has its authority and its tokens there.
+        role: which of these tokens is used.
     """
 
     project: str
@@ -36,17 +47,33 @@ class Target:
     settings: settings.Settings
     roster: Roster
     token: str | None = field(default=None, repr=False)
+    outputs: Callable[[], Mapping[str, Any]] = _nothing
+    role: Role = "verify"
+
+    def let_in_as(self, role: Role) -> "Target":
+        """Return it with another of its tokens."""
+        return replace(self, role=role)
+
+    @cached_property
+    def _let_in(self) -> tuple[str | None, str | None]:
+        """Token, and PEM text of the authority behind the APIs' certificates."""
+        if self.settings.stage == "off":
+            return self.token, self.settings.ca
+        made = self.outputs()
+        if "tokens" not in made:
+            raise TargetError(f"stack {self.stack} has no tokens yet, and its Consul is to ask for them: deploy it")
+        return self.token or made["tokens"][self.role], made["ca"]
 
     @property
     def agent(self) -> Consul | None:
         """The shared agent's API; None where it is not published."""
         address = self.settings.agent_address
-        return Consul(address, self.token, self.settings.agent_ca_file) if address else None
+        return Consul(address, *self._let_in) if address else None
 
     @property
     def server(self) -> Consul:
         """The server's API."""
-        return Consul(self.settings.server_address, self.token, self.settings.agent_ca_file)
+        return Consul(self.settings.server_address, *self._let_in)
 
     @property
     def consul(self) -> Consul:
@@ -66,6 +93,8 @@ class Target:
 
 def target(stack: str, project: Path = ROOT) -> Target:
     """Return a stack. A secret token in its file is not read: CONSUL_HTTP_TOKEN gives one, as to Consul's own commands.
+
+    A secured stack's own tokens are asked for when they are needed, of the backend that has its state.
 
     Args:
         stack: its name.

@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from operations import local
 from operations.engine import STACK
-from operations.options import AsJson, StackName, period
-from operations.target import Target, target
+from operations.options import AsJson, StackName, period, say
+from operations.target import Target
 from operations.verification import show
 from operations.verification.fix import fix as remove
 from operations.verification.instances import Stray
@@ -35,9 +36,11 @@ def verify(stack: StackName = STACK, wait: Wait = None, fix: Fix = False, as_jso
     A service that also registered itself with the server is listed, and is no finding. A check runs within its interval
     after it was deployed: until then it is a finding that --wait waits for.
 
-    Of a Consul with ACLs, CONSUL_HTTP_TOKEN is the token, as of Consul's own commands.
+    What a secured stack's Consul asks for is taken from the stack's outputs: a token that reads, and with --fix the one
+    that may do everything. Of another Consul with ACLs, CONSUL_HTTP_TOKEN is the token, as of Consul's own commands.
     """
-    aim, console = target(stack), Console(highlight=False, quiet=as_json)
+    aim = local.here(say, stack).target.let_in_as("management" if fix else "verify")
+    console = Console(highlight=False, quiet=as_json)
     found, removed = _settled(aim, wait or timedelta()), list[Stray]()
     show.text(console, found)
     if fix:

@@ -10,9 +10,9 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
+from operations import local
 from operations.engine import STACK
-from operations.options import StackName
-from operations.target import target
+from operations.options import StackName, say
 from operations.watching.board import Board
 from operations.watching.events import Event, fields, line
 from operations.watching.feed import feed
@@ -29,7 +29,7 @@ def watch(stack: StackName = STACK, as_json: Json = False) -> None:
     Piped, it prints a line for each change: time, service, old -> new. A change shows within a second of Consul's
     seeing it. While Consul does not answer, that is said, and it is asked again.
     """
-    aim = target(stack)
+    aim = local.here(say, stack).target
     board = Board(aim.roster, aim.node)
     try:
         with _shown(board, as_json) as tell:

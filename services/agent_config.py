@@ -43,23 +43,24 @@ def reloaded_config() -> dict[str, Any]:
     return {"log_level": "INFO"}
 
 
-def esm_config(token: str | None = None) -> dict[str, Any]:
+def esm_config(token: object = None, ca_file: str | None = None) -> dict[str, Any]:
     """Return the configuration of consul-esm, beside the shared agent.
 
     https://github.com/hashicorp/consul-esm#configuration
 
     Args:
         token: ACL token with `service:write` on the services, `node:write`, `session:write` and `key:write`.
+        ca_file: the authority of a secured cluster, in its container; None: the cluster is open.
     """
     config: dict[str, Any] = {
         "datacenter": DATACENTER,
-        "http_addr": f"{AGENT_NODE}:8500",
+        "http_addr": f"https://{AGENT_NODE}:8501" if ca_file else f"{AGENT_NODE}:8500",
         "external_node_meta": {"external-node": EXTERNAL["external-node"]},
         # Its metrics are what tells that it is up: within its container alone.
         "client_address": ESM_METRICS,
         "telemetry": _TELEMETRY,
     }
-    return config | {"token": token} if token else config
+    return config | {key: value for key, value in (("token", token), ("ca_file", ca_file)) if value is not None}
 
 
 def server_config(bind: str = "0.0.0.0", client: str = "0.0.0.0") -> dict[str, Any]:  # noqa: S104

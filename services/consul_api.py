@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 
 import urllib3
 from urllib3 import BaseHTTPResponse
-from urllib3.exceptions import HTTPError, MaxRetryError
+from urllib3.exceptions import HTTPError, MaxRetryError, SSLError
 from urllib3.util import Retry, Timeout
 
 # A 4xx is the caller's mistake and stays one. Every request here may be repeated: a PUT states what is to be true.
@@ -37,16 +37,20 @@ class NoAnswerError(ConsulError):
     """Nobody answers at the agent's address."""
 
 
+class ForbiddenError(ConsulError):
+    """The token lacks a right."""
+
+
 class Consul:
     """The API of one Consul agent."""
 
-    def __init__(self, address: str, token: str | None = None, ca_file: str | None = None) -> None:
+    def __init__(self, address: str, token: str | None = None, ca: str | None = None) -> None:
         """Prepare to talk; connects at the first request.
 
         Args:
             address: `http://host:port` or `https://host:port`.
             token: ACL token, sent as a header with every request.
-            ca_file: PEM file of the authority behind the API's certificate; without it, the system's authorities.
+            ca: PEM text of the authority behind the API's certificate; without it, the system's authorities.
 
         Raises:
             ConsulError: the token cannot be one.
@@ -55,7 +59,7 @@ class Consul:
             raise ConsulError("the ACL token has characters that no token has: a line break or a blank, perhaps")
         self.address = address
         headers = {"X-Consul-Token": token} if token else None
-        self._http = urllib3.PoolManager(maxsize=8, retries=_RETRY, timeout=_TIMEOUT, headers=headers, ca_certs=ca_file)
+        self._http = urllib3.PoolManager(maxsize=8, retries=_RETRY, timeout=_TIMEOUT, headers=headers, ca_cert_data=ca)
 
     def service(self, service_id: str) -> dict[str, Any] | None:
         """Return what the agent holds under an id, or None.
@@ -180,6 +184,40 @@ class Consul:
         """
         self._ask("PUT", "/v1/catalog/deregister", body={"Node": node, "ServiceID": service_id})
 
+    def register_in_catalog(self, body: Mapping[str, Any]) -> None:
+        """Register on a node that has no agent.
+
+        https://developer.hashicorp.com/consul/api-docs/catalog#register-entity
+        """
+        self._ask("PUT", "/v1/catalog/register", body=body)
+
+    def deregister_node(self, node: str) -> None:
+        """Remove a node that has no agent, with all that is on it."""
+        self._ask("PUT", "/v1/catalog/deregister", body={"Node": node})
+
+    def token_secret(self, accessor: str) -> str:
+        """Return the secret of an ACL token.
+
+        https://developer.hashicorp.com/consul/api-docs/acl/tokens#read-a-token
+        """
+        return str(self._ask("GET", f"/v1/acl/token/{_path(accessor)}")["SecretID"])
+
+    def own_accessor(self) -> str:
+        """Return the accessor of the token that this client sends."""
+        return str(self._ask("GET", "/v1/acl/token/self")["AccessorID"])
+
+    def delete_token(self, accessor: str) -> None:
+        """Remove an ACL token; no token can remove itself."""
+        self._ask("DELETE", f"/v1/acl/token/{_path(accessor)}")
+
+    def replace_gossip_key(self, key: str) -> None:
+        """Have every member take a key, and send with it from then on; what it sends with so far is still taken.
+
+        https://developer.hashicorp.com/consul/api-docs/operator/keyring
+        """
+        self._ask("POST", "/v1/operator/keyring", body={"Key": key})
+        self._ask("PUT", "/v1/operator/keyring", body={"Key": key})
+
     def deregister_check(self, node: str, check_id: str) -> None:
         """Remove one check from a node that has no agent."""
         self._ask("PUT", "/v1/catalog/deregister", body={"Node": node, "CheckID": check_id})
@@ -193,7 +231,7 @@ class Consul:
             output: of its run.
         """
         body = {"Node": check["Node"], "SkipNodeUpdate": True, "Check": {**check, "Status": status, "Output": output}}
-        self._ask("PUT", "/v1/catalog/register", body=body)
+        self.register_in_catalog(body)
 
     def in_catalog(self, node: str, name: str, service_id: str) -> dict[str, Any] | None:
         """Return what the servers hold of a node's service, `Service` and `Checks`, or None.
@@ -231,13 +269,16 @@ class Consul:
                 method, f"{url}?{urlencode(query)}" if query else url, json=body, redirect=False, retries=retries
             )
         except MaxRetryError as error:
+            if isinstance(error.reason, SSLError):  # somebody does
+                raise ConsulError(f"{method} {url}: {error.reason}") from None
             raise NoAnswerError(f"{method} {url}: no answer: {error.reason}") from None
         except HTTPError as error:
             raise ConsulError(f"{method} {url}: {error}") from None
         missing = missing_ok and response.status == HTTPStatus.NOT_FOUND and b"nknown service" in response.data
         if response.status >= HTTPStatus.MULTIPLE_CHOICES and not missing:
             words = response.data.decode(errors="replace").strip()
-            raise ConsulError(f"{method} {url}: Consul answers {response.status}: {words}")
+            kind = ForbiddenError if response.status == HTTPStatus.FORBIDDEN else ConsulError
+            raise kind(f"{method} {url}: Consul answers {response.status}: {words}")
         return response
 
 

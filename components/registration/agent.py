@@ -3,13 +3,11 @@
 The state refers to `AgentServiceProvider` by this module's path and its name: neither may ever change.
 """
 
-import sys
 import time
-import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
-from types import SimpleNamespace
+from functools import cache
 from typing import Any
 
 import pulumi
@@ -23,8 +21,10 @@ from pulumi.dynamic import (
     UpdateResult,
 )
 
+from components.endpoint import Endpoint
 from components.registration.handover import stack_owner
-from services.consul_api import Consul, ConsulError, NoAnswerError
+from components.told import tell_refusals_alone
+from services.consul_api import Consul, ConsulError, ForbiddenError, NoAnswerError
 from services.held import held, in_step
 from services.marks import marked, same_owners_files
 from services.model import MARK, Service
@@ -35,6 +35,7 @@ _HELD = ("name", "address", "port", "tags", "meta", "checks")
 _IDENTITY = ("agent", "service_id")
 
 # The agent hands a registration to the servers within milliseconds, or after a retry when it has just lost them.
+_POLICY_PAUSES = (0.5, 0.5, 1)  # a stack's own policy is known within a second
 _CATALOG_PAUSES = (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 3, 4)
 
 Props = dict[str, Any]
@@ -49,17 +50,18 @@ class AgentServiceProvider(ResourceProvider):
     serialize_as_secret_always = False  # it holds nothing at all
 
     def configure(self, _req: ConfigureRequest) -> None:
-        """Have Consul's refusals told in its words alone: the SDK's provider process sends a stack trace with each."""
-        process = vars(sys.modules["__main__"])
-        if "_abort_with_traceback" in process:
-            process["traceback"] = SimpleNamespace(format_exc=_told)
+        """Have Consul's refusals told in its words alone."""
+        tell_refusals_alone()
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
         """Compare by field. Another agent or id is a replacement."""
-        changed = [key for key in (*_IDENTITY, "token", "ca_file", "owned", *_HELD) if olds.get(key) != news.get(key)]
+        same_agent = olds.get("owned") and news.get("owned")  # at another address: the stack deploys only one
+        changed = [
+            key for key in (*_IDENTITY, "token", "management", "ca", "owned", *_HELD) if olds.get(key) != news.get(key)
+        ]
         return DiffResult(
             changes=bool(changed),
-            replaces=[key for key in _IDENTITY if key in changed],
+            replaces=[key for key in _IDENTITY if key in changed and not (key == "agent" and same_agent)],
             # Two addresses can be one agent, where deleting last would delete what was just created.
             delete_before_replace="agent" in changed,
         )
@@ -68,14 +70,17 @@ class AgentServiceProvider(ResourceProvider):
         """Register, or take up what an interrupted run of this very resource registered."""
         return CreateResult(props["service_id"], _apply(props))
 
-    def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
-        """Change in place; send nothing where the agent already holds it, since that would restart the check."""
-        return UpdateResult(_apply(news))
+    def update(self, _id: str, olds: Props, news: Props) -> UpdateResult:
+        """Change in place; send nothing where the agent already holds it, since that would restart the check.
+
+        With a service the agent keeps the token that registered it, and hands its checks' results over with that.
+        """
+        return UpdateResult(_apply(news, anew=olds.get("token") != news.get("token")))
 
     def read(self, id_: str, props: Props) -> ReadResult:
         """Return what the agent really holds; a blank id where it holds nothing."""
         try:
-            found = held(_agent(props), id_, patient=True)
+            found = held(_remover(props), id_, patient=True)
         except NoAnswerError:
             if not props.get("owned"):
                 raise
@@ -84,7 +89,7 @@ class AgentServiceProvider(ResourceProvider):
 
     def delete(self, id_: str, props: Props) -> None:
         """Deregister, if it still is ours, and see it leave the catalog."""
-        consul = _agent(props)
+        consul = _remover(props)
         try:
             found = held(consul, id_)
         except NoAnswerError:
@@ -98,23 +103,6 @@ class AgentServiceProvider(ResourceProvider):
         _await_catalog(consul, id_, props["name"], None)
 
 
-@dataclass(frozen=True)
-class AgentEndpoint:
-    """Where an agent's API answers.
-
-    Attributes:
-        address: `http://host:port` or `https://host:port`, as seen from where Pulumi runs.
-        token: ACL token with `service:write` on what is registered; kept as a secret.
-        ca_file: PEM file of the authority behind the API's certificate; None: the system's authorities.
-        owned: the stack deploys the agent itself: one that is away is missing, and its registrations with it.
-    """
-
-    address: pulumi.Input[str]
-    token: pulumi.Input[str] | None = field(default=None, repr=False)
-    ca_file: str | None = None
-    owned: bool = False
-
-
 class AgentService(Resource, module="consul", name="AgentService"):
     """One service and its checks, registered with an agent."""
 
@@ -125,8 +113,11 @@ class AgentService(Resource, module="consul", name="AgentService"):
         self,
         name: str,
         service: Service,
-        agent: AgentEndpoint,
+        agent: Endpoint,
+        *,
         adopt: bool = False,
+        owned: bool = False,
+        management: pulumi.Input[str] | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """Declare the registration.
@@ -137,6 +128,9 @@ class AgentService(Resource, module="consul", name="AgentService"):
             service: what to register.
             agent: with which agent.
             adopt: take over the id where another party registered it, instead of stopping.
+            owned: the stack deploys the agent itself: one that is away is missing, and its registrations with it.
+            management: ACL token that may do everything; kept as a secret. By the time that a service is removed, the
+                stack's own policy for registrations names it no more.
             opts: as of every resource.
         """
         mark = stack_owner() + name
@@ -144,9 +138,10 @@ class AgentService(Resource, module="consul", name="AgentService"):
         props = {
             "mark": mark,  # apart from the meta too, which a refresh replaces by what the agent holds
             "agent": agent.address,
-            "token": pulumi.Output.secret(agent.token) if agent.token else None,
-            "ca_file": agent.ca_file,
-            "owned": agent.owned,
+            "token": agent.secret_token,
+            "management": pulumi.Output.secret(management) if management is not None else None,
+            "ca": agent.ca,
+            "owned": owned,
             "adopt": adopt,
             "service_id": fields.pop("id"),
             **fields,
@@ -160,14 +155,18 @@ class AgentRegistrationArgs:
 
     Attributes:
         roster: the services, checked to stand side by side.
-        agent: the agent that is to check them.
+        agent: the API of the agent that is to check them, with a token that has `service:write` on them.
         adopt: take over ids that another party registered.
+        owned: the stack deploys the agent itself.
+        management: ACL token that may do everything, where the stack makes the policies; kept as a secret.
         moves: run when a service is created, to move it here from another registration of the stack.
     """
 
     roster: Roster
-    agent: AgentEndpoint
+    agent: Endpoint
     adopt: bool = False
+    owned: bool = False
+    management: pulumi.Input[str] | None = field(default=None, repr=False)
     moves: pulumi.ResourceHookBinding | None = None
 
 
@@ -186,18 +185,15 @@ class AgentRegistration(pulumi.ComponentResource):
             hooks=args.moves,
         )
         self.services = {
-            service.id: AgentService(f"{name}-{service.id}", service, args.agent, args.adopt, child)
+            service.id: AgentService(
+                f"{name}-{service.id}", service, args.agent, adopt=args.adopt, owned=args.owned, opts=child
+            )
             for service in args.roster.services
         }
         self.register_outputs({"service_ids": list(self.services)})
 
 
-def _told() -> str:
-    error = sys.exc_info()[1]
-    return str(error) if isinstance(error, ConsulError) else traceback.format_exc()
-
-
-def _apply(wanted: Props) -> Props:
+def _apply(wanted: Props, anew: bool = False) -> Props:
     """Make the agent and the catalog hold what is wanted; returns it as the resource's new state."""
     consul, service_id = _agent(wanted), wanted["service_id"]
     fields = {**{key: wanted[key] for key in _HELD}, "port": int(wanted["port"])}  # the engine's numbers are floats
@@ -205,10 +201,19 @@ def _apply(wanted: Props) -> Props:
     ours = (wanted["mark"], same_owners_files(wanted["mark"]))  # from its files too, before a stack moved to this
     if found and found["meta"].get(MARK) not in ours and not wanted["adopt"]:
         raise ConsulError(_taken(consul, service_id, found))
-    if found != fields:
-        consul.register(api({"id": service_id, **fields}))
+    if anew or found != fields:
+        _register(consul, api({"id": service_id, **fields}))
     _await_catalog(consul, service_id, fields["name"], fields)
     return {**wanted, **fields}
+
+
+def _register(consul: Consul, body: Props) -> None:
+    """Register; an agent knows of what a policy allows only after its `policy_ttl`."""
+    for pause in _POLICY_PAUSES:
+        with suppress(ForbiddenError):
+            return consul.register(body)
+        time.sleep(pause)
+    return consul.register(body)
 
 
 def _taken(consul: Consul, service_id: str, found: Props) -> str:
@@ -220,16 +225,21 @@ def _taken(consul: Consul, service_id: str, found: Props) -> str:
     )
 
 
-@lru_cache
-def _client(address: str, token: str | None, ca_file: str | None) -> Consul:
-    return Consul(address, token, ca_file)
+@cache
+def _client(address: str, token: str | None, ca: str | None) -> Consul:
+    return Consul(address, token, ca)
 
 
 def _agent(props: Props) -> Consul:
-    return _client(props["agent"], props.get("token"), props.get("ca_file"))
+    return _client(props["agent"], props.get("token"), props.get("ca"))
 
 
-@lru_cache
+def _remover(props: Props) -> Consul:
+    """Return what reads and removes a service that the policy behind its own token may name no more."""
+    return _client(props["agent"], props.get("management") or props.get("token"), props.get("ca"))
+
+
+@cache
 def _node(consul: Consul) -> str:
     return consul.node()
 

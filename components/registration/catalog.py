@@ -5,34 +5,19 @@ https://developer.hashicorp.com/consul/docs/architecture/anti-entropy
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from dataclasses import dataclass
 
 import pulumi
 import pulumi_consul as consul
 
-from components.registration.handover import stack_owner
-from services.agent_config import DATACENTER, EXTERNAL
-from services.consul_api import Consul, ConsulError
+from components.acl import consul_provider
+from components.endpoint import Endpoint
+from components.registration.handover import refuse_anothers_node, stack_owner
+from services.agent_config import EXTERNAL
 from services.marks import marked
 from services.model import MARK, Service
 from services.render import definition
 from services.rules import Roster
-
-
-@dataclass(frozen=True)
-class CatalogEndpoint:
-    """Where the servers' API answers.
-
-    Attributes:
-        address: `http://host:port` or `https://host:port`, as seen from where Pulumi runs.
-        token: ACL token with `node:write` and `service:write`; kept as a secret.
-        ca_file: PEM file of the authority behind the API's certificate; None: the system's authorities.
-    """
-
-    address: str
-    token: str | None = field(default=None, repr=False)
-    ca_file: str | None = None
 
 
 @dataclass(frozen=True)
@@ -41,14 +26,14 @@ class CatalogRegistrationArgs:
 
     Attributes:
         roster: the services, checked to stand side by side.
-        servers: whose catalog it is.
+        servers: the API of whose catalog it is, with a token that has `node:write` and `service:write`.
         node: name of the external node; not one of an agent.
         address: what the node is reached at, where a service has no address of its own; each has one.
         moves: run when a service is created, to move it here from another registration of the stack.
     """
 
     roster: Roster
-    servers: CatalogEndpoint
+    servers: Endpoint
     node: str
     address: str
     moves: pulumi.ResourceHookBinding | None = None
@@ -62,7 +47,7 @@ class CatalogRegistration(pulumi.ComponentResource):
     def __init__(self, name: str, args: CatalogRegistrationArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         """Declare the provider, the node, and one `consul.Service` for each service, named after it."""
         super().__init__("consul-staging:registration:CatalogRegistration", name, None, opts)
-        provider = _provider(f"{name}-consul", args.servers, pulumi.ResourceOptions(parent=self))
+        provider = consul_provider(f"{name}-consul", args.servers, pulumi.ResourceOptions(parent=self))
         # What a component depends on, its children do not wait for by themselves.
         child = pulumi.ResourceOptions(parent=self, provider=provider, depends_on=opts.depends_on if opts else None)
         node = _node(f"{name}-node", args, child)
@@ -80,29 +65,13 @@ class CatalogRegistration(pulumi.ComponentResource):
         self.register_outputs({"service_ids": list(self.services)})
 
 
-def _provider(name: str, servers: CatalogEndpoint, opts: pulumi.ResourceOptions) -> consul.Provider:
-    parts = urlsplit(servers.address)
-    return consul.Provider(
-        name,
-        address=parts.netloc,
-        scheme=parts.scheme,
-        datacenter=DATACENTER,
-        ca_file=servers.ca_file,
-        token=pulumi.Output.secret(servers.token) if servers.token else None,
-        opts=opts,
-    )
-
-
 def _node(name: str, args: CatalogRegistrationArgs, opts: pulumi.ResourceOptions) -> consul.Node:
-    servers = Consul(args.servers.address, args.servers.token, args.servers.ca_file)
+    async def refuse(_args: pulumi.ResourceHookArgs) -> None:
+        refuse_anothers_node(await args.servers.consul(), args.node, ours)
 
-    def refuse_anothers(_args: pulumi.ResourceHookArgs) -> None:  # the provider would take it, and later delete it
-        found = servers.catalog_node(args.node)
-        if found and (found["Node"]["Meta"] or {}).get(MARK) != mark:
-            raise ConsulError(f"the catalog has a node {args.node!r} of another party: set externalNode to a free name")
-
-    mark = stack_owner() + name
-    hooks = pulumi.ResourceHookBinding(before_create=[pulumi.ResourceHook("refuse-anothers-node", refuse_anothers)])
+    ours = stack_owner()
+    mark = ours + name
+    hooks = pulumi.ResourceHookBinding(before_create=[pulumi.ResourceHook("refuse-anothers-node", refuse)])
     own = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(hooks=hooks))
     return consul.Node(name, name=args.node, address=args.address, meta={**EXTERNAL, MARK: mark}, opts=own)
 

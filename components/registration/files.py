@@ -4,19 +4,22 @@ For where the agent's API is not reachable from where Pulumi runs: nothing here 
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pulumi
 import pulumi_docker as docker
 
 from components.agent import FILES_FOLDER, ConsulAgent
+from components.container import HARDENED, Uploads, uploads
 from components.registration.handover import stack_owner
 from services.agent_config import AGENT_NODE, reloaded_config
 from services.marks import FILES
 from services.render import definition_files
 from services.rules import Roster
+from services.security import HTTPS_PORT
+
+_TOKEN, _CA = "/reload/token", "/reload/ca.pem"
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,16 @@ class FilesRegistrationArgs:
         roster: the services that the agent is to read from its files; none, where they are registered otherwise.
         agent: whose files they are.
         network: where it is reached.
+        token: ACL token with `agent:write`, where the cluster is secured; kept as a secret.
+        ca: PEM text of its authority.
         moves: run when a service is created, to move it here from another registration of the stack.
     """
 
     roster: Roster
     agent: ConsulAgent
     network: pulumi.Input[str]
+    token: pulumi.Input[str] | None = field(default=None, repr=False)
+    ca: pulumi.Input[str] | None = None
     moves: pulumi.ResourceHookBinding | None = None
 
 
@@ -51,35 +58,36 @@ class FilesRegistration(pulumi.ComponentResource):
             pulumi.RunError: the agent refused the files.
         """
         super().__init__("consul-staging:registration:FilesRegistration", name, None, opts)
-        files: Mapping[str, Any] = {
-            "agent-reloaded.json": reloaded_config(),
-            **definition_files(args.roster, stack_owner() + FILES),
+        definitions = definition_files(args.roster, stack_owner() + FILES)
+        files: Uploads = {
+            f"{FILES_FOLDER}/{file}": json.dumps(content, indent=2) + "\n"
+            for file, content in {"agent-reloaded.json": reloaded_config(), **definitions}.items()
         }
+        api, options = f"http://{AGENT_NODE}:8500", list[str]()
+        if args.token is not None and args.ca is not None:
+            api, options = f"https://{AGENT_NODE}:{HTTPS_PORT}", [f"-token-file={_TOKEN}", f"-ca-file={_CA}"]
+            files = {**files, _TOKEN: pulumi.Output.secret(args.token), _CA: args.ca}
         container = docker.Container(
             f"{name}-reload",
             name=args.agent.node.apply(lambda node: f"{node}-reload"),
             image=args.agent.image,
+            user="consul",
             entrypoints=["consul"],
-            command=["reload"],
-            envs=[args.agent.node.apply(lambda node: f"CONSUL_HTTP_ADDR=http://{node}:8500")],
+            command=["reload", f"-http-addr={api}", *options],
             labels=[docker.ContainerLabelArgs(label="agent", value=args.agent.container)],  # another one reads them too
             networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=args.network)],
             volumes=[docker.ContainerVolumeArgs(container_path=FILES_FOLDER, volume_name=args.agent.files)],
-            uploads=[
-                docker.ContainerUploadArgs(file=f"{FILES_FOLDER}/{file}", content=json.dumps(content, indent=2) + "\n")
-                for file, content in files.items()
-            ],
+            uploads=uploads(files),
             attach=True,
             logs=True,
             must_run=False,
-            log_driver="json-file",
-            log_opts={"max-size": "10m", "max-file": "3"},
             opts=pulumi.ResourceOptions(
                 parent=self,
                 depends_on=opts.depends_on if opts else None,
                 delete_before_replace=True,
                 hooks=args.moves,
             ),
+            **HARDENED,
         )
         self.register_outputs(
             {"reloaded": pulumi.Output.all(container.exit_code, container.container_logs).apply(_done)}

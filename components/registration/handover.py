@@ -6,13 +6,14 @@ its successor is created; the engine's own deletion then finds it gone. A new ch
 run, up to an interval later: until then, what the other registration last found is what is known.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import pulumi
 
-from services.consul_api import Consul, NoAnswerError
+from components.endpoint import Endpoint, consul_hook
+from services.consul_api import Consul, ConsulError
 from services.marks import owner
 from services.model import MARK
 from services.render import api, definition
@@ -26,16 +27,18 @@ class Places:
     """Where the stack's services can be.
 
     Attributes:
-        agent: the shared agent; None where its API is not published.
-        servers: whose catalog it is.
+        agent: the shared agent's API, with the token that registers; None where it is not published.
+        servers: the API of whose catalog it is.
         node: the external node.
         roster: the services.
+        owner: what the marks of the stack's own begin with.
     """
 
-    agent: Consul | None
-    servers: Consul
+    agent: Endpoint | None
+    servers: Endpoint
     node: str
     roster: Roster
+    owner: str = field(default_factory=lambda: stack_owner())  # noqa: PLW0108 - is defined below
 
 
 def stack_owner() -> str:
@@ -43,24 +46,40 @@ def stack_owner() -> str:
     return owner(pulumi.get_project(), pulumi.get_stack())
 
 
+def refuse_anothers_node(servers: Consul, node: str, owned: str) -> None:
+    """See that a node of the catalog is the stack's own, or none: what it is not, would be taken, and later removed.
+
+    Raises:
+        ConsulError: it is another party's.
+    """
+    found = servers.catalog_node(node)
+    if found and not (found["Node"]["Meta"] or {}).get(MARK, "").startswith(owned):
+        raise ConsulError(f"the catalog has a node {node!r} of another party: set externalNode to a free name")
+
+
 def to_agent(places: Places) -> pulumi.ResourceHookBinding:
     """Move a service, or all of them, from the external node to the agent before the agent is to have it."""
-    ours, services = stack_owner(), {service.id: service for service in places.roster.services}
 
-    def move(args: pulumi.ResourceHookArgs) -> None:
-        only = (args.new_inputs or {}).get("service_id")
-        for service_id, found in places.servers.node_services(places.node).items():
-            meta = found["Meta"] or {}  # the catalog's is null where a service was registered without any
-            if only not in (None, service_id) or not meta.get(MARK, "").startswith(ours):
-                continue
-            checks = _by_id(places.servers.node_checks(places.node), service_id)
-            places.servers.deregister_from_catalog(places.node, service_id)
-            if places.agent and service_id in services:
-                fields = definition(services[service_id])
-                fields["meta"][MARK] = meta[MARK]
-                places.agent.register(_with_status(api(fields), checks))
+    async def move(args: pulumi.ResourceHookArgs) -> None:
+        await move_to_agent(places, (args.new_inputs or {}).get("service_id"))
 
-    return pulumi.ResourceHookBinding(before_create=[_hook("move-to-agent", move)])
+    return pulumi.ResourceHookBinding(before_create=[consul_hook("move-to-agent", move)])
+
+
+async def move_to_agent(places: Places, only: str | None = None) -> None:
+    """Move one of the stack's own services, or all of them, from the external node to the agent."""
+    services = {service.id: service for service in places.roster.services}
+    servers, agent = await places.servers.consul(), await places.agent.consul() if places.agent else None
+    for service_id, found in servers.node_services(places.node).items():
+        meta = found["Meta"] or {}  # the catalog's is null where a service was registered without any
+        if only not in (None, service_id) or not meta.get(MARK, "").startswith(places.owner):
+            continue
+        checks = _by_id(servers.node_checks(places.node), service_id)
+        servers.deregister_from_catalog(places.node, service_id)
+        if agent and service_id in services:
+            fields = definition(services[service_id])
+            fields["meta"][MARK] = meta[MARK]
+            agent.register(_with_status(api(fields), checks))
 
 
 def to_catalog(places: Places) -> pulumi.ResourceHookBinding:
@@ -68,33 +87,34 @@ def to_catalog(places: Places) -> pulumi.ResourceHookBinding:
 
     The provider writes a status with every change: critical for a new check, and otherwise one that it once read.
     """
-    ours, agent = stack_owner(), places.agent
     known: dict[str, Checks] = {}
 
-    def leave(args: pulumi.ResourceHookArgs) -> None:
+    async def leave(args: pulumi.ResourceHookArgs) -> None:
         service_id = (args.new_inputs or {})["serviceId"]
+        agent = await places.agent.consul() if places.agent else None
         found = agent.service(service_id) if agent else None
-        if agent and found and found["Meta"].get(MARK, "").startswith(ours):
+        if agent and found and found["Meta"].get(MARK, "").startswith(places.owner):
             known[service_id] = agent.checks(service_id)
             agent.deregister(service_id)
 
-    def stay(args: pulumi.ResourceHookArgs) -> None:
+    async def stay(args: pulumi.ResourceHookArgs) -> None:
         service_id = (args.new_inputs or {})["serviceId"]
-        known[service_id] = _by_id(places.servers.node_checks(places.node), service_id)
+        servers = await places.servers.consul()
+        known[service_id] = _by_id(servers.node_checks(places.node), service_id)
 
-    def arrive(args: pulumi.ResourceHookArgs) -> None:
-        inputs = args.new_inputs or {}
+    async def arrive(args: pulumi.ResourceHookArgs) -> None:
+        inputs, servers = args.new_inputs or {}, await places.servers.consul()
         before, stated = known.get(inputs["serviceId"], {}), {check["checkId"] for check in inputs["checks"]}
-        for check_id, check in _by_id(places.servers.node_checks(places.node), inputs["serviceId"]).items():
+        for check_id, check in _by_id(servers.node_checks(places.node), inputs["serviceId"]).items():
             if check_id not in stated:  # the provider changes and adds checks, and removes none
-                places.servers.deregister_check(places.node, check_id)
+                servers.deregister_check(places.node, check_id)
             elif check_id in before:
-                places.servers.set_status(check, before[check_id]["Status"], before[check_id]["Output"])
+                servers.set_status(check, before[check_id]["Status"], before[check_id]["Output"])
 
-    arrives = _hook("arrive-in-catalog", arrive)
+    arrives = consul_hook("arrive-in-catalog", arrive)
     return pulumi.ResourceHookBinding(
-        before_create=[_hook("leave-agent", leave)],
-        before_update=[_hook("stay-in-catalog", stay)],
+        before_create=[consul_hook("leave-agent", leave)],
+        before_update=[consul_hook("stay-in-catalog", stay)],
         after_create=[arrives],
         after_update=[arrives],
     )
@@ -109,13 +129,3 @@ def _with_status(body: dict[str, Any], known: Checks) -> dict[str, Any]:
         if found := known.get(check["CheckID"]):
             check["Status"] = found["Status"]
     return body
-
-
-def _hook(name: str, move: Callable[[pulumi.ResourceHookArgs], None]) -> pulumi.ResourceHook:
-    def run(args: pulumi.ResourceHookArgs) -> None:
-        try:
-            move(args)
-        except NoAnswerError:
-            pulumi.log.debug(f"{name}: nobody answers: nothing can have been registered there")
-
-    return pulumi.ResourceHook(name, run)

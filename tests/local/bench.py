@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 import toolchain
-from components.registration.agent import AgentEndpoint, AgentRegistration, AgentRegistrationArgs
+from components.endpoint import Endpoint
+from components.registration.agent import AgentRegistration, AgentRegistrationArgs
 from operations.cluster import Cluster
 from operations.engine import Engine
 from services.model import Service, TcpCheck
@@ -59,7 +60,7 @@ def with_pulumi(folder: Path, size: int) -> tuple[float, float]:
     """Return the seconds of a preview and of an `up`, of so many registrations into an empty agent."""
     folder.mkdir()
     (folder / "Pulumi.yaml").write_text("name: consul-staging\nruntime: python\n")
-    args = AgentRegistrationArgs(generated(size), AgentEndpoint(f"http://{AGENT}:8500"))
+    args = AgentRegistrationArgs(generated(size), Endpoint(f"http://{AGENT}:8500"))
     engine = Engine(
         toolchain.pulumi,
         folder / "pulumi",

@@ -10,7 +10,7 @@ from pathlib import Path
 import toolchain
 from operations.cluster import Cluster
 from operations.engine import Engine
-from operations.target import ROOT
+from operations.folders import ROOT
 from services.consul_api import Consul
 from tests.local.conftest import NETWORK, cluster_at
 from tests.local.test_make import make, tracked

@@ -10,7 +10,8 @@ import pytest
 from pulumi.automation import OpType
 
 import toolchain
-from components.registration.agent import AgentEndpoint, AgentRegistration, AgentRegistrationArgs
+from components.endpoint import Endpoint
+from components.registration.agent import AgentRegistration, AgentRegistrationArgs
 from operations.cluster import Cluster
 from operations.engine import Engine
 from services.consul_api import Consul
@@ -28,7 +29,7 @@ class Stack:
     cluster: Cluster
     engine: Engine
     roster: Roster
-    endpoint: AgentEndpoint
+    endpoint: Endpoint
     adopt: bool = False
     output: list[str] = field(default_factory=list)
 
@@ -121,7 +122,7 @@ def stack(shared_cluster: Cluster, project: Path, tmp_path: Path) -> Iterator[St
 @contextmanager
 def stack_on(cluster: Cluster, project: Path, tmp_path: Path) -> Iterator[Stack]:
     engine = Engine(toolchain.pulumi, tmp_path / "pulumi", project)
-    stack = Stack(cluster, engine, cluster.roster, AgentEndpoint(f"http://{cluster.agent}:8500"))
+    stack = Stack(cluster, engine, cluster.roster, Endpoint(f"http://{cluster.agent}:8500"))
     try:
         yield stack
     finally:

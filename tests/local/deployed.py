@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from operations.folders import ROOT
 from operations.health import await_passing
-from operations.target import ROOT
 from services.agent_config import AGENT_NODE, SERVER_NODE
 from services.consul_api import Consul
 from services.held import held

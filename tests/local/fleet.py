@@ -11,7 +11,8 @@ from functools import cached_property
 from pathlib import Path
 
 import settings
-from components.registration.agent import AgentEndpoint, AgentRegistration, AgentRegistrationArgs
+from components.endpoint import Endpoint
+from components.registration.agent import AgentRegistration, AgentRegistrationArgs
 from operations.cluster import ClusterError
 from operations.engine import STACK
 from operations.processes import Program
@@ -145,7 +146,7 @@ def node(address: str) -> str:
 def declare(rosters: Mapping[str, Roster]) -> None:
     """Be the program: a registration for each agent."""
     for address, roster in rosters.items():
-        args = AgentRegistrationArgs(roster, AgentEndpoint(f"http://{address}:8500"))
+        args = AgentRegistrationArgs(roster, Endpoint(f"http://{address}:8500"))
         AgentRegistration(f"{node(address)}-registration", args)
 
 

@@ -4,13 +4,14 @@ import sys
 from pathlib import Path
 
 import toolchain
-from components.registration.agent import AgentEndpoint, AgentRegistration, AgentRegistrationArgs
+from components.endpoint import Endpoint
+from components.registration.agent import AgentRegistration, AgentRegistrationArgs
 from operations.engine import Engine
 from services.roster import roster
 
 
 def main(project: str, folder: str, agent: str, host: str, checkpoints: str) -> None:
-    args = AgentRegistrationArgs(roster(host=host), AgentEndpoint(agent))
+    args = AgentRegistrationArgs(roster(host=host), Endpoint(agent))
 
     def program() -> None:
         AgentRegistration("registration", args)

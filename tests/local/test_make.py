@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from operations.target import ROOT
+from operations.folders import ROOT
 from services.consul_api import Consul
 from tests.local.conftest import NETWORK
 

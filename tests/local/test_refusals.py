@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import toolchain
-from components.registration.agent import AgentEndpoint
+from components.endpoint import Endpoint
 from operations.cluster import Cluster
 from operations.engine import Engine, EngineError
 from operations.processes import Program
@@ -51,7 +51,7 @@ def only(stack: Stack, *service_ids: str) -> None:
 
 def test_an_agent_that_is_away_is_one_clear_error_and_the_next_run_completes(stack: Stack) -> None:
     only(stack, "billing_service")
-    here, stack.endpoint = stack.endpoint, AgentEndpoint("http://127.0.0.1:9")
+    here, stack.endpoint = stack.endpoint, Endpoint("http://127.0.0.1:9")
     with pytest.raises(EngineError):
         stack.up()
     assert "GET http://127.0.0.1:9/v1/agent/service/billing_service: no answer: " in stack.said
@@ -66,7 +66,7 @@ def test_an_agent_that_is_away_is_one_clear_error_and_the_next_run_completes(sta
 def test_an_agent_that_answers_500_is_an_error_with_the_agents_own_words(stack: Stack) -> None:
     only(stack, "billing_service")
     with answering(500, "No cluster leader") as address:
-        stack.endpoint = AgentEndpoint(address)
+        stack.endpoint = Endpoint(address)
         with pytest.raises(EngineError):
             stack.up()
     assert "Consul answers 500: No cluster leader" in stack.said
@@ -150,7 +150,7 @@ def acl_stack(shared_cluster: Cluster, project: Path, tmp_path: Path) -> Iterato
     configs = (server_config(server, server) | ACL, agent_config(server, agent, agent))
     engine = Engine(toolchain.pulumi, tmp_path / "pulumi", project, checkpoints=True)
     with agents(tmp_path / "consul", *configs):
-        stack = Stack(shared_cluster, engine, shared_cluster.roster, AgentEndpoint(f"http://{server}:8500"))
+        stack = Stack(shared_cluster, engine, shared_cluster.roster, Endpoint(f"http://{server}:8500"))
         only(stack, "billing_service")
         yield stack
 
@@ -181,7 +181,7 @@ def test_a_right_token_registers_and_is_nowhere_in_plain_text(acl_stack: Stack) 
 
 
 def test_what_the_agent_accepts_and_the_servers_refuse_is_an_error(acl_stack: Stack) -> None:
-    acl_stack.endpoint = AgentEndpoint(f"http://{NETWORK}.1.2:8500")
+    acl_stack.endpoint = Endpoint(f"http://{NETWORK}.1.2:8500")
     with pytest.raises(EngineError):
         acl_stack.up()
     assert Consul(f"http://{NETWORK}.1.2:8500").service("billing_service")

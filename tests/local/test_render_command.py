@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import toolchain
-from operations.target import ROOT
+from operations.folders import ROOT
 
 
 def render(folder: Path, stack: str) -> None:

@@ -10,6 +10,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import pytest
+
+from operations import local
+from operations.engine import Engine
+from operations.folders import FOLDER, ROOT
 from operations.target import Target
 from operations.verification.registrations import stated
 from services.agent_config import EXTERNAL
@@ -153,6 +158,16 @@ def aim_at(agent: str | None, server: str, **config: object) -> Target:
     """Return the stack `local`, at two addresses."""
     given = {"agentAddress": agent, "serverAddress": server, "serviceHost": "127.0.0.3", "docker": False, **config}
     return Target("consul-staging", "local", Settings.model_validate(given), roster(host="127.0.0.3"))
+
+
+def found_here(patch: pytest.MonkeyPatch, aim: Callable[[], Target]) -> None:
+    """Have the commands find a stack by its name, and no other, as this clone's own; its engine cannot run."""
+
+    def here(_: object, name: str) -> local.Local:
+        assert name == aim().stack
+        return local.Local(aim(), Engine(lambda: FOLDER / "none", FOLDER, ROOT), None, print)
+
+    patch.setattr(local, "here", here)
 
 
 def well(aim: Target) -> FakeConsul:

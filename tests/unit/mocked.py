@@ -1,6 +1,7 @@
 """Pulumi without an engine: runs a program against mocks and keeps what it asked to be registered."""
 
 import asyncio
+import hashlib
 import runpy
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import closing
@@ -41,14 +42,42 @@ def secret(value: str) -> dict[str, str]:
     return {**_SECRET, "value": value}
 
 
+def made_password(name: str) -> str:
+    """Return what stands for the 32 random letters or digits of a resource of this name."""
+    return hashlib.sha256(name.encode()).hexdigest()[:32]
+
+
+# What a provider makes of each type, and how that is called here.
+_PEM = {
+    "tls:index/privateKey:PrivateKey": ("privateKeyPem", "private"),
+    "tls:index/certRequest:CertRequest": ("certRequestPem", "request"),
+    "tls:index/selfSignedCert:SelfSignedCert": ("certPem", "certificate"),
+    "tls:index/locallySignedCert:LocallySignedCert": ("certPem", "certificate"),
+}
+
+
+def _made(args: pulumi.runtime.MockResourceArgs) -> dict[str, Any]:
+    """What a provider makes of its own; of a secret, its name tells which one it is."""
+    match args.typ:
+        case "random:index/randomPassword:RandomPassword":
+            return {"result": made_password(args.name)}
+        case type_ if type_ in _PEM:
+            return {key: f"{what} {args.name}" for key, what in [_PEM[type_]]}
+        case "pulumi-python:dynamic/consul:AclTokenSecret":
+            return {"secret": f"secret-of-{args.inputs['accessor']}"}
+        case "pulumi:index:Stash":
+            return {"output": args.inputs["input"]}
+    return {}
+
+
 class _Nothing(pulumi.runtime.Mocks):
-    """Every resource is what it was asked to be."""
+    """Every resource is what it was asked to be, and has what its provider makes of its own."""
 
     def call(self, _args: pulumi.runtime.MockCallArgs) -> tuple[dict[str, Any], None]:
         return {}, None
 
     def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
-        return f"{args.name}-id", args.inputs
+        return f"{args.name}-id", {**args.inputs, **_made(args)}
 
 
 NETWORK = "staging_staging-network"
@@ -88,7 +117,7 @@ class Docker(pulumi.runtime.Mocks):
         return {"id": "d0c4e7", "name": NETWORK, "driver": "bridge"}, []
 
     def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
-        computed: dict[str, Any] = {}
+        computed = _made(args)
         if args.typ == REMOTE_IMAGE:
             computed = {"imageId": IDS.get(args.inputs["name"], OTHER_ID)}
         elif args.typ == CONTAINER and args.inputs.get("attach"):
@@ -111,6 +140,9 @@ class _Monitor(MockMonitor):
     def RegisterResource(self, request: RegisterResourceRequest) -> RegisterResourceResponse:  # noqa: N802 - gRPC's name
         self.requests.append(request)
         response: RegisterResourceResponse = super().RegisterResource(request)  # type: ignore[no-untyped-call]
+        for key in request.additionalSecretOutputs:  # as the engine does
+            if isinstance(value := dict(response.object).get(key), str):
+                response.object.update({key: secret(value)})
         return response
 
     def RegisterResourceOutputs(self, request: RegisterResourceOutputsRequest) -> object:  # noqa: N802 - gRPC's name
@@ -135,12 +167,14 @@ class Deployed:
         requests: registrations as the engine got them, in that order, by the resource's name, but for the stack's own.
         outputs: registered outputs by URN.
         exports: the stack's outputs.
+        told: the same as they are sent, where a secret within one stands at its own place.
         hooks: what the engine is to call, by the hook's name.
     """
 
     requests: Mapping[str, RegisterResourceRequest]
     outputs: Mapping[str, dict[str, Any]]
     exports: Mapping[str, Any]
+    told: Mapping[str, Any]
     hooks: Mapping[str, Hook]
 
     def inputs(self, name: str) -> dict[str, Any]:
@@ -160,10 +194,17 @@ class Deployed:
         """The names of the hooks that a resource is bound to, by when they run."""
         return {when.name: list(hooks) for when, hooks in self.requests[name].hooks.ListFields()}
 
-    def call(self, hook: str, **inputs: Any) -> str:  # noqa: ANN401 - a resource's inputs
-        """Call a hook as the engine does, for a resource with these inputs; returns why it failed, or blank."""
+    def call(self, hook: str, olds: Mapping[str, Any] | None = None, /, **inputs: Any) -> str:  # noqa: ANN401 - the same
+        """Call a hook as the engine does, for a resource with these inputs; returns why it failed, or blank.
+
+        Args:
+            hook: its name.
+            olds: the resource's inputs before an update.
+            inputs: the resource's, as they are sent.
+        """
         request = ResourceHookRequest()
         request.new_inputs.update(inputs)
+        request.old_inputs.update(olds or {})
 
         async def answer() -> str:
             return (await self.hooks[hook](request.SerializeToString())).error
@@ -199,7 +240,9 @@ def deploy(
         assert isinstance(stack, pulumi.runtime.stack.Stack)
         named = {request.name: request for request in monitor.requests if request.type != "pulumi:pulumi:Stack"}
         assert len(named) == len(monitor.requests) - 1, "two resources have one name"
-        return Deployed(named, monitor.outputs, stack.outputs, monitor.hooks)
+        with closing(asyncio.new_event_loop()) as loop:
+            told = loop.run_until_complete(pulumi.runtime.rpc.serialize_properties(dict(stack.outputs), {}))
+        return Deployed(named, monitor.outputs, stack.outputs, MessageToDict(told), monitor.hooks)
 
     # The SDK keeps its settings, the config and the stack in context variables: in a context of its own, a run leaves
     # nothing to the next.
@@ -219,13 +262,25 @@ def on_docker(
         return deploy(program, config, secrets, engine), engine
 
 
+SECURED = "secured docker-local"
+"""The stack `docker-local` with security on; none of the committed ones, but the same otherwise."""
+
+_SECURED = {
+    "security": "on",
+    "agentAddress": "https://127.0.0.1:8501",
+    "serverAddress": "https://127.0.0.1:8500",
+}
+
+
 def stack_config(stack: str) -> dict[str, str]:
-    """Return the config of a committed stack as the engine hands it to the program: all of it is text."""
-    keys = yaml.safe_load((HOUSE / f"Pulumi.{stack}.yaml").read_text())["config"]
-    return {
+    """Return the config of a committed stack, or of `SECURED`, as the engine hands it to the program: all is text."""
+    secured, _, name = stack.rpartition(" ")
+    keys = yaml.safe_load((HOUSE / f"Pulumi.{name}.yaml").read_text())["config"]
+    config = {
         key.removeprefix("consul-staging:"): str(value).lower() if isinstance(value, bool) else value
         for key, value in keys.items()
     }
+    return {**config, **(_SECURED if secured else {})}
 
 
 def program(stack: str, registration: str = "agent") -> tuple[Deployed, Docker]:

@@ -12,14 +12,14 @@ import pytest
 
 import services.roster
 import settings
+from components.endpoint import Endpoint
 from components.registration.agent import (
-    AgentEndpoint,
     AgentRegistration,
     AgentRegistrationArgs,
     AgentService,
     AgentServiceProvider,
 )
-from services.consul_api import ConsulError, NoAnswerError
+from services.consul_api import ConsulError, ForbiddenError, NoAnswerError
 from services.model import Service
 from services.roster import roster
 from services.rules import Roster
@@ -30,6 +30,7 @@ from tests.unit.mocked import HOUSE, ROOT, Deployed, deploy, secret
 AGENT = "http://127.0.0.1:8501"
 SERVER = "http://127.0.0.1:8500"
 TOKEN = "5c1b2b5e-consul-acl-token"  # noqa: S105 - no real one
+AUTHORITY = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 TYPE = "pulumi-python:dynamic/consul:AgentService"
 COMPONENT_TYPE = "consul-staging:registration:AgentRegistration"
 COMPONENT = f"urn:pulumi:test::consul-staging::pulumi:pulumi:Stack${COMPONENT_TYPE}::registration"
@@ -41,7 +42,7 @@ def registered(
     args: AgentRegistrationArgs | None = None, opts: Callable[[], pulumi.ResourceOptions] | None = None
 ) -> Deployed:
     """Deploy the component; options are made within the program, since they may hold resources."""
-    chosen = args or AgentRegistrationArgs(roster(), AgentEndpoint(AGENT))
+    chosen = args or AgentRegistrationArgs(roster(), Endpoint(AGENT))
     return deploy(lambda: AgentRegistration("registration", chosen, opts() if opts else None))
 
 
@@ -54,7 +55,7 @@ def plain() -> Deployed:
 @cache
 def guarded() -> Deployed:
     """The same with an agent that asks for one, over TLS."""
-    agent = AgentEndpoint("https://consul.example:8501", TOKEN, "/etc/consul/ca.pem")
+    agent = Endpoint("https://consul.example:8501", TOKEN, AUTHORITY)
     return registered(AgentRegistrationArgs(roster(), agent, adopt=True))
 
 
@@ -115,30 +116,34 @@ def test_the_token_stands_in_no_other_input(line: Line) -> None:
 
 def test_a_token_that_is_an_output_is_a_secret_too() -> None:
     def program() -> None:
-        agent = AgentEndpoint(AGENT, pulumi.Output.from_input(TOKEN))
+        agent = Endpoint(AGENT, pulumi.Output.from_input(TOKEN))
         AgentRegistration("registration", AgentRegistrationArgs(roster(), agent))
 
     assert deploy(program).inputs("registration-billing_service")["token"] == secret(TOKEN)
 
 
-@pytest.mark.parametrize("token", [None, ""])
-def test_no_token_is_no_input(token: str | None) -> None:
-    made = registered(AgentRegistrationArgs(roster(), AgentEndpoint(AGENT, token)))
-    assert "token" not in made.inputs("registration-billing_service")
+def test_no_token_and_no_authority_are_no_inputs() -> None:
+    inputs = plain().inputs("registration-billing_service")
+    assert ("token" in inputs, "ca" in inputs) == (False, False)
 
 
 @every_line
 def test_every_service_is_given_the_agents_address_and_authority(line: Line) -> None:
     inputs = guarded().inputs(f"registration-{line.name}")
-    assert (inputs["agent"], inputs["ca_file"]) == ("https://consul.example:8501", "/etc/consul/ca.pem")
+    assert (inputs["agent"], inputs["ca"]) == ("https://consul.example:8501", AUTHORITY)
 
 
-def test_an_agents_address_may_be_an_output() -> None:
+def test_an_agents_authority_may_be_an_output() -> None:
     def program() -> None:
-        agent = AgentEndpoint(pulumi.Output.from_input(AGENT))
+        agent = Endpoint(AGENT, ca=pulumi.Output.from_input(AUTHORITY))
         AgentRegistration("registration", AgentRegistrationArgs(roster(), agent))
 
-    assert deploy(program).inputs("registration-billing_service")["agent"] == AGENT
+    assert deploy(program).inputs("registration-billing_service")["ca"] == AUTHORITY
+
+
+def test_every_service_is_told_whether_the_stack_deploys_the_agent() -> None:
+    made = registered(AgentRegistrationArgs(roster(), Endpoint(AGENT), owned=True))
+    assert {made.inputs(name)["owned"] for name in made.of_type(TYPE)} == {True}
 
 
 @every_line
@@ -155,12 +160,12 @@ def test_the_state_names_the_provider_by_its_module_and_class(line: Line) -> Non
 
 
 def test_the_token_is_not_in_the_endpoints_repr() -> None:
-    assert TOKEN not in repr(AgentEndpoint(AGENT, TOKEN))
+    assert TOKEN not in repr(Endpoint(AGENT, TOKEN))
 
 
 def test_the_mark_leaves_a_service_within_consuls_64_meta_keys() -> None:
     full = Service(**{**dict(roster().services[0]), "meta": {f"key{number}": "" for number in range(63)}, "id": "full"})
-    made = registered(AgentRegistrationArgs(Roster(services=(full,)), AgentEndpoint(AGENT)))
+    made = registered(AgentRegistrationArgs(Roster(services=(full,)), Endpoint(AGENT)))
     assert len(made.inputs("registration-full")["meta"]) == 64
 
 
@@ -187,7 +192,7 @@ def test_the_components_services_are_found_by_id() -> None:
     found: dict[str, AgentService] = {}
 
     def program() -> None:
-        args = AgentRegistrationArgs(roster(), AgentEndpoint(AGENT))
+        args = AgentRegistrationArgs(roster(), Endpoint(AGENT))
         found.update(AgentRegistration("registration", args).services)
 
     deploy(program)
@@ -199,7 +204,7 @@ def test_a_service_tells_its_id_and_agent_as_outputs(line: Line) -> None:
     told: list[tuple[str, str]] = []
 
     def program() -> None:
-        args = AgentRegistrationArgs(Roster(services=(by_name(line.name),)), AgentEndpoint(AGENT))
+        args = AgentRegistrationArgs(Roster(services=(by_name(line.name),)), Endpoint(AGENT))
         made = AgentRegistration("registration", args).services[line.name]
         # Exported, so that the run waits for it.
         pulumi.export("told", pulumi.Output.all(made.service_id, made.agent).apply(lambda both: told.append((*both,))))
@@ -214,7 +219,7 @@ def by_name(name: str) -> Service:
 
 def test_another_name_for_the_component_is_another_name_and_mark_for_each_service() -> None:
     def program() -> None:
-        AgentRegistration("other", AgentRegistrationArgs(roster(), AgentEndpoint(AGENT)))
+        AgentRegistration("other", AgentRegistrationArgs(roster(), Endpoint(AGENT)))
 
     inputs = deploy(program).inputs("other-billing_service")
     assert inputs["meta"]["managed-by"] == "pulumi/consul-staging/test/other-billing_service"
@@ -240,7 +245,7 @@ def test_the_component_waits_for_what_it_depends_on() -> None:
 
 def test_what_depends_on_the_component_waits_for_every_service() -> None:
     def program() -> None:
-        made = AgentRegistration("registration", AgentRegistrationArgs(roster(), AgentEndpoint(AGENT)))
+        made = AgentRegistration("registration", AgentRegistrationArgs(roster(), Endpoint(AGENT)))
         Provider("consul", "after", pulumi.ResourceOptions(depends_on=[made]))
 
     waits = {urn.rpartition("::")[2] for urn in deploy(program).requests["after"].dependencies}
@@ -260,7 +265,7 @@ def test_nothing_is_moved_unless_it_is_said() -> None:
 def test_what_moves_services_is_bound_to_every_one_and_not_to_the_component() -> None:
     def program() -> None:
         moves = pulumi.ResourceHookBinding(before_create=[pulumi.ResourceHook("move", lambda _: None)])
-        args = AgentRegistrationArgs(roster(), AgentEndpoint(AGENT), moves=moves)
+        args = AgentRegistrationArgs(roster(), Endpoint(AGENT), moves=moves)
         AgentRegistration("registration", args)
 
     found = deploy(program)
@@ -277,7 +282,7 @@ def test_an_alias_is_the_components_alone() -> None:
 def test_a_component_may_have_a_parent() -> None:
     def program() -> None:
         above = pulumi.ComponentResource("consul-staging:test:Above", "above")
-        args = AgentRegistrationArgs(roster(), AgentEndpoint(AGENT))
+        args = AgentRegistrationArgs(roster(), Endpoint(AGENT))
         AgentRegistration("registration", args, pulumi.ResourceOptions(parent=above))
 
     assert deploy(program).requests["registration"].parent.endswith("consul-staging:test:Above::above")
@@ -286,7 +291,7 @@ def test_a_component_may_have_a_parent() -> None:
 def test_a_service_by_itself_takes_options_too() -> None:
     def program() -> None:
         options = pulumi.ResourceOptions(retain_on_delete=True)
-        AgentService("alone", by_name("billing_service"), AgentEndpoint(AGENT), opts=options)
+        AgentService("alone", by_name("billing_service"), Endpoint(AGENT), opts=options)
 
     assert deploy(program).requests["alone"].retainOnDelete
 
@@ -364,9 +369,9 @@ def test_the_program_adopts_where_the_stack_says_so() -> None:
 
 def test_the_program_gives_every_service_the_stacks_authority(tmp_path: Path) -> None:
     file = tmp_path / "ca.pem"
-    file.touch()
+    file.write_text(AUTHORITY)
     made = program({"agentCaFile": str(file)})
-    assert {made.inputs(name)["ca_file"] for name in made.of_type(TYPE)} == {str(file)}
+    assert {made.inputs(name)["ca"] for name in made.of_type(TYPE)} == {AUTHORITY}
 
 
 def test_the_program_stops_at_a_wrong_config_before_it_registers_anything(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -382,8 +387,8 @@ def test_one_more_line_in_the_roster_registers_one_more_service_and_changes_no_o
 ) -> None:
     before = program()
     source = (HOUSE / "services" / "roster.py").read_text()
-    line = '            platform.user("search", 8228),\n'
-    there = source.index('            platform.ai("mcp"')
+    line = '        platform.user("search", 8228),\n'
+    there = source.index('        platform.ai("mcp"')
     longer: dict[str, Any] = {}
     exec(source[:there] + line + source[there:], longer)  # noqa: S102 - the house's own file with a line more
     monkeypatch.setattr(services.roster, "roster", longer["roster"])
@@ -401,7 +406,9 @@ def test_one_more_line_in_the_roster_registers_one_more_service_and_changes_no_o
 STATE: dict[str, Any] = {
     "agent": AGENT,
     "token": None,
-    "ca_file": None,
+    "management": None,
+    "ca": None,
+    "owned": False,
     "adopt": False,
     "mark": "pulumi/consul-staging/test/registration-billing_service",
     "service_id": "billing_service",
@@ -427,7 +434,8 @@ in_place = pytest.mark.parametrize(
     "change",
     [
         {"token": TOKEN},
-        {"ca_file": "/etc/consul/ca.pem"},
+        {"ca": AUTHORITY},
+        {"owned": True},
         {"name": "billing"},
         {"address": "127.0.0.3"},
         {"port": 8217},
@@ -516,6 +524,27 @@ def test_another_value_beside_another_agent_is_a_replacement_for_the_agents_sake
     assert diff({**STATE, "agent": "http://127.0.0.2:8501", "port": 8217}) == (True, ["agent"], True)
 
 
+OWNED = {**STATE, "owned": True}
+
+
+def test_another_address_of_the_stacks_own_agent_is_an_update() -> None:
+    # The stack deploys only one: it is the same agent.
+    changes, replaces, _ = diff({**OWNED, "agent": "https://127.0.0.1:8501"}, OWNED)
+    assert (changes, replaces) == (True, [])
+
+
+@pytest.mark.parametrize(("before", "now"), [(False, True), (True, False), (None, True), (True, None)])
+def test_another_address_is_a_replacement_unless_the_stack_deployed_the_agent_before_and_now(
+    before: bool | None, now: bool | None
+) -> None:
+    olds, news = {**STATE, "owned": before}, {**STATE, "owned": now, "agent": "http://127.0.0.2:8501"}
+    assert diff(news, olds) == (True, ["agent"], True)
+
+
+def test_another_id_with_the_stacks_own_agent_is_a_replacement() -> None:
+    assert diff({**OWNED, "service_id": "billing"}, OWNED) == (True, ["service_id"], False)
+
+
 # The provider: whose registration it takes for its own
 
 
@@ -597,10 +626,113 @@ def test_what_another_registered_is_taken_over_where_the_stack_adopts(mark: str 
     assert created(held(mark), adopt=True) == REGISTER
 
 
+# The provider: how it changes what it registered
+
+
+OURS = "pulumi/consul-staging/test/registration-billing_service"
+
+
+def updated(consul: FakeConsul, olds: Mapping[str, object], news: Mapping[str, object]) -> list[str]:
+    """The paths to which the provider writes when it updates the service."""
+    with running(consul):
+        agent = {"agent": consul.address}
+        AgentServiceProvider().update("billing_service", {**STATE, **agent, **olds}, {**STATE, **agent, **news})
+    return [path for _, path, _ in consul.wrote]
+
+
+def test_an_update_to_what_the_agent_holds_already_sends_nothing() -> None:
+    # That would restart its check.
+    assert updated(held(OURS), {"port": 8217}, {}) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "now"), [(None, TOKEN), (TOKEN, "another-token"), (TOKEN, None)], ids=["new", "another", "none"]
+)
+def test_another_token_registers_anew_what_the_agent_holds_already(before: str | None, now: str | None) -> None:
+    # The agent keeps the token that registered a service, and hands its checks' results over with that.
+    consul = held(OURS)
+    assert updated(consul, {"token": before}, {"token": now}) == REGISTER
+    assert consul.tokens == {now}
+
+
+def test_the_same_token_registers_nothing_anew() -> None:
+    assert updated(held(OURS), {"token": TOKEN}, {"token": TOKEN}) == []
+
+
+def test_another_address_of_the_agent_registers_nothing_anew() -> None:
+    assert updated(held(OURS), {"agent": "http://127.0.0.1:9", "owned": True}, {"owned": True}) == []
+
+
+# The provider: a service that the policy behind its token names no more
+
+
+@pytest.mark.parametrize(("management", "used"), [("management-token", "management-token"), (None, TOKEN)])
+def test_a_service_is_read_and_removed_with_the_management_token_where_there_is_one(
+    management: str | None, used: str
+) -> None:
+    # The stack's own policy has lost the name by the time that its service is removed.
+    consul = held(OURS)
+    with running(consul):
+        state = {**STATE, "agent": consul.address, "token": TOKEN, "management": management}
+        AgentServiceProvider().read("billing_service", state)
+        AgentServiceProvider().delete("billing_service", state)
+    assert consul.tokens == {used}
+    assert consul.services == {}
+
+
+def test_a_service_is_registered_with_its_own_token_and_no_other() -> None:
+    consul = FakeConsul()
+    with running(consul):
+        state = {**STATE, "agent": consul.address, "token": TOKEN, "management": "management-token"}
+        AgentServiceProvider().create(state)
+    assert consul.tokens == {TOKEN}
+
+
+# The provider: a token whose policy the agent does not know yet
+
+
+DENIED = (
+    403,
+    b"Permission denied: token with AccessorID '5c1b' lacks permission 'service:write' on \"billing_service\"",
+)
+
+
+@pytest.fixture(name="pauses")
+def _pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    return slept
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_a_registration_that_is_forbidden_is_tried_again_for_2_seconds(pauses: list[float], times: int) -> None:
+    consul = FakeConsul(refuses_next=[DENIED] * times)
+    assert created(consul) == REGISTER
+    assert pauses == [*(0.5, 0.5, 1)[:times], 0]  # and then the catalog is looked at, at once
+
+
+def test_a_registration_that_stays_forbidden_is_told_in_consuls_words(pauses: list[float]) -> None:
+    consul = FakeConsul(refuses_writes=DENIED)
+    with pytest.raises(ForbiddenError) as caught:
+        created(consul)
+    assert str(caught.value) == (
+        f"PUT {consul.address}/v1/agent/service/register: Consul answers 403: "
+        "Permission denied: token with AccessorID '5c1b' lacks permission 'service:write' on \"billing_service\""
+    )
+    assert pauses == [0.5, 0.5, 1]
+
+
+def test_a_registration_that_is_refused_otherwise_is_not_tried_again(pauses: list[float]) -> None:
+    consul = FakeConsul(refuses_writes=(400, b"Invalid check"))
+    with pytest.raises(ConsulError, match="Consul answers 400: Invalid check"):
+        created(consul)
+    assert pauses == []
+
+
 # An agent that is away
 
 
-AWAY = {"agent": "http://127.0.0.1:9", "token": None, "ca_file": None, "mark": "pulumi/p/s/n", "name": "n"}
+AWAY = {"agent": "http://127.0.0.1:9", "token": None, "ca": None, "mark": "pulumi/p/s/n", "name": "n"}
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import pulumi
 import pulumi_consul
 import pytest
 
-from components.registration.catalog import CatalogEndpoint, CatalogRegistration, CatalogRegistrationArgs
+from components.endpoint import Endpoint
+from components.registration.catalog import CatalogRegistration, CatalogRegistrationArgs
 from services.roster import roster
 from services.rules import Roster
 from tests.unit.consul import FakeConsul, running
@@ -15,6 +16,7 @@ from tests.unit.mocked import ROOT, Deployed, deploy, secret
 
 SERVER = "http://127.0.0.1:8500"
 TOKEN = "5c1b2b5e-consul-acl-token"  # noqa: S105 - no real one
+AUTHORITY = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 NODE = "staging-external"
 TYPE = "consul-staging:registration:CatalogRegistration"
 COMPONENT = f"urn:pulumi:test::consul-staging::pulumi:pulumi:Stack${TYPE}::registration"
@@ -29,7 +31,7 @@ every_line = pytest.mark.parametrize("line", GUIDE, ids=lambda line: line.name)
 
 
 def registered(
-    servers: CatalogEndpoint,
+    servers: Endpoint,
     services: Roster | None = None,
     moves: bool = False,
     opts: Callable[[], pulumi.ResourceOptions] | None = None,
@@ -51,13 +53,13 @@ def registered(
 @cache
 def plain() -> Deployed:
     """The 40 services with servers that ask for no token."""
-    return registered(CatalogEndpoint(SERVER))
+    return registered(Endpoint(SERVER))
 
 
 @cache
 def guarded() -> Deployed:
     """The same with servers that ask for one, over TLS."""
-    return registered(CatalogEndpoint("https://consul.example:8501", TOKEN, "/etc/consul/ca.pem"))
+    return registered(Endpoint("https://consul.example:8501", TOKEN, AUTHORITY))
 
 
 # The component
@@ -89,7 +91,7 @@ def test_the_components_services_are_found_by_id() -> None:
     found: dict[str, pulumi_consul.Service] = {}
 
     def program() -> None:
-        args = CatalogRegistrationArgs(roster(), CatalogEndpoint(SERVER), NODE, "consul-esm")
+        args = CatalogRegistrationArgs(roster(), Endpoint(SERVER), NODE, "consul-esm")
         found.update(CatalogRegistration("registration", args).services)
 
     deploy(program)
@@ -98,14 +100,14 @@ def test_the_components_services_are_found_by_id() -> None:
 
 def test_another_name_for_the_component_is_another_name_and_mark_for_each_resource() -> None:
     one = Roster(services=roster().services[:1])
-    found = registered(CatalogEndpoint(SERVER), one, name="other")
+    found = registered(Endpoint(SERVER), one, name="other")
     assert list(found.requests) == ["other", "other-consul", "other-node", "other-account_service"]
     marks = [found.inputs(name)["meta"]["managed-by"] for name in ("other-node", "other-account_service")]
     assert marks == ["pulumi/consul-staging/test/other-node", "pulumi/consul-staging/test/other-account_service"]
 
 
 def test_protect_reaches_every_resource() -> None:
-    found = registered(CatalogEndpoint(SERVER), opts=lambda: pulumi.ResourceOptions(protect=True))
+    found = registered(Endpoint(SERVER), opts=lambda: pulumi.ResourceOptions(protect=True))
     assert {name for name, request in found.requests.items() if request.protect} == set(found.requests)
 
 
@@ -125,15 +127,9 @@ def test_the_provider_of_servers_with_a_token_and_tls_is_exactly_this() -> None:
         "address": "consul.example:8501",
         "scheme": "https",
         "datacenter": "dc1",
-        "caFile": "/etc/consul/ca.pem",
+        "caPem": AUTHORITY,
         "token": secret(TOKEN),
     }
-
-
-@pytest.mark.parametrize("token", [None, ""])
-def test_no_token_is_no_input(token: str | None) -> None:
-    found = registered(CatalogEndpoint(SERVER, token))
-    assert "token" not in found.inputs("registration-consul")
 
 
 def test_the_token_stands_in_no_other_input_or_output() -> None:
@@ -142,7 +138,7 @@ def test_the_token_stands_in_no_other_input_or_output() -> None:
 
 
 def test_the_token_is_not_in_the_endpoints_repr() -> None:
-    assert TOKEN not in repr(CatalogEndpoint(SERVER, TOKEN))
+    assert TOKEN not in repr(Endpoint(SERVER, TOKEN))
 
 
 @pytest.mark.parametrize("name", ["registration-node", *(f"registration-{line.name}" for line in GUIDE)])
@@ -185,7 +181,7 @@ def _servers() -> Iterator[FakeConsul]:
 
 def creating(servers: FakeConsul) -> str:
     """What is said when the engine is about to create the node."""
-    return registered(CatalogEndpoint(servers.address)).call("refuse-anothers-node", name=NODE)
+    return registered(Endpoint(servers.address)).call("refuse-anothers-node", name=NODE)
 
 
 def test_a_node_that_the_catalog_does_not_have_is_created(servers: FakeConsul) -> None:
@@ -261,7 +257,7 @@ def test_what_the_component_waits_for_the_node_and_every_service_wait_for_too() 
     def options() -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions(depends_on=[pulumi.ProviderResource("consul", "before", {})])
 
-    found = registered(CatalogEndpoint(SERVER), opts=options)
+    found = registered(Endpoint(SERVER), opts=options)
     names = ["registration", "registration-node", *(f"registration-{line.name}" for line in GUIDE)]
     assert [name for name in names if "before" not in found.waits_for(name)] == []
 
@@ -295,4 +291,4 @@ def test_what_moves_services_is_not_bound_to_the_node() -> None:
 
 @cache
 def moving() -> Deployed:
-    return registered(CatalogEndpoint(SERVER), moves=True)
+    return registered(Endpoint(SERVER), moves=True)

@@ -12,6 +12,7 @@ from operations import compare
 from operations.compare import ENVIRONMENT, Comparison, compare_stack
 from operations.target import Target
 from tests.unit.fake_agent import BILLING, NODE, FakeConsul, serving, two
+from tests.unit.fake_consul import found_here
 
 SERVER = "staging-consul"
 MARK = {"managed-by": "pulumi/consul-staging/local/registration-billing_service"}
@@ -148,7 +149,7 @@ def test_it_asks_once_a_node_and_twice_more_whatever_the_number_of_services(cons
 
 
 def typed(consul: FakeConsul, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
-    monkeypatch.setattr(compare, "target", lambda _: stack(consul))
+    found_here(monkeypatch, lambda: stack(consul))
     app = typer.Typer()
     app.command()(compare.compare)
     return CliRunner().invoke(app, arguments)

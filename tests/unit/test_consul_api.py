@@ -1,17 +1,20 @@
 import json
 import re
 import socket
+import ssl
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from urllib3.util import Timeout
 
 from services import consul_api
-from services.consul_api import Consul, ConsulError
+from services.consul_api import Consul, ConsulError, ForbiddenError
 from tests.unit.consul import Answer, Asked, serve
 
 TOKEN = "5c1b2b5e-consul-acl-token"  # noqa: S105 - no real one
@@ -185,6 +188,57 @@ def test_a_check_is_removed_from_a_node_of_the_catalog_with_exactly_this_body(ag
     Consul(agent.address).deregister_check("staging-external", "billing_service-health")
     assert (agent.asked[0].method, agent.asked[0].path, agent.asked[0].query) == ("PUT", "/v1/catalog/deregister", {})
     assert json.loads(agent.asked[0].body) == {"Node": "staging-external", "CheckID": "billing_service-health"}
+
+
+def test_a_whole_node_is_removed_from_the_catalog_with_exactly_this_body(agent: Agent) -> None:
+    agent.says(200, b"true")
+    Consul(agent.address).deregister_node("staging-external")
+    assert (agent.asked[0].method, agent.asked[0].path) == ("PUT", "/v1/catalog/deregister")
+    assert json.loads(agent.asked[0].body) == {"Node": "staging-external"}
+
+
+def test_a_service_is_registered_in_the_catalog_with_the_body_that_was_given(agent: Agent) -> None:
+    agent.says(200, b"true")
+    Consul(agent.address).register_in_catalog({"Node": "staging-external", "Service": {"ID": "billing_service"}})
+    assert (agent.asked[0].method, agent.asked[0].path) == ("PUT", "/v1/catalog/register")
+    assert json.loads(agent.asked[0].body) == {"Node": "staging-external", "Service": {"ID": "billing_service"}}
+
+
+def test_a_tokens_secret_is_asked_for_by_its_accessor(agent: Agent) -> None:
+    agent.says(200, b'{"AccessorID": "6a1253d2", "SecretID": "45a3bd52", "Policies": []}')
+    assert Consul(agent.address).token_secret("6a12/53d2") == "45a3bd52"
+    assert (agent.asked[0].method, agent.asked[0].path) == ("GET", "/v1/acl/token/6a12%2F53d2")
+
+
+def test_the_accessor_of_ones_own_token_is_asked_for_with_that_token(agent: Agent) -> None:
+    agent.says(200, b'{"AccessorID": "6a1253d2", "SecretID": "5c1b2b5e"}')
+    assert Consul(agent.address, TOKEN).own_accessor() == "6a1253d2"
+    assert (agent.asked[0].method, agent.asked[0].path) == ("GET", "/v1/acl/token/self")
+    assert agent.asked[0].headers["X-Consul-Token"] == TOKEN
+
+
+def test_a_token_is_removed_by_its_accessor(agent: Agent) -> None:
+    agent.says(200, b"true")
+    Consul(agent.address).delete_token("6a1253d2")
+    assert (agent.asked[0].method, agent.asked[0].path) == ("DELETE", "/v1/acl/token/6a1253d2")
+
+
+def test_a_gossip_key_is_installed_and_then_used(agent: Agent) -> None:
+    agent.says(200)
+    Consul(agent.address).replace_gossip_key("pUqJrVyVRj5jsiYEkM/tFQYfWyJIv4s3XkvDwy7Cu5s=")
+    assert [(each.method, each.path) for each in agent.asked] == [
+        ("POST", "/v1/operator/keyring"),
+        ("PUT", "/v1/operator/keyring"),
+    ]
+    key = {"Key": "pUqJrVyVRj5jsiYEkM/tFQYfWyJIv4s3XkvDwy7Cu5s="}
+    assert [json.loads(each.body) for each in agent.asked] == [key, key]
+
+
+def test_a_gossip_key_that_is_not_installed_is_not_used(agent: Agent) -> None:
+    agent.says(403, b"Permission denied")
+    said = error_of(lambda: Consul(agent.address).replace_gossip_key("pUqJrVyV"))
+    assert said == f"POST {agent.address}/v1/operator/keyring: Consul answers 403: Permission denied"
+    assert len(agent.asked) == 1
 
 
 def test_a_checks_status_is_written_with_the_rest_of_it_as_it_was_and_nothing_of_its_node(agent: Agent) -> None:
@@ -377,6 +431,14 @@ def test_a_4xx_is_told_in_consuls_own_words(agent: Agent, status: int) -> None:
     assert error_of(Consul(agent.address).leader) == f"GET {agent.url}: Consul answers {status}: Permission denied"
 
 
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 429])
+def test_a_403_alone_is_a_right_that_the_token_lacks(agent: Agent, status: int) -> None:
+    agent.says(status, b"Permission denied")
+    with pytest.raises(ConsulError) as caught:
+        Consul(agent.address).leader()
+    assert isinstance(caught.value, ForbiddenError) == (status == 403)
+
+
 def test_words_that_are_no_utf8_are_told_as_far_as_they_can_be(agent: Agent) -> None:
     agent.says(400, b"bad \xff byte")
     assert error_of(Consul(agent.address).leader).endswith("Consul answers 400: bad \N{REPLACEMENT CHARACTER} byte")
@@ -467,3 +529,68 @@ def test_the_token_is_not_sent_to_where_an_agent_redirects(agent: Agent, elsewhe
 def test_a_token_that_no_header_can_hold_is_a_consul_error_without_it(agent: Agent, token: str) -> None:
     agent.says(200, b'""')
     assert TOKEN not in error_of(lambda: Consul(agent.address, token).leader())
+
+
+# TLS
+
+
+@dataclass(frozen=True)
+class Authority:
+    """Signs a certificate for 127.0.0.1."""
+
+    certificate: str
+    server: ssl.SSLContext
+
+
+def authority(folder: Path) -> Authority:
+    folder.mkdir()
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    wanted = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=Consul"
+    names = "-addext subjectAltName=IP:127.0.0.1"
+    subprocess.run(
+        ["openssl", "req", "-x509", *wanted.split(), *names.split(), "-keyout", key, "-out", certificate],
+        check=True,
+        capture_output=True,
+    )
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(certificate, key)
+    return Authority(certificate.read_text(), server)
+
+
+@pytest.fixture(name="own")
+def _own(tmp_path: Path) -> Authority:
+    return authority(tmp_path / "own")
+
+
+@pytest.fixture(name="encrypted")
+def _encrypted(own: Authority) -> Iterator[str]:
+    """The address of an agent that speaks TLS alone."""
+    server = serve(lambda _: (200, b'"10.0.0.1:8300"', {}), tls=own.server)
+    yield f"https://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_an_api_is_trusted_whose_authority_is_given_as_text(own: Authority, encrypted: str) -> None:
+    assert Consul(encrypted, TOKEN, own.certificate).leader() == "10.0.0.1:8300"
+
+
+@pytest.mark.usefixtures("pauses")
+def test_an_api_is_not_trusted_whose_authority_is_not_given(encrypted: str) -> None:
+    said = error_of(lambda: Consul(encrypted, TOKEN).leader())
+    assert "certificate verify failed" in said
+    assert TOKEN not in said
+
+
+@pytest.mark.usefixtures("pauses")
+def test_an_api_is_not_trusted_whose_authority_is_another(tmp_path: Path, encrypted: str) -> None:
+    other = authority(tmp_path / "other")
+    assert "certificate verify failed" in error_of(lambda: Consul(encrypted, TOKEN, other.certificate).leader())
+
+
+@pytest.mark.usefixtures("pauses")
+def test_who_answers_with_another_authority_is_not_nobody(encrypted: str) -> None:
+    # What is nobody's counts as gone with its agent.
+    with pytest.raises(ConsulError) as raised:
+        Consul(encrypted, TOKEN).leader()
+    assert type(raised.value) is ConsulError

@@ -1,20 +1,27 @@
+import base64
 import json
 import re
 from functools import cache
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pulumi
 import pytest
 
 from components import standins
 from components.agent import ConsulAgent, ConsulAgentArgs
+from components.container import Publish, Secured
+from components.endpoint import Endpoint
+from components.keys import Keys, KeysArgs
 from components.network import Network, NetworkArgs
 from components.server import ConsulServer, ConsulServerArgs
 from components.standins import StandIns, StandInsArgs, image_name
 from services.agent_config import agent_config, server_config
 from services.roster import roster
 from services.rules import Roster
+from services.security import Stage, secured_config
+from tests.unit.consul import FakeConsul, running
 from tests.unit.guide import GUIDE, Line
 from tests.unit.mocked import (
     BUILT_IMAGE,
@@ -28,7 +35,9 @@ from tests.unit.mocked import (
     VOLUME,
     Deployed,
     Docker,
+    made_password,
     on_docker,
+    secret,
 )
 
 CONSUL_ID = "sha256:5a5d1a1e8b6c"
@@ -39,6 +48,14 @@ COMPONENTS = {
     "server": "consul-staging:docker:ConsulServer",
     "agent": "consul-staging:docker:ConsulAgent",
     "standins": "consul-staging:docker:StandIns",
+}
+
+# Of every container: what it may do, and how much it may log.
+HARDENED = {
+    "capabilities": {"drops": ["ALL"]},
+    "securityOpts": ["no-new-privileges=true"],
+    "logDriver": "json-file",
+    "logOpts": {"max-size": "10m", "max-file": "3"},
 }
 
 every_line = pytest.mark.parametrize("line", GUIDE, ids=lambda line: line.name)
@@ -53,8 +70,8 @@ def made() -> Deployed:
 
     def declare() -> None:
         network = Network("network", NetworkArgs(NETWORK, existing=False)).name
-        ConsulServer("server", ConsulServerArgs(CONSUL, network, ("127.0.0.1", 8500)))
-        ConsulAgent("agent", ConsulAgentArgs(CONSUL, network, ("127.0.0.1", 8501)))
+        ConsulServer("server", ConsulServerArgs(CONSUL, network, Publish("127.0.0.1", 8500)))
+        ConsulAgent("agent", ConsulAgentArgs(CONSUL, network, Publish("127.0.0.1", 8501)))
         StandIns("standins", StandInsArgs(roster(), network))
 
     return on_docker(declare)[0]
@@ -142,15 +159,23 @@ def test_a_network_that_should_exist_and_does_not_is_an_error() -> None:
 # The Consul server and the agent
 
 
-def test_the_server_is_an_image_a_volume_and_a_container() -> None:
-    assert children("server") == {"server-image": REMOTE_IMAGE, "server-data": VOLUME, "server-container": CONTAINER}
+def test_the_server_is_an_image_two_volumes_a_container_and_one_that_carries_its_config() -> None:
+    assert children("server") == {
+        "server-image": REMOTE_IMAGE,
+        "server-data": VOLUME,
+        "server-config": VOLUME,
+        "server-carry": CONTAINER,
+        "server-container": CONTAINER,
+    }
 
 
-def test_the_agent_is_an_image_two_volumes_and_a_container() -> None:
+def test_the_agent_is_an_image_three_volumes_a_container_and_one_that_carries_its_config() -> None:
     assert children("agent") == {
         "agent-image": REMOTE_IMAGE,
         "agent-data": VOLUME,
+        "agent-config": VOLUME,
         "agent-files": VOLUME,
+        "agent-carry": CONTAINER,
         "agent-container": CONTAINER,
     }
 
@@ -160,9 +185,10 @@ def test_a_consul_nodes_image_has_its_tag_and_is_kept_when_the_stack_is_destroye
     assert made().inputs(f"{node}-image") == {"name": "hashicorp/consul:1.17.2", "keepLocally": True}
 
 
-@pytest.mark.parametrize(("node", "volume"), [("server", "staging-consul-data"), ("agent", "consul-agent-shared-data")])
-def test_a_consul_nodes_volume_is_exactly_this(node: str, volume: str) -> None:
-    assert made().inputs(f"{node}-data") == {"name": volume}
+@pytest.mark.parametrize("kind", ["data", "config"])
+@pytest.mark.parametrize(("node", "container"), [("server", "staging-consul"), ("agent", "consul-agent-shared")])
+def test_a_consul_nodes_volume_is_exactly_this(node: str, container: str, kind: str) -> None:
+    assert made().inputs(f"{node}-{kind}") == {"name": f"{container}-{kind}"}
 
 
 def test_the_volume_of_the_agents_definition_files_is_exactly_this() -> None:
@@ -172,7 +198,13 @@ def test_the_volume_of_the_agents_definition_files_is_exactly_this() -> None:
 @pytest.mark.parametrize(
     ("node", "container", "port", "command", "volumes"),
     [
-        ("server", "staging-consul", 8500, ["agent"], {"/consul/data": "staging-consul-data"}),
+        (
+            "server",
+            "staging-consul",
+            8500,
+            ["agent"],
+            {"/consul/data": "staging-consul-data", "/consul/config": "staging-consul-config"},
+        ),
         (
             "agent",
             "consul-agent-shared",
@@ -180,6 +212,7 @@ def test_the_volume_of_the_agents_definition_files_is_exactly_this() -> None:
             ["agent", "-config-dir=/consul/config/services"],
             {
                 "/consul/data": "consul-agent-shared-data",
+                "/consul/config": "consul-agent-shared-config",
                 "/consul/config/services": "consul-agent-shared-files",
             },
         ),
@@ -189,18 +222,20 @@ def test_the_volume_of_the_agents_definition_files_is_exactly_this() -> None:
 def test_a_consul_nodes_container_is_exactly_this(
     node: str, container: str, port: int, command: list[str], volumes: dict[str, str]
 ) -> None:
-    inputs = made().inputs(f"{node}-container")
-    inputs.pop("uploads")  # have tests of their own
-    assert inputs == {
+    assert made().inputs(f"{node}-container") == {
         "name": container,
         "image": CONSUL_ID,
         "hostname": container,
+        "user": "consul",
+        "envs": ["CONSUL_DISABLE_PERM_MGMT=true"],
         "command": command,
+        "labels": [{"label": "config", "value": f"{node}-carry-id"}],
         "networksAdvanced": [{"name": "staging_staging-network"}],
         "ports": [{"internal": 8500, "external": port, "ip": "127.0.0.1"}],
         "volumes": [{"containerPath": path, "volumeName": volume} for path, volume in volumes.items()],
+        "readOnly": True,
         "healthcheck": {
-            "tests": ["CMD", "consul", "info"],
+            "tests": ["CMD", "wget", "-q", "-O", "/dev/null", "http://127.0.0.1:8500/v1/agent/version"],
             "interval": "5s",
             "timeout": "5s",
             "startPeriod": "10s",
@@ -211,49 +246,110 @@ def test_a_consul_nodes_container_is_exactly_this(
         "restart": "unless-stopped",
         "destroyGraceSeconds": 30,
         "stopTimeout": 30,
-        "logDriver": "json-file",
-        "logOpts": {"max-size": "10m", "max-file": "3"},
+        **HARDENED,
     }
+
+
+@pytest.mark.parametrize(("node", "container"), [("server", "staging-consul"), ("agent", "consul-agent-shared")])
+def test_the_container_that_carries_a_consul_nodes_config_is_exactly_this(node: str, container: str) -> None:
+    inputs = made().inputs(f"{node}-carry")
+    inputs.pop("uploads")  # have tests of their own
+    assert inputs == {
+        "name": f"{container}-carry",
+        "image": CONSUL_ID,
+        "entrypoints": ["consul"],
+        "command": ["version"],
+        "networkMode": "none",
+        "volumes": [{"containerPath": "/consul/config", "volumeName": f"{container}-config"}],
+        "mustRun": False,
+        **HARDENED,
+    }
+
+
+@every_node
+def test_a_consul_nodes_config_is_carried_to_where_its_container_has_it(node: str) -> None:
+    [volume] = made().inputs(f"{node}-carry")["volumes"]
+    assert volume in made().inputs(f"{node}-container")["volumes"]
+    assert {upload["file"].rpartition("/")[0] for upload in made().inputs(f"{node}-carry")["uploads"]} == {
+        volume["containerPath"]
+    }
+
+
+@every_node
+def test_another_config_starts_another_container_of_its_consul_node(node: str) -> None:
+    # The id of the one that carries it is a label.
+    dependencies = made().requests[f"{node}-container"].propertyDependencies["labels"].urns
+    assert [urn.rpartition("::")[2] for urn in dependencies] == [f"{node}-carry"]
 
 
 @pytest.mark.parametrize(
     ("node", "config"), [("server", server_config()), ("agent", agent_config(retry_join="staging-consul"))]
 )
 def test_a_consul_node_is_given_one_file_with_exactly_its_config(node: str, config: dict[str, Any]) -> None:
-    assert made().inputs(f"{node}-container")["uploads"] == [
+    assert made().inputs(f"{node}-carry")["uploads"] == [
         {"file": "/consul/config/agent-config.json", "content": json.dumps(config, indent=2) + "\n"}
     ]
 
 
 @every_node
 def test_a_consul_nodes_container_bears_the_name_that_consul_gives_the_node(node: str) -> None:
-    inputs = made().inputs(f"{node}-container")
-    assert json.loads(inputs["uploads"][0]["content"])["node_name"] == inputs["name"]
+    config = json.loads(made().inputs(f"{node}-carry")["uploads"][0]["content"])
+    assert config["node_name"] == made().inputs(f"{node}-container")["name"]
 
 
 def test_the_agent_joins_the_servers_container() -> None:
-    config = json.loads(made().inputs("agent-container")["uploads"][0]["content"])
+    config = json.loads(made().inputs("agent-carry")["uploads"][0]["content"])
     assert config["retry_join"] == [made().inputs("server-container")["name"]]
 
 
-@pytest.mark.parametrize(("node", "volumes"), [("server", {"server-data"}), ("agent", {"agent-data", "agent-files"})])
-def test_a_consul_nodes_container_waits_for_its_image_its_volumes_and_the_network(node: str, volumes: set[str]) -> None:
-    assert made().waits_for(f"{node}-container") == {f"{node}-image", *volumes, "network-network"}
+@pytest.mark.parametrize(
+    ("node", "volumes"),
+    [("server", {"server-data", "server-config"}), ("agent", {"agent-data", "agent-config", "agent-files"})],
+)
+def test_a_consul_nodes_container_waits_for_its_image_its_volumes_its_config_and_the_network(
+    node: str, volumes: set[str]
+) -> None:
+    waits = {f"{node}-image", f"{node}-carry", *volumes, "network-network"}
+    assert made().waits_for(f"{node}-container") == waits
 
 
 @every_node
-def test_a_consul_nodes_container_alone_is_deleted_before_it_is_replaced(node: str) -> None:
+def test_the_container_that_carries_a_config_waits_for_its_image_and_its_volume(node: str) -> None:
+    assert made().waits_for(f"{node}-carry") == {f"{node}-image", f"{node}-config"}
+
+
+@every_node
+def test_a_consul_nodes_containers_alone_are_deleted_before_they_are_replaced(node: str) -> None:
     # Two containers cannot have one name; a volume that is replaced would lose its data.
     first = {name for name in children(node) if made().requests[name].deleteBeforeReplace}
-    assert first == {f"{node}-container"}
+    assert first == {f"{node}-carry", f"{node}-container"}
 
 
-def agent_alone(image: str = CONSUL, publish: tuple[str, int] | None = None) -> Deployed:
+@every_node
+def test_a_consul_nodes_container_has_no_hook_unless_it_is_said(node: str) -> None:
+    assert made().bound(f"{node}-container") == {}
+
+
+@every_node
+@pytest.mark.parametrize(("https", "internal"), [(False, 8500), (True, 8501)])
+def test_an_api_that_is_published_as_https_is_consuls_encrypted_port(node: str, https: bool, internal: int) -> None:
+    def declare() -> None:
+        publish = Publish("10.0.0.5", 9501, https)
+        if node == "server":
+            ConsulServer("server", ConsulServerArgs(CONSUL, NETWORK, publish))
+        else:
+            ConsulAgent("agent", ConsulAgentArgs(CONSUL, NETWORK, publish))
+
+    ports = on_docker(declare)[0].inputs(f"{node}-container")["ports"]
+    assert ports == [{"internal": internal, "external": 9501, "ip": "10.0.0.5"}]
+
+
+def agent_alone(image: str = CONSUL, publish: Publish | None = None) -> Deployed:
     return on_docker(lambda: ConsulAgent("agent", ConsulAgentArgs(image, NETWORK, publish)))[0]
 
 
 def test_a_consul_node_has_the_image_and_address_that_it_is_given() -> None:
-    found = agent_alone("hashicorp/consul:1.18.0", ("10.0.0.5", 9501))
+    found = agent_alone("hashicorp/consul:1.18.0", Publish("10.0.0.5", 9501))
     assert found.inputs("agent-image")["name"] == "hashicorp/consul:1.18.0"
     assert found.inputs("agent-container")["ports"] == [{"internal": 8500, "external": 9501, "ip": "10.0.0.5"}]
 
@@ -272,6 +368,131 @@ def test_the_agent_tells_its_node_its_container_its_image_and_its_files() -> Non
 
     on_docker(declare)
     assert told == [("consul-agent-shared", "agent-container-id", CONSUL_ID, "consul-agent-shared-files")]
+
+
+# The Consul server and the agent of a secured cluster
+
+GOSSIP = base64.b64encode(made_password("keys-gossip").encode()).decode()
+MANAGEMENT = str(UUID(made_password("keys-management")))
+AGENTS_TOKENS = {"agent": "token-of-the-agent", "config_file_service_registration": "token-of-its-files"}
+
+every_stage = pytest.mark.parametrize("stage", ["accepted", "sent", "on"])
+
+
+@cache
+def secured(stage: Stage) -> Deployed:
+    """Both with keys, published as HTTPS."""
+
+    def declare() -> None:
+        network = Network("network", NetworkArgs(NETWORK, existing=False)).name
+        keys = Keys("keys", KeysArgs("https://127.0.0.1:8500", frozenset({"127.0.0.1"})))
+        server = Publish("127.0.0.1", 8500, https=True)
+        ConsulServer("server", ConsulServerArgs(CONSUL, network, server, stage, keys))
+        tokens = {key: pulumi.Output.secret(token) for key, token in AGENTS_TOKENS.items()}
+        agent = Publish("127.0.0.1", 8501, https=True)
+        ConsulAgent("agent", ConsulAgentArgs(CONSUL, network, agent, Secured(stage, keys, tokens)))
+
+    return on_docker(declare)[0]
+
+
+@every_stage
+@pytest.mark.parametrize(
+    ("node", "name", "config", "tokens"),
+    [
+        ("server", "staging-consul", server_config(), {"initial_management": MANAGEMENT, "agent": MANAGEMENT}),
+        ("agent", "consul-agent-shared", agent_config(retry_join="staging-consul"), AGENTS_TOKENS),
+    ],
+    ids=NODES,
+)
+def test_a_secured_consul_node_is_given_exactly_these_files_and_what_is_secret_as_a_secret(
+    stage: Stage, node: str, name: str, config: dict[str, Any], tokens: dict[str, str]
+) -> None:
+    secrets = {"encrypt": GOSSIP, "acl": {"tokens": tokens}}
+    assert secured(stage).sent(f"{node}-carry")["uploads"] == [
+        {
+            "file": "/consul/config/agent-config.json",
+            "content": json.dumps({**config, **secured_config(stage)}, indent=2) + "\n",
+        },
+        {"file": "/consul/config/secrets.json", "content": secret(json.dumps(secrets))},
+        {"file": "/consul/config/tls/ca.pem", "content": "certificate keys-authority"},
+        {"file": "/consul/config/tls/certificate.pem", "content": f"certificate keys-{name}-certificate"},
+        {"file": "/consul/config/tls/key.pem", "content": secret(f"private keys-{name}-key")},
+    ]
+
+
+@every_stage
+@every_node
+def test_a_secured_consul_node_finds_its_certificate_where_its_config_has_it(stage: Stage, node: str) -> None:
+    config, _, *files = secured(stage).sent(f"{node}-carry")["uploads"]
+    named = json.loads(config["content"])["tls"]["defaults"]
+    assert [named[key] for key in ("ca_file", "cert_file", "key_file")] == [each["file"] for each in files]
+
+
+@every_stage
+@pytest.mark.parametrize(("node", "port"), [("server", 8500), ("agent", 8501)])
+def test_a_secured_consul_nodes_container_differs_from_an_open_ones_in_the_published_port_alone(
+    stage: Stage, node: str, port: int
+) -> None:
+    found, open_ = secured(stage).inputs(f"{node}-container"), made().inputs(f"{node}-container")
+    assert found.pop("ports") == [{"internal": 8501, "external": port, "ip": "127.0.0.1"}]
+    open_.pop("ports")
+    assert found == open_
+
+
+@every_stage
+@every_node
+def test_what_carries_a_secured_consul_nodes_config_differs_from_an_open_ones_in_its_files_alone(
+    stage: Stage, node: str
+) -> None:
+    found, open_ = secured(stage).inputs(f"{node}-carry"), made().inputs(f"{node}-carry")
+    assert {**found, "uploads": None} == {**open_, "uploads": None}
+
+
+@every_node
+def test_a_secured_consul_node_is_healthy_where_its_config_still_has_plain_http(node: str) -> None:
+    config = json.loads(secured("on").sent(f"{node}-carry")["uploads"][0]["content"])
+    assert (
+        secured("on")
+        .inputs(f"{node}-container")["healthcheck"]["tests"][-1]
+        .startswith(f"http://{config['addresses']['http']}:8500/")
+    )
+
+
+def test_a_secured_servers_secrets_are_in_no_repr() -> None:
+    told: list[str] = []
+
+    def declare() -> None:
+        keys = Keys("keys", KeysArgs("https://127.0.0.1:8500", frozenset()))
+        told.append(repr(ConsulServerArgs(CONSUL, NETWORK, Publish("127.0.0.1", 8500), "on", keys).secured))
+
+    on_docker(declare)
+    assert [each for each in (GOSSIP, MANAGEMENT) if each in told[0]] == []
+
+
+def led(api: Endpoint | None) -> Deployed:
+    """A server by itself."""
+    publish = Publish("127.0.0.1", 8500)
+    return on_docker(lambda: ConsulServer("server", ConsulServerArgs(CONSUL, NETWORK, publish, api=api)))[0]
+
+
+def test_a_server_whose_api_is_given_is_waited_for_until_it_has_a_leader() -> None:
+    bound = {name: led(Endpoint("http://127.0.0.1:8500")).bound(name) for name in ("server-carry", "server-container")}
+    assert bound == {"server-carry": {}, "server-container": {"after_create": ["await-leader"]}}
+
+
+def test_a_server_whose_api_is_not_given_is_waited_for_until_it_is_healthy_alone() -> None:
+    found = led(None)
+    assert (found.bound("server-container"), found.hooks) == ({}, {})
+
+
+def test_a_server_is_waited_for_with_the_token_that_it_is_to_know() -> None:
+    with running(FakeConsul()) as consul:
+        assert led(Endpoint(consul.address, MANAGEMENT)).call("await-leader", name="staging-consul") == ""
+    assert (consul.tokens, consul.wrote) == ({MANAGEMENT}, [])
+
+
+def test_a_server_without_keys_is_open() -> None:
+    assert ConsulServerArgs(CONSUL, NETWORK, Publish("127.0.0.1", 8500)).secured is None
 
 
 # The stand-ins
@@ -347,8 +568,9 @@ def test_a_stand_in_is_exactly_this(line: Line) -> None:
         "command": ["httpd", "-f", "-p", str(line.port), "-h", "/www"],
         "networksAdvanced": [{"name": "staging_staging-network"}],
         "restart": "unless-stopped",
-        "logDriver": "json-file",
-        "logOpts": {"max-size": "10m", "max-file": "3"},
+        "readOnly": True,
+        "user": "65534:65534",
+        **HARDENED,
     }
 
 

@@ -6,16 +6,18 @@ import pytest
 
 from components.esm import ConsulEsm, ConsulEsmArgs
 from tests.unit.mocked import CONTAINER, NETWORK, REMOTE_IMAGE, ROOT, Deployed, on_docker, secret
+from tests.unit.test_docker_components import HARDENED
 
 ESM = "hashicorp/consul-esm:0.9.0"
 ESM_ID = "sha256:e50e50e50e50"
 TOKEN = "5c1b2b5e-consul-acl-token"  # noqa: S105 - no real one
+AUTHORITY = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 TYPE = "consul-staging:docker:ConsulEsm"
 COMPONENT = f"urn:pulumi:test::consul-staging::pulumi:pulumi:Stack${TYPE}::esm"
 
 
-def esm(token: str | None = None) -> Deployed:
-    return on_docker(lambda: ConsulEsm("esm", ConsulEsmArgs(ESM, pulumi.Output.from_input(NETWORK), token)))[0]
+def esm(token: str | None = None, ca: str | None = None) -> Deployed:
+    return on_docker(lambda: ConsulEsm("esm", ConsulEsmArgs(ESM, pulumi.Output.from_input(NETWORK), token, ca)))[0]
 
 
 @cache
@@ -75,8 +77,7 @@ def test_the_container_is_exactly_this() -> None:
         "waitTimeout": 60,
         "restart": "unless-stopped",
         "destroyGraceSeconds": 10,
-        "logDriver": "json-file",
-        "logOpts": {"max-size": "10m", "max-file": "3"},
+        **HARDENED,
     }
 
 
@@ -89,7 +90,7 @@ def test_it_is_given_one_file_with_exactly_its_config() -> None:
         "telemetry": {"prometheus_retention_time": "24h", "disable_hostname": True},
     }
     assert plain().inputs("esm-container")["uploads"] == [
-        {"file": "/etc/consul-esm/config.json", "content": json.dumps(config, indent=2) + "\n"}
+        {"file": "/etc/consul-esm/config.json", "content": json.dumps(config, indent=2)}
     ]
 
 
@@ -138,10 +139,38 @@ def test_the_token_stands_nowhere_else() -> None:
     assert TOKEN not in repr((inputs, guarded().outputs))
 
 
-@pytest.mark.parametrize("token", [None, ""])
-def test_without_a_token_there_is_none_in_its_config_and_no_secret(token: str | None) -> None:
-    [upload] = esm(token).sent("esm-container")["uploads"]
+def test_without_a_token_there_is_none_in_its_config_and_no_secret() -> None:
+    [upload] = plain().sent("esm-container")["uploads"]
     assert "token" not in json.loads(upload["content"])
+
+
+# A secured cluster
+
+
+@cache
+def secured() -> Deployed:
+    return esm(TOKEN, AUTHORITY)
+
+
+def test_in_a_secured_cluster_it_is_given_its_config_as_a_secret_and_the_authority() -> None:
+    config = {
+        "datacenter": "dc1",
+        "http_addr": "https://consul-agent-shared:8501",
+        "external_node_meta": {"external-node": "true"},
+        "client_address": "127.0.0.1:8080",
+        "telemetry": {"prometheus_retention_time": "24h", "disable_hostname": True},
+        "token": TOKEN,
+        "ca_file": "/etc/consul-esm/ca.pem",
+    }
+    assert secured().sent("esm-container")["uploads"] == [
+        {"file": "/etc/consul-esm/config.json", "content": secret(json.dumps(config, indent=2))},
+        {"file": "/etc/consul-esm/ca.pem", "content": AUTHORITY},
+    ]
+
+
+def test_in_a_secured_cluster_the_container_is_otherwise_the_same() -> None:
+    open_, closed = plain().inputs("esm-container"), secured().inputs("esm-container")
+    assert {**closed, "uploads": None} == {**open_, "uploads": None}
 
 
 def test_the_token_is_not_in_the_arguments_repr() -> None:

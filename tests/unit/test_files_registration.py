@@ -10,7 +10,8 @@ from components.registration.files import FilesRegistration, FilesRegistrationAr
 from services.roster import roster
 from services.rules import Roster
 from tests.unit.guide import GUIDE, Line
-from tests.unit.mocked import CONSUL, CONTAINER, NETWORK, ROOT, Deployed, on_docker
+from tests.unit.mocked import CONSUL, CONTAINER, NETWORK, ROOT, Deployed, on_docker, secret
+from tests.unit.test_docker_components import HARDENED
 
 TYPE = "consul-staging:registration:FilesRegistration"
 COMPONENT = f"urn:pulumi:test::consul-staging::pulumi:pulumi:Stack${TYPE}::files"
@@ -28,7 +29,7 @@ def registered(
     def program() -> None:
         agent = ConsulAgent("agent", ConsulAgentArgs(CONSUL, NETWORK, None))
         hooks = pulumi.ResourceHookBinding(before_create=[pulumi.ResourceHook("move", lambda _: None)])
-        args = FilesRegistrationArgs(services, agent, pulumi.Output.from_input(NETWORK), hooks if moves else None)
+        args = FilesRegistrationArgs(services, agent, pulumi.Output.from_input(NETWORK), moves=hooks if moves else None)
         FilesRegistration("files", args, opts)
 
     return on_docker(program, ended=ended)[0]
@@ -70,7 +71,7 @@ def test_another_name_for_the_component_is_another_name_for_its_container() -> N
         agent = ConsulAgent("agent", ConsulAgentArgs(CONSUL, NETWORK, None))
         FilesRegistration("other", FilesRegistrationArgs(NOBODY, agent, NETWORK))
 
-    assert list(on_docker(program)[0].of_type(CONTAINER)) == ["agent-container", "other-reload"]
+    assert list(on_docker(program)[0].of_type(CONTAINER)) == ["agent-carry", "agent-container", "other-reload"]
 
 
 def test_the_container_is_exactly_this() -> None:
@@ -79,17 +80,16 @@ def test_the_container_is_exactly_this() -> None:
     assert inputs == {
         "name": "consul-agent-shared-reload",
         "image": "sha256:5a5d1a1e8b6c",
+        "user": "consul",
         "entrypoints": ["consul"],
-        "command": ["reload"],
-        "envs": ["CONSUL_HTTP_ADDR=http://consul-agent-shared:8500"],
+        "command": ["reload", "-http-addr=http://consul-agent-shared:8500"],
         "labels": [{"label": "agent", "value": "agent-container-id"}],
         "networksAdvanced": [{"name": "staging_staging-network"}],
         "volumes": [{"containerPath": "/consul/config/services", "volumeName": "consul-agent-shared-files"}],
         "attach": True,
         "logs": True,
         "mustRun": False,
-        "logDriver": "json-file",
-        "logOpts": {"max-size": "10m", "max-file": "3"},
+        **HARDENED,
     }
 
 
@@ -194,6 +194,60 @@ def test_of_no_services_all_the_files_are_written_all_the_same() -> None:
 def test_of_no_services_the_container_is_otherwise_the_same() -> None:
     with_services, without = made().inputs("files-reload"), emptied().inputs("files-reload")
     assert {**with_services, "uploads": None} == {**without, "uploads": None}
+
+
+# A secured cluster
+
+TOKEN = "5c1b2b5e-consul-acl-token"  # noqa: S105 - no real one
+AUTHORITY = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+
+
+@cache
+def secured() -> Deployed:
+    def program() -> None:
+        agent = ConsulAgent("agent", ConsulAgentArgs(CONSUL, NETWORK, None))
+        FilesRegistration("files", FilesRegistrationArgs(roster(), agent, NETWORK, TOKEN, AUTHORITY))
+
+    return on_docker(program)[0]
+
+
+def test_a_secured_agent_is_told_to_reload_over_https_with_a_token_and_an_authority_from_files() -> None:
+    assert secured().inputs("files-reload")["command"] == [
+        "reload",
+        "-http-addr=https://consul-agent-shared:8501",
+        "-token-file=/reload/token",
+        "-ca-file=/reload/ca.pem",
+    ]
+
+
+def test_the_token_is_a_secret_file_beside_the_definition_files() -> None:
+    definitions = made().sent("files-reload")["uploads"]
+    assert secured().sent("files-reload")["uploads"] == [
+        *definitions,
+        {"file": "/reload/token", "content": secret(TOKEN)},
+        {"file": "/reload/ca.pem", "content": AUTHORITY},
+    ]
+
+
+def test_the_token_stands_nowhere_else() -> None:
+    sent = {name: secured().sent(name) for name in secured().requests}
+    sent["files-reload"]["uploads"] = [
+        upload for upload in sent["files-reload"]["uploads"] if upload["file"] != "/reload/token"
+    ]
+    assert TOKEN not in repr((sent, secured().outputs))
+
+
+def test_the_token_is_not_in_the_arguments_repr() -> None:
+    def program() -> None:
+        agent = ConsulAgent("agent", ConsulAgentArgs(CONSUL, NETWORK, None))
+        assert TOKEN not in repr(FilesRegistrationArgs(NOBODY, agent, NETWORK, TOKEN, AUTHORITY))
+
+    on_docker(program)
+
+
+def test_in_a_secured_cluster_the_container_is_otherwise_the_same() -> None:
+    differs = {"uploads": None, "command": None}
+    assert {**secured().inputs("files-reload"), **differs} == {**made().inputs("files-reload"), **differs}
 
 
 # How it ends

@@ -61,6 +61,7 @@ RIGHT = {
     "consulImage": ["hashicorp/consul:1.17.2", "registry.example:5000/mirror/consul:1.17.2"],
     "esmImage": ["consul-esm:0.9.0", f"my_mirror/consul-esm:0.9.0@sha256:{'0a' * 32}"],
     "externalNode": ["staging-external", "external_1"],
+    "security": ["off", "accepted", "sent", "on", ""],
     "publishOn": ["127.0.0.1", "::1", "0.0.0.0"],  # noqa: S104 - a person may publish everywhere
 }
 STRANGE = ["\0", "\n", "\t", "\r", " ", ":", "/", "[", "]", "%", "@", "#", "-", ".", "_", "a", "0", "'", '"', "\\", "٣"]
@@ -173,7 +174,7 @@ def assert_usable(found: Settings) -> None:
     assert IMAGE.fullmatch(found.consul_image)
     assert IMAGE.fullmatch(found.esm_image)
     published = {found.server_publish, found.agent_publish or found.server_publish}
-    assert all(re.fullmatch(r"[0-9a-f.:]+", address) and 0 < port <= 65535 for address, port in published)
+    assert all(re.fullmatch(r"[0-9a-f.:]+", address) and 0 < port <= 65535 for address, port, _ in published)
     assert_rendered(roster(found.environment, found.service_host))
     again = {key: str(value) for key, value in found.model_dump(by_alias=True, exclude_none=True).items()}
     assert load({**again, "agentAddress": found.agent_address or ""}, FILE) == found

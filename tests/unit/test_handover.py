@@ -6,8 +6,8 @@ from typing import Any
 import pulumi
 import pytest
 
+from components.endpoint import Endpoint
 from components.registration.handover import Places, stack_owner, to_agent, to_catalog
-from services.consul_api import Consul
 from services.roster import roster
 from services.rules import Roster
 from tests.unit.consul import FakeConsul, Fields, Wrote, running
@@ -55,8 +55,8 @@ class Platform:
         self.agent.checks[line.check_id] = check_of(line, status, output)
 
     def places(self, services: Roster | None = None, agent: bool = True) -> Places:
-        reached = Consul(self.agent.address) if agent else None
-        return Places(reached, Consul(self.servers.address), NODE, roster() if services is None else services)
+        reached = Endpoint(self.agent.address) if agent else None
+        return Places(reached, Endpoint(self.servers.address), NODE, roster() if services is None else services)
 
     def to_agent(self, services: Roster | None = None, agent: bool = True) -> Deployed:
         return deploy(lambda: to_agent(self.places(services, agent)))

@@ -24,6 +24,7 @@ from services.held import all_held, held
 from services.marks import marked
 from services.model import MARK
 from services.render import definition
+from tests.unit import consul as fake_consul
 from tests.unit.fake_agent import BILLING, NODE, FakeConsul, serving, two
 
 MINIO = "minio_grpc_service"
@@ -397,6 +398,24 @@ def test_for_another_registration_one_error_says_what_heals(
         heal.of_stack("other")
 
 
+def test_a_secured_agent_is_healed_with_the_registrations_token(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tokens = {role: f"{role}-token" for role in ("verify", "registration", "management")}
+    monkeypatch.delenv("CONSUL_HTTP_TOKEN", raising=False)
+    monkeypatch.setattr(State, "outputs", lambda _: {"ca": None, "tokens": tokens})
+    (tmp_path / "Pulumi.yaml").write_text("name: consul-staging\n")
+    here = local.here
+    monkeypatch.setattr(local, "here", lambda say, stack: here(say, stack, tmp_path))
+    with fake_consul.running(fake_consul.FakeConsul()) as agent:
+        (tmp_path / "Pulumi.other.yaml").write_text(
+            "config:\n  consul-staging:serverAddress: http://127.0.0.1:8500\n  consul-staging:server: created\n"
+            f"  consul-staging:agentAddress: {agent.address}\n  consul-staging:security: accepted\n"
+        )
+        heal.of_stack("other").agent.all_services()
+    assert agent.tokens == {"registration-token"}
+
+
 def test_the_help_names_the_command_to_type() -> None:
     app = typer.Typer(rich_markup_mode="markdown")
     app.command()(heal.heal)
@@ -454,6 +473,32 @@ def test_what_is_deployed_is_what_the_last_run_stated_and_not_what_a_refresh_fou
 
 def test_no_token_is_taken_from_the_state(tmp_path: Path) -> None:
     assert "ciphertext" not in repr(exporting(tmp_path, EXPORTED).read())
+
+
+def test_a_stacks_outputs_are_read_with_its_secrets(tmp_path: Path) -> None:
+    here = state(tmp_path, f'echo "$@" > {tmp_path}/arguments; echo \'{{"ca": "PEM", "tokens": {{"verify": "v"}}}}\'')
+    assert here.outputs() == {"ca": "PEM", "tokens": {"verify": "v"}}
+    arguments = (tmp_path / "arguments").read_text().split()
+    assert arguments == ["stack", "output", "--json", "--show-secrets", "--stack", "local", "--non-interactive"]
+
+
+def test_outputs_that_pulumi_does_not_show_are_told_in_its_words(tmp_path: Path) -> None:
+    script = "echo 'error: getting secrets manager: passphrase must be set' >&2; exit 255"
+    with pytest.raises(EngineError) as caught:
+        state(tmp_path, script).outputs()
+    assert str(caught.value) == (
+        "pulumi stack output --json --show-secrets --stack local: getting secrets manager: passphrase must be set"
+    )
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, ""), ("", ""), ("a passphrase", "a passphrase")])
+def test_an_engines_passphrase_is_the_environments_or_blank(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None, used: str
+) -> None:
+    monkeypatch.delenv("PULUMI_CONFIG_PASSPHRASE", raising=False)
+    if given is not None:
+        monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", given)
+    assert state(tmp_path, "").engine.environment["PULUMI_CONFIG_PASSPHRASE"] == used
 
 
 def test_pending_operations_are_seen(tmp_path: Path) -> None:

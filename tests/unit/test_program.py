@@ -1,14 +1,17 @@
+import base64
 import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import pytest
 
+from services.security import Stage, secured_config
 from tests.unit.consul import FakeConsul, Wrote, running
 from tests.unit.guide import GUIDE, Line
-from tests.unit.mocked import Deployed, program, program_with, secret, stack_config
+from tests.unit.mocked import SECURED, Deployed, made_password, program, program_with, secret, stack_config
 from tests.unit.test_docker_components import LOOK_UP
 
 TOKEN = "5c1b2b5e-consul-acl-token"  # noqa: S105 - no real one
@@ -34,26 +37,49 @@ ALL_OF_STAGING = {
     "docker:index/network:Network": 1,
     "docker:index/remoteImage:RemoteImage": 2,
     "docker:index/image:Image": 1,
-    "docker:index/volume:Volume": 3,
-    "docker:index/container:Container": 43,
+    "docker:index/volume:Volume": 5,
+    "docker:index/container:Container": 45,
 }
 WHERE_A_PLATFORM_IS = {
     "consul-staging:docker:Network": 1,
     "consul-staging:docker:ConsulAgent": 1,
     "consul-staging:registration:FilesRegistration": 1,
     "docker:index/remoteImage:RemoteImage": 1,
-    "docker:index/volume:Volume": 2,
-    "docker:index/container:Container": 2,
+    "docker:index/volume:Volume": 3,
+    "docker:index/container:Container": 3,
+}
+PARKING = {"pulumi:index:Stash": 1}
+SECURITY = {
+    "consul-staging:security:Keys": 1,
+    "random:index/randomPassword:RandomPassword": 2,
+    "tls:index/privateKey:PrivateKey": 3,
+    "tls:index/selfSignedCert:SelfSignedCert": 1,
+    "tls:index/certRequest:CertRequest": 2,
+    "tls:index/locallySignedCert:LocallySignedCert": 2,
+    "consul-staging:security:Acl": 1,
+    "pulumi:providers:consul": 1,
+    "pulumi:index:Stash": 2,
+    "consul:index/aclPolicy:AclPolicy": 4,
+    "consul:index/aclToken:AclToken": 4,
+    "pulumi-python:dynamic/consul:AclTokenSecret": 4,
+}
+ESMS_TOKEN = {
+    "consul:index/aclPolicy:AclPolicy": 1,
+    "consul:index/aclToken:AclToken": 1,
+    "pulumi-python:dynamic/consul:AclTokenSecret": 1,
 }
 WITH_ESM = {"docker:index/remoteImage:RemoteImage": 1, "docker:index/container:Container": 1}
 DECLARED = {
     ("local", "agent"): [OVER_THE_AGENT],
-    ("docker-local", "agent"): [ALL_OF_STAGING, OVER_THE_AGENT],
+    ("docker-local", "agent"): [ALL_OF_STAGING, OVER_THE_AGENT, PARKING],
     ("docker-local", "catalog"): [ALL_OF_STAGING, IN_THE_CATALOG, WITH_ESM],
     ("docker-local", "files"): [ALL_OF_STAGING, FROM_FILES],
-    ("staging", "agent"): [WHERE_A_PLATFORM_IS, OVER_THE_AGENT],
+    ("staging", "agent"): [WHERE_A_PLATFORM_IS, OVER_THE_AGENT, PARKING],
     ("staging", "catalog"): [WHERE_A_PLATFORM_IS, IN_THE_CATALOG, WITH_ESM],
     ("staging", "files"): [WHERE_A_PLATFORM_IS, FROM_FILES],
+    (SECURED, "agent"): [ALL_OF_STAGING, OVER_THE_AGENT, PARKING, SECURITY],
+    (SECURED, "catalog"): [ALL_OF_STAGING, IN_THE_CATALOG, WITH_ESM, SECURITY, ESMS_TOKEN],
+    (SECURED, "files"): [ALL_OF_STAGING, FROM_FILES, SECURITY],
 }
 
 every_registration = pytest.mark.parametrize("registration", ["agent", "catalog", "files"])
@@ -134,8 +160,9 @@ def test_local_expects_nothing_on_docker() -> None:
     assert program("local")[1].expected == []
 
 
-def test_stagings_only_containers_are_the_agent_and_the_one_that_has_it_reload() -> None:
-    assert named("staging", "docker:index/container:Container") == ["agent-container", "files-reload"]
+def test_stagings_only_containers_are_the_agent_and_those_that_carry_its_config_and_have_it_reload() -> None:
+    names = ["agent-carry", "agent-container", "files-reload"]
+    assert named("staging", "docker:index/container:Container") == names
 
 
 def test_stagings_agent_joins_the_network_that_was_looked_up() -> None:
@@ -416,6 +443,268 @@ def test_in_the_catalog_nothing_else_has_the_token() -> None:
     has = {name for name in whole.requests if TOKEN in repr(whole.sent(name))}
     assert has == {"registration-consul", "esm-container"}
     assert TOKEN not in repr((whole.exports, whole.outputs))
+
+
+# A secured stack
+
+MANAGEMENT = str(UUID(made_password("keys-management")))
+AUTHORITY = "certificate keys-authority"
+
+
+def token(name: str) -> str:
+    """The secret of one of the stack's own tokens."""
+    return f"secret-of-acl-{name}-token-id"
+
+
+@pytest.mark.parametrize(
+    ("registration", "names"),
+    [
+        ("agent", ["agent", "registration", "verify", "reload"]),
+        ("catalog", ["agent", "registration", "verify", "reload", "esm"]),
+        ("files", ["agent", "registration", "verify", "reload"]),
+    ],
+)
+def test_a_secured_stack_tells_its_authority_and_its_tokens_as_secrets(registration: str, names: list[str]) -> None:
+    told = {key: value for key, value in made(SECURED, registration).told.items() if key != "services"}
+    assert told == {
+        "agent": "https://127.0.0.1:8501",
+        "server": "https://127.0.0.1:8500",
+        "ui": "https://127.0.0.1:8500/ui",
+        "ca": AUTHORITY,
+        "tokens": {"management": secret(MANAGEMENT), **{name: secret(token(name)) for name in names}},
+    }
+
+
+@every_registration
+def test_a_secured_stack_declares_all_else_as_an_open_one_does(registration: str) -> None:
+    found, open_ = made(SECURED, registration).requests, made("docker-local", registration).requests
+    security = {name for name in found if name.split("-")[0] in ("keys", "acl")}
+    assert found.keys() - security == open_.keys()
+
+
+@every_registration
+def test_a_secured_stacks_services_are_the_same_but_for_how_consul_is_reached(registration: str) -> None:
+    def services(stack: str) -> dict[str, object]:
+        whole = made(stack, registration)
+        reached = ("agent", "token", "ca")
+        return {
+            f"registration-{line.name}": {
+                key: value for key, value in whole.inputs(f"registration-{line.name}").items() if key not in reached
+            }
+            for line in GUIDE
+            if f"registration-{line.name}" in whole.requests
+        }
+
+    assert services(SECURED) == services("docker-local")
+
+
+@every_line
+def test_in_a_secured_stack_a_service_is_registered_over_https_with_a_token_for_that(line: Line) -> None:
+    inputs = made(SECURED).sent(f"registration-{line.name}")
+    assert (inputs["agent"], inputs["token"], inputs["ca"]) == (
+        "https://127.0.0.1:8501",
+        secret(token("registration")),
+        AUTHORITY,
+    )
+
+
+def test_in_a_secured_stack_the_catalogs_provider_is_given_the_registrations_token() -> None:
+    assert made(SECURED, "catalog").sent("registration-consul") == {
+        "address": "127.0.0.1:8500",
+        "scheme": "https",
+        "datacenter": "dc1",
+        "caPem": AUTHORITY,
+        "token": secret(token("registration")),
+    }
+
+
+@every_registration
+def test_in_a_secured_stack_the_tokens_are_made_with_the_management_token(registration: str) -> None:
+    assert made(SECURED, registration).sent("acl-consul") == {
+        "address": "127.0.0.1:8500",
+        "scheme": "https",
+        "datacenter": "dc1",
+        "caPem": AUTHORITY,
+        "token": secret(MANAGEMENT),
+    }
+
+
+def files(registration: str, container: str) -> dict[str, Any]:
+    """What a container of the secured stack is given, by path, and of a secret, what it is."""
+    uploads = made(SECURED, registration).sent(container)["uploads"]
+    contents = {each["file"]: each["content"] for each in uploads}
+    return {file: content if isinstance(content, str) else content["value"] for file, content in contents.items()}
+
+
+@every_registration
+@pytest.mark.parametrize(
+    ("node", "tokens"),
+    [
+        ("server", {"initial_management": MANAGEMENT, "agent": MANAGEMENT}),
+        ("agent", {"agent": token("agent"), "config_file_service_registration": token("registration")}),
+    ],
+)
+def test_in_a_secured_stack_a_consul_node_starts_with_exactly_these_tokens(
+    registration: str, node: str, tokens: dict[str, str]
+) -> None:
+    secrets = json.loads(files(registration, f"{node}-carry")["/consul/config/secrets.json"])
+    assert secrets["acl"] == {"tokens": tokens}
+
+
+@every_registration
+def test_in_a_secured_stack_both_consul_nodes_have_one_gossip_key(registration: str) -> None:
+    keys = {
+        json.loads(files(registration, f"{node}-carry")["/consul/config/secrets.json"])["encrypt"]
+        for node in ("server", "agent")
+    }
+    assert keys == {base64.b64encode(made_password("keys-gossip").encode()).decode()}
+
+
+@every_registration
+def test_in_a_secured_stack_the_agent_is_told_to_reload_with_a_token_for_that(registration: str) -> None:
+    found = files(registration, "files-reload")
+    assert (found["/reload/token"], found["/reload/ca.pem"]) == (token("reload"), AUTHORITY)
+
+
+def test_in_a_secured_stack_consul_esm_has_its_own_token() -> None:
+    found = files("catalog", "esm-container")
+    assert json.loads(found["/etc/consul-esm/config.json"])["token"] == token("esm")
+    assert found["/etc/consul-esm/ca.pem"] == AUTHORITY
+
+
+@pytest.mark.parametrize(
+    ("registration", "users"),
+    [
+        ("agent", ["agent-carry", "agent-parking", *(f"registration-{line.name}" for line in GUIDE)]),
+        ("catalog", ["agent-carry", "registration-consul"]),
+        ("files", ["agent-carry"]),
+    ],
+    ids=["agent", "catalog", "files"],
+)
+def test_in_a_secured_stack_nobody_but_who_registers_has_the_token_for_that(
+    registration: str, users: list[str]
+) -> None:
+    whole = made(SECURED, registration)
+    has = {name for name in whole.requests if token("registration") in repr(whole.sent(name))}
+    assert has == set(users)
+
+
+@every_registration
+@pytest.mark.parametrize("name", ["verify", "agent", "reload"])
+def test_in_a_secured_stack_a_token_is_where_it_is_used_alone(registration: str, name: str) -> None:
+    whole = made(SECURED, registration)
+    parking = {"agent-parking"} if registration == "agent" else set()  # has what the agent's container has
+    users = {"verify": set(), "agent": {"agent-carry"} | parking, "reload": {"files-reload"}}
+    assert {each for each in whole.requests if token(name) in repr(whole.sent(each))} == users[name]
+
+
+@every_registration
+def test_in_a_secured_stack_the_servers_alone_and_who_makes_tokens_have_the_management_token(registration: str) -> None:
+    whole = made(SECURED, registration)
+    secrets = {name for name in whole.requests if whole.requests[name].type.endswith(":AclTokenSecret")}
+    has = {name for name in whole.requests if MANAGEMENT in repr(whole.sent(name))}
+    assert has == {"server-carry", "acl-consul", "acl-management", *secrets}
+
+
+@pytest.mark.parametrize(
+    ("config", "addresses"),
+    [({}, ["127.0.0.1"]), ({"publishOn": "10.0.0.5"}, ["10.0.0.5", "127.0.0.1"])],
+    ids=["loopback", "another"],
+)
+@pytest.mark.parametrize("node", ["staging-consul", "consul-agent-shared"])
+def test_a_certificate_is_for_where_the_apis_are_published(
+    node: str, config: dict[str, str], addresses: list[str]
+) -> None:
+    whole = program_with({**stack_config(SECURED), **config})[0]
+    assert whole.inputs(f"keys-{node}-request")["ipAddresses"] == addresses
+
+
+@pytest.mark.parametrize("stage", ["accepted", "sent", "on"])
+@pytest.mark.parametrize("node", ["server", "agent"])
+def test_a_stage_of_security_is_that_of_both_consul_nodes(stage: Stage, node: str) -> None:
+    whole = program_with({**stack_config(SECURED), "security": stage})[0]
+    config = json.loads(whole.sent(f"{node}-carry")["uploads"][0]["content"])
+    assert config.items() >= secured_config(stage).items()
+
+
+@pytest.mark.parametrize(("address", "internal"), [("http://127.0.0.1:8501", 8500), ("https://127.0.0.1:8501", 8501)])
+def test_on_the_way_to_security_an_api_is_published_as_its_address_says(address: str, internal: int) -> None:
+    whole = program_with({**stack_config(SECURED), "security": "accepted", "agentAddress": address})[0]
+    assert whole.inputs("agent-container")["ports"] == [{"internal": internal, "external": 8501, "ip": "127.0.0.1"}]
+
+
+@every_registration
+@pytest.mark.parametrize("name", ["agent", "verify"])
+def test_in_a_secured_stack_a_token_is_made_once_the_server_is_there(registration: str, name: str) -> None:
+    whole = made(SECURED, registration)
+    assert {"server-container"} <= whole.waits_for(f"acl-{name}-policy")
+    assert {"server-container", f"acl-{name}-policy"} <= whole.waits_for(f"acl-{name}-token")
+
+
+def test_a_secured_server_is_waited_for_until_it_has_a_leader_and_an_open_one_until_it_is_healthy() -> None:
+    assert made(SECURED).bound("server-container") == {"after_create": ["await-leader"]}
+    assert made("docker-local").bound("server-container") == {}
+
+
+@every_registration
+def test_a_secured_agent_starts_once_its_tokens_and_its_certificate_are_there(registration: str) -> None:
+    waits = made(SECURED, registration).waits_for("agent-carry")
+    assert {"acl-agent-secret", "acl-registration-secret", "keys-consul-agent-shared-certificate"} <= waits
+
+
+# What is parked while the agent is replaced
+
+
+@pytest.mark.parametrize("stack", ["docker-local", "staging", SECURED])
+def test_over_the_agent_the_services_are_parked_while_its_container_is_replaced(stack: str) -> None:
+    whole = made(stack)
+    assert (whole.bound("agent-parking"), whole.bound("agent-container")) == (
+        {"before_update": ["park"]},
+        {"after_create": ["leave-parking"]},
+    )
+
+
+@pytest.mark.parametrize("stack", ["docker-local", "staging", SECURED])
+@pytest.mark.parametrize("registration", ["catalog", "files"])
+def test_what_is_registered_otherwise_is_not_parked(stack: str, registration: str) -> None:
+    whole = made(stack, registration)
+    assert ("agent-parking" in whole.requests, whole.bound("agent-container")) == (False, {})
+
+
+def test_what_is_parked_is_reached_as_the_stack_says_and_with_its_token() -> None:
+    assert made("staging").sent("agent-parking")["input"]["agent"] == {
+        "address": "http://127.0.0.1:8501",
+        "token": None,
+        "ca": None,
+    }
+    assert made(SECURED).sent("agent-parking")["input"]["agent"] == {
+        "address": "https://127.0.0.1:8501",
+        "token": secret(token("registration")),
+        "ca": AUTHORITY,
+    }
+
+
+@pytest.mark.parametrize("stack", ["docker-local", SECURED])
+def test_what_is_stashed_of_the_agents_container_is_what_its_container_is_made_of(stack: str) -> None:
+    # What is not in it could change without anything being parked.
+    whole = made(stack)
+    stashed, uploads = whole.sent("agent-parking")["input"]["container"], whole.sent("agent-carry")["uploads"]
+    assert stashed["files"] == {each["file"]: each["content"] for each in uploads}
+    assert stashed["image"] == whole.inputs("agent-image")["name"]
+    assert [{"name": stashed["network"]}] == whole.inputs("agent-container")["networksAdvanced"]
+
+
+@pytest.mark.parametrize("hook", ["move-to-agent", "leave-parking"])
+def test_on_the_way_to_security_what_moves_is_let_in_with_the_stacks_own_tokens(moving: Moving, hook: str) -> None:
+    config = {**stack_config(SECURED), "security": "accepted", "externalNode": "platform-external"}
+    addresses = {"agentAddress": moving.agent.address, "serverAddress": moving.servers.address}
+    meta = {"managed-by": "pulumi/consul-staging/test/parking"}
+    moving.servers.nodes["platform-external"]["Node"]["Meta"] = meta
+    moving.servers.nodes["consul-agent-shared"] = {"Node": {"Meta": {"consul-version": "1.17.2"}}, "Services": {}}
+    whole = program_with({**config, **addresses})[0]
+    assert whole.call(hook, service_id="billing_service") == ""
+    assert list(moving.agent.services) == ["billing_service"]
+    assert (moving.agent.tokens, moving.servers.tokens) == ({token("registration")}, {MANAGEMENT})
 
 
 # What waits for what

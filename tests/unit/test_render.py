@@ -275,9 +275,8 @@ def test_what_can_be_read_again_stands_in_no_file_that_needs_a_new_start(config:
     assert [key for key in reloaded_config() if key in config] == []
 
 
-@pytest.mark.parametrize("token", [None, ""])
-def test_the_configuration_of_consul_esm_is_exactly_this(token: str | None) -> None:
-    assert esm_config(token) == {
+def test_the_configuration_of_consul_esm_is_exactly_this() -> None:
+    assert esm_config() == {
         "datacenter": "dc1",
         "http_addr": "consul-agent-shared:8500",
         "external_node_meta": {"external-node": "true"},
@@ -288,6 +287,14 @@ def test_the_configuration_of_consul_esm_is_exactly_this(token: str | None) -> N
 
 def test_consul_esm_is_given_a_token_where_there_is_one() -> None:
     assert esm_config("a-token") == {**esm_config(), "token": "a-token"}
+
+
+def test_consul_esm_asks_a_secured_agent_over_https_and_knows_its_authority() -> None:
+    assert esm_config("a-token", "/etc/consul-esm/ca.pem") == {
+        **esm_config("a-token"),
+        "http_addr": "https://consul-agent-shared:8501",
+        "ca_file": "/etc/consul-esm/ca.pem",
+    }
 
 
 def test_consul_esm_looks_after_a_node_with_the_meta_that_the_external_one_has_and_does_not_ping_it() -> None:

@@ -1,13 +1,17 @@
 from datetime import timedelta
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from services import roster as roster_module
 from services.model import HttpCheck, Kind, Service, TcpCheck
 from services.platform import Platform
 from services.render import definition, target
-from services.roster import roster
+from services.roster import RosterError, roster
 from services.rules import Roster
 from tests.unit.guide import GUIDE, Line
 
@@ -145,7 +149,7 @@ def test_no_service_keeps_the_tag_of_another_environment() -> None:
 
 
 def test_an_empty_environment_is_refused() -> None:
-    with pytest.raises(ValidationError, match="tags"):
+    with pytest.raises(RosterError, match="tags"):
         roster("")
 
 
@@ -164,7 +168,7 @@ def test_a_host_leaves_the_containers_their_names() -> None:
 
 
 def test_a_host_that_is_none_is_refused() -> None:
-    with pytest.raises(ValidationError, match=r"'0\.0\.0\.0' is every interface, not a host"):
+    with pytest.raises(RosterError, match=r"'0\.0\.0\.0' is every interface, not a host"):
         roster(host="0.0.0.0")  # noqa: S104 - refused
 
 
@@ -245,3 +249,54 @@ def test_one_more_entry_is_one_more_service_and_changes_no_other() -> None:
     new = [definition(each) for each in after.services if each not in before]
     assert [each["name"] for each in new] == ["search_service"]
     assert len(after) == 41
+
+
+# A mistake in it
+
+
+def edited(folder: Path, line: str, by: str) -> ModuleType:
+    """The roster with another line in the place of one of its own."""
+    source = Path(roster_module.__file__).read_text()
+    assert source.count(line) == 1
+    (folder / "roster.py").write_text(source.replace(line, by))
+    spec = spec_from_file_location("edited", folder / "roster.py")
+    assert spec
+    assert spec.loader
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+BILLING = 'platform.user("billing", 8216),'
+
+
+@pytest.mark.parametrize(
+    ("by", "said"),
+    [
+        ('platform.user("billing", 99999),', "port: 99999: input should be less than or equal to 65535"),
+        (
+            'platform.user("billing", 8216, timedelta(0)),',
+            "interval: datetime.timedelta(0): value error, must be longer than 0 s",
+        ),
+    ],
+    ids=["port", "interval"],
+)
+def test_a_mistake_in_an_entry_is_one_line_that_names_where_it_stands(tmp_path: Path, by: str, said: str) -> None:
+    module = edited(tmp_path, BILLING, by)
+    module.timedelta = timedelta  # type: ignore[attr-defined]
+    number = 1 + (tmp_path / "roster.py").read_text().splitlines().index(f"        {by}")
+    with pytest.raises(Exception, match=r"services/roster\.py") as raised:
+        module.roster()
+    assert (type(raised.value).__name__, str(raised.value)) == (
+        "RosterError",
+        f"services/roster.py, line {number}: {said}",
+    )
+
+
+def test_two_entries_that_want_the_same_are_one_line_that_names_both(tmp_path: Path) -> None:
+    module = edited(tmp_path, BILLING, f'{BILLING} platform.user("billing", 8217),')
+    with pytest.raises(Exception, match="billing_service") as raised:
+        module.roster()
+    assert str(raised.value) == (
+        "services/roster.py: id 'billing_service' is used 2 times (billing_service, billing_service): it must be unique"
+    )

@@ -16,6 +16,14 @@ LEAST = {"agentAddress": "http://127.0.0.1:8501", "serverAddress": "http://127.0
 TOKEN = "5c1b2b5e-consul-acl-token"  # noqa: S105 - no real one
 
 
+SECURED = {
+    "agentAddress": "https://127.0.0.1:8501",
+    "serverAddress": "https://127.0.0.1:8500",
+    "server": "created",
+    "security": "on",
+}
+
+
 def of(**config: str) -> Settings:
     return load({**LEAST, **config}, "Pulumi.test.yaml")
 
@@ -90,7 +98,7 @@ def test_docker_and_stand_ins_are_booleans_that_pulumi_writes_as_text(
 @pytest.mark.parametrize("key", ["network", "server"])
 @pytest.mark.parametrize("provided", ["created", "existing"])
 def test_the_network_and_the_server_are_created_or_exist(key: str, provided: str) -> None:
-    assert getattr(of(**{key: provided}), key) == provided
+    assert getattr(of(**{key: provided}, security="off"), key) == provided
 
 
 @pytest.mark.parametrize(
@@ -140,11 +148,15 @@ def test_the_services_are_registered_on_the_agents_node_or_on_the_external_one(r
 
 
 def test_the_agent_is_published_on_loopback_at_the_port_of_its_address() -> None:
-    assert of(agentAddress="http://consul.example:8555").agent_publish == ("127.0.0.1", 8555)
+    assert of(agentAddress="http://consul.example:8555").agent_publish == ("127.0.0.1", 8555, False)
 
 
 def test_the_server_is_published_on_loopback_at_the_port_of_its_address() -> None:
-    assert of(serverAddress="https://consul.example:8556").server_publish == ("127.0.0.1", 8556)
+    assert of(serverAddress="https://consul.example:8556").server_publish == ("127.0.0.1", 8556, True)
+
+
+def test_an_agent_with_an_https_address_is_published_as_https() -> None:
+    assert of(**SECURED).agent_publish == ("127.0.0.1", 8501, True)
 
 
 def test_an_agent_without_an_address_is_not_published() -> None:
@@ -153,7 +165,7 @@ def test_an_agent_without_an_address_is_not_published() -> None:
 
 def test_both_are_published_on_the_address_that_the_stack_gives() -> None:
     found = of(publishOn="10.0.0.5")
-    assert (found.agent_publish, found.server_publish) == (("10.0.0.5", 8501), ("10.0.0.5", 8500))
+    assert (found.agent_publish, found.server_publish) == (("10.0.0.5", 8501, False), ("10.0.0.5", 8500, False))
 
 
 # What is not set
@@ -175,6 +187,7 @@ def test_both_are_published_on_the_address_that_the_stack_gives() -> None:
         ("consul_image", "hashicorp/consul:1.17.2"),
         ("esm_image", "hashicorp/consul-esm:0.9.0"),
         ("external_node", "staging-external"),
+        ("security", None),
         ("publish_on", "127.0.0.1"),
     ],
 )
@@ -189,6 +202,7 @@ def test_a_key_that_is_left_out_has_its_default(field: str, value: object) -> No
         ("agentToken", "agent_token"),
         ("agentCaFile", "agent_ca_file"),
         ("serviceHost", "service_host"),
+        ("security", "security"),
     ],
 )
 def test_an_empty_text_is_not_set(key: str, field: str) -> None:
@@ -234,9 +248,10 @@ DIGEST = "0a" * 32
 INTERFACE = "must be an IP address of the Docker host, such as 127.0.0.1"
 KEYS = (
     "registration, agentAddress, agentToken, agentCaFile, serverAddress, environment, serviceHost, adopt, "
-    "docker, network, server, standIns, consulImage, esmImage, externalNode, publishOn"
+    "docker, network, server, standIns, consulImage, esmImage, externalNode, security, publishOn"
 )
 REGISTRATION = "input should be 'agent', 'catalog' or 'files'"
+STAGE = "input should be 'off', 'accepted', 'sent' or 'on'"
 IDENTIFIER = "must be 1 to 63 of the characters A-Z a-z 0-9 - _"
 
 
@@ -324,6 +339,9 @@ IDENTIFIER = "must be 1 to 63 of the characters A-Z a-z 0-9 - _"
         ("publishOn", "127.0.0.0/8", f"'127.0.0.0/8' {INTERFACE}"),
         ("publishOn", " 127.0.0.1", f"' 127.0.0.1' {INTERFACE}"),
         ("publishOn", "http://127.0.0.1", f"'http://127.0.0.1' {INTERFACE}"),
+        ("security", "maybe", f"'maybe': {STAGE}"),
+        ("security", "On", f"'On': {STAGE}"),
+        ("security", "yes", f"'yes': {STAGE}"),
         ("publishOn", "fe80::1%a b", f"'fe80::1%a b' {INTERFACE}"),
         ("agentAdress", "http://127.0.0.1:8501", f"is no key of this project: the keys are {KEYS}"),
         ("agent_token", TOKEN, f"is no key of this project: the keys are {KEYS}"),
@@ -393,9 +411,19 @@ def test_an_address_whose_host_is_none_is_refused(address: str) -> None:
 # Keys that do not fit together
 
 
-def test_an_agent_that_the_stack_deploys_has_no_tls() -> None:
-    assert refusal({**LEAST, "agentAddress": "https://127.0.0.1:8501"}) == (
-        "Pulumi.test.yaml: agentAddress: must be http: the agent that this stack deploys has no TLS"
+@pytest.mark.parametrize("config", [{}, {"security": "off"}, {"server": "created", "security": "off"}], ids=str)
+def test_an_agent_that_the_stack_deploys_without_security_has_no_tls(config: dict[str, str]) -> None:
+    assert refusal({**LEAST, "agentAddress": "https://127.0.0.1:8501", **config}) == (
+        "Pulumi.test.yaml: agentAddress: 'https://127.0.0.1:8501' must be http with security off: "
+        "what this stack deploys has no TLS then"
+    )
+
+
+def test_a_server_that_the_stack_deploys_without_security_has_no_tls() -> None:
+    config = {**LEAST, "server": "created", "security": "off", "serverAddress": "https://127.0.0.1:8500"}
+    assert refusal(config) == (
+        "Pulumi.test.yaml: serverAddress: 'https://127.0.0.1:8500' must be http with security off: "
+        "what this stack deploys has no TLS then"
     )
 
 
@@ -469,7 +497,7 @@ def test_every_way_to_register_takes_a_token(registration: str) -> None:
 @pytest.mark.parametrize("registration", ["catalog", "files"])
 def test_an_agent_that_the_stack_deploys_has_no_tls_however_services_are_registered(registration: str) -> None:
     assert misfit(registration=registration, agentAddress="https://127.0.0.1:8501") == (
-        "agentAddress: must be http: the agent that this stack deploys has no TLS"
+        "agentAddress: 'https://127.0.0.1:8501' must be http with security off: what this stack deploys has no TLS then"
     )
 
 
@@ -480,8 +508,8 @@ def test_a_server_may_have_tls_all_the_same() -> None:
 
 
 def test_a_created_server_may_have_any_port_where_the_agent_has_none() -> None:
-    found = load({"registration": "files", "server": "created", "serverAddress": "http://127.0.0.1:8501"}, "")
-    assert (found.agent_publish, found.server_publish) == (None, ("127.0.0.1", 8501))
+    found = load({"registration": "files", "server": "created", "serverAddress": "https://127.0.0.1:8501"}, "")
+    assert (found.agent_publish, found.server_publish) == (None, ("127.0.0.1", 8501, True))
 
 
 def test_an_existing_server_may_have_the_agents_port() -> None:
@@ -490,6 +518,138 @@ def test_an_existing_server_may_have_the_agents_port() -> None:
 
 def test_of_several_things_that_do_not_fit_together_the_first_is_told() -> None:
     assert misfit(registration="files", docker="false", adopt="true").startswith("docker: must be true")
+
+
+# How far the cluster is secured
+
+HTTP = {"agentAddress": "http://127.0.0.1:8501", "serverAddress": "http://127.0.0.1:8500"}
+
+
+@pytest.mark.parametrize("stage", ["accepted", "sent", "on"])
+def test_a_stage_of_security_is_kept(stage: str) -> None:
+    assert of(**{**SECURED, "security": stage}).stage == stage
+
+
+def test_security_off_is_kept() -> None:
+    assert of(server="created", security="off").stage == "off"
+
+
+def test_the_apis_certificates_are_to_name_the_hosts_of_their_addresses_and_where_they_are_published() -> None:
+    found = of(agentAddress="http://consul.example:8501", serverAddress="http://10.0.0.5:8500", publishOn="10.0.0.6")
+    assert found.hosts == {"127.0.0.1", "10.0.0.6", "consul.example", "10.0.0.5"}
+
+
+@pytest.mark.parametrize(("written", "meant"), [("true", "on"), ("on", "on"), ("false", "off"), ("off", "off")])
+def test_what_pulumi_hands_over_of_a_truth_value_or_of_a_text_is_the_same_stage(written: str, meant: str) -> None:
+    addresses = {"on": SECURED, "off": {**HTTP, "server": "created"}}[meant]
+    assert of(**{**addresses, "security": written}).stage == meant
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [("on", "on"), ("'on'", "on"), ("true", "on"), ("off", "off"), ('"off"', "off")]
+)
+def test_a_stacks_file_may_have_on_and_off_quoted_or_not(tmp_path: Path, written: str, meant: str) -> None:
+    addresses = {"on": SECURED, "off": {**HTTP, "server": "created"}}[meant]
+    keys = {**addresses, "security": written}
+    lines = "".join(f"  consul-staging:{key}: {value}\n" for key, value in keys.items())
+    path = tmp_path / "Pulumi.test.yaml"
+    path.write_text(f"config:\n{lines}")
+    assert settings.of_file(path, "consul-staging").stage == meant
+
+
+@pytest.mark.parametrize("empty", [{}, {"security": ""}], ids=["missing", "empty"])
+@pytest.mark.parametrize(
+    ("config", "stage"),
+    [
+        ({**SECURED}, "on"),
+        ({**HTTP, "server": "existing"}, "off"),
+        ({**HTTP, "server": "created", "docker": "false"}, "off"),
+        ({**HTTP, "server": "existing", "docker": "false"}, "off"),
+    ],
+    ids=["created", "existing", "created without docker", "existing without docker"],
+)
+def test_a_cluster_is_secured_altogether_where_the_stack_makes_it_and_else_not(
+    config: dict[str, str], stage: str, empty: dict[str, str]
+) -> None:
+    others = {key: value for key, value in config.items() if key != "security"}
+    assert load({**others, **empty}, "Pulumi.test.yaml").stage == stage
+
+
+@pytest.mark.parametrize("address", ["agentAddress", "serverAddress"])
+@pytest.mark.parametrize("config", [{}, {"security": ""}], ids=["on", "default"])
+def test_a_secured_cluster_has_https_alone(address: str, config: dict[str, str]) -> None:
+    assert refusal({**SECURED, **config, address: HTTP[address]}) == (
+        f"Pulumi.test.yaml: {address}: {HTTP[address]!r} must be https with security on: plain HTTP is refused"
+    )
+
+
+@pytest.mark.parametrize("stage", ["accepted", "sent"])
+@pytest.mark.parametrize("agent", ["http://127.0.0.1:8501", "https://127.0.0.1:8501"])
+@pytest.mark.parametrize("server", ["http://127.0.0.1:8500", "https://127.0.0.1:8500"])
+def test_on_the_way_to_a_secured_cluster_either_address_is_taken(stage: str, agent: str, server: str) -> None:
+    found = of(**{**SECURED, "security": stage, "agentAddress": agent, "serverAddress": server})
+    assert (found.agent_address, found.server_address) == (agent, server)
+
+
+def test_an_agent_that_is_not_published_needs_no_https_address_in_a_secured_cluster() -> None:
+    assert of(**{**SECURED, "agentAddress": "", "registration": "files"}).stage == "on"
+
+
+@pytest.mark.parametrize("stage", ["accepted", "sent", "on"])
+def test_without_docker_nothing_is_secured(stage: str) -> None:
+    assert refusal({**SECURED, "docker": "false", "security": stage}) == (
+        f"Pulumi.test.yaml: security: {stage!r} must be off without docker: "
+        "it is for the Consul that this stack deploys"
+    )
+
+
+@pytest.mark.parametrize("stage", ["accepted", "sent", "on"])
+def test_an_existing_server_cannot_be_secured(stage: str) -> None:
+    assert refusal({**SECURED, "server": "existing", "security": stage}) == (
+        f"Pulumi.test.yaml: security: {stage!r} must be off with server: existing: "
+        "only who deploys the server can secure it"
+    )
+
+
+@pytest.mark.parametrize("stage", ["accepted", "sent", "on"])
+def test_a_secured_cluster_takes_no_token_of_others(stage: str) -> None:
+    assert refusal({**SECURED, "security": stage, "agentToken": TOKEN}) == (
+        f"Pulumi.test.yaml: agentToken: must not be set with security {stage}: "
+        "the stack makes its own tokens and authority"
+    )
+
+
+@pytest.mark.parametrize("stage", ["accepted", "sent", "on"])
+def test_a_secured_cluster_takes_no_authority_of_others(tmp_path: Path, stage: str) -> None:
+    file = tmp_path / "ca.pem"
+    file.touch()
+    assert refusal({**SECURED, "security": stage, "agentCaFile": str(file)}) == (
+        f"Pulumi.test.yaml: agentCaFile: must not be set with security {stage}: "
+        "the stack makes its own tokens and authority"
+    )
+
+
+def test_a_created_server_is_secured_by_default_and_then_takes_no_token_of_others() -> None:
+    config = {key: value for key, value in SECURED.items() if key != "security"}
+    assert refusal({**config, "agentToken": TOKEN}) == (
+        "Pulumi.test.yaml: agentToken: must not be set with security on: the stack makes its own tokens and authority"
+    )
+
+
+def test_without_security_a_token_and_an_authority_of_others_are_taken(tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_text("-----BEGIN CERTIFICATE-----")
+    found = of(security="off", agentToken=TOKEN, agentCaFile=str(file))
+    assert (found.agent_token, found.ca) == (TOKEN, "-----BEGIN CERTIFICATE-----")
+
+
+def test_without_a_file_there_is_no_authority() -> None:
+    assert of().ca is None
+
+
+@pytest.mark.parametrize("name", ["staging", "local"])
+def test_a_committed_stack_whose_server_is_anothers_is_not_secured(name: str) -> None:
+    assert settings.of_file(ROOT / f"Pulumi.{name}.yaml", "consul-staging").stage == "off"
 
 
 # The token is told to nobody
@@ -578,6 +738,11 @@ def test_a_stacks_file_is_read_without_its_secrets_and_other_projects_keys(tmp_p
     keys = {**LEAST, "agentToken": {"secure": "v1:abc"}}
     config = {"docker:host": "unix:///x"} | {f"consul-staging:{key}": value for key, value in keys.items()}
     assert of_file(tmp_path, config) == of()
+
+
+def test_yamls_empty_binary_is_a_key_that_is_not_set(tmp_path: Path) -> None:
+    keys = {**LEAST, "agentToken": b""}
+    assert of_file(tmp_path, {f"consul-staging:{key}": value for key, value in keys.items()}) == of()
 
 
 @pytest.mark.parametrize("config", [None, [], "text"])

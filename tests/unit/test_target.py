@@ -1,10 +1,15 @@
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 import yaml
 
+from operations import local
 from operations import target as module
-from operations.target import Target, TargetError, target
+from operations.state import State
+from operations.target import Role, Target, TargetError, target
 from services.consul_api import Consul
 from settings import SettingsError
 from tests.unit.guide import GUIDE
@@ -12,6 +17,7 @@ from tests.unit.guide import GUIDE
 AGENT = "http://127.0.0.1:8501"
 SERVER = "http://127.0.0.1:8500"
 TOKEN = "5c1b2b5e-consul-acl-token"  # noqa: S105 - no real one
+AUTHORITY = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 
 
 @pytest.fixture(autouse=True)
@@ -85,9 +91,8 @@ def test_clients_use_the_server_where_the_agent_is_not_published(tmp_path: Path)
     assert without_agent(tmp_path).consul.address == SERVER
 
 
-def test_the_environments_token_and_the_files_authority_are_used_for_both(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def recorded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
+    """Return where every client will be that is made: its address, token and authority."""
     made: list[tuple[object, ...]] = []
 
     class Recorded(Consul):
@@ -95,12 +100,19 @@ def test_the_environments_token_and_the_files_authority_are_used_for_both(
             made.append(args)
 
     monkeypatch.setattr(module, "Consul", Recorded)
+    return made
+
+
+def test_the_environments_token_and_the_files_authority_are_used_for_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = recorded(monkeypatch)
     monkeypatch.setenv("CONSUL_HTTP_TOKEN", TOKEN)
     authority = tmp_path / "ca.pem"
-    authority.touch()
+    authority.write_text(AUTHORITY)
     found = target("test", stack(tmp_path, agentCaFile=str(authority)))
     assert all((found.agent, found.server))
-    assert made == [(AGENT, TOKEN, str(authority)), (SERVER, TOKEN, str(authority))]
+    assert made == [(AGENT, TOKEN, AUTHORITY), (SERVER, TOKEN, AUTHORITY)]
 
 
 def test_without_a_token_in_the_environment_there_is_none(tmp_path: Path) -> None:
@@ -116,6 +128,103 @@ def test_the_token_is_not_in_the_targets_repr(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("CONSUL_HTTP_TOKEN", TOKEN)
     found = target("test", stack(tmp_path))
     assert (found.token, TOKEN in repr(found)) == (TOKEN, False)
+
+
+# The Consul of a secured stack
+
+HTTPS_AGENT, HTTPS_SERVER = "https://127.0.0.1:8501", "https://127.0.0.1:8500"
+OUTPUTS = {
+    "agent": HTTPS_AGENT,
+    "ca": AUTHORITY,
+    "tokens": {role: f"{role}-token" for role in ("management", "agent", "registration", "verify", "reload")},
+}
+
+
+def secured(folder: Path, outputs: Callable[[], Mapping[str, Any]] = lambda: OUTPUTS, **config: object) -> Target:
+    own = {"agentAddress": HTTPS_AGENT, "serverAddress": HTTPS_SERVER, "server": "created", "security": "on"}
+    return replace(target("test", stack(folder, "test", **{**own, **config})), outputs=outputs)
+
+
+@pytest.mark.parametrize("stage", ["accepted", "sent", "on"])
+def test_a_secured_stacks_authority_and_token_are_those_of_its_outputs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    made = recorded(monkeypatch)
+    found = secured(tmp_path, security=stage)
+    assert all((found.agent, found.server))
+    assert made == [(HTTPS_AGENT, "verify-token", AUTHORITY), (HTTPS_SERVER, "verify-token", AUTHORITY)]
+
+
+@pytest.mark.parametrize("role", get_args(Role))
+def test_a_role_is_let_in_with_its_own_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, role: Role) -> None:
+    made = recorded(monkeypatch)
+    assert secured(tmp_path).let_in_as(role).server
+    assert made == [(HTTPS_SERVER, f"{role}-token", AUTHORITY)]
+
+
+def test_a_target_reads_unless_it_is_said_otherwise(tmp_path: Path) -> None:
+    assert (secured(tmp_path).role, get_args(Role)) == ("verify", ("verify", "registration", "management"))
+
+
+def test_a_target_that_is_let_in_otherwise_leaves_the_first_as_it_is(tmp_path: Path) -> None:
+    found = secured(tmp_path)
+    assert (found.let_in_as("management").role, found.role) == ("management", "verify")
+
+
+def test_the_outputs_are_asked_for_when_they_are_needed_and_once(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def outputs() -> Mapping[str, Any]:
+        asked.append("outputs")
+        return OUTPUTS
+
+    found = secured(tmp_path, outputs)
+    assert asked == []
+    assert all((found.agent, found.server, found.consul, found.server))
+    assert asked == ["outputs"]
+
+
+@pytest.mark.parametrize("role", get_args(Role))
+def test_a_token_that_a_person_gives_goes_before_a_stacks_own_and_the_authority_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, role: Role
+) -> None:
+    made = recorded(monkeypatch)
+    monkeypatch.setenv("CONSUL_HTTP_TOKEN", TOKEN)
+    assert secured(tmp_path).let_in_as(role).server
+    assert made == [(HTTPS_SERVER, TOKEN, AUTHORITY)]
+
+
+@pytest.mark.parametrize("outputs", [{}, {"agent": AGENT, "server": SERVER}], ids=["none", "of an open cluster"])
+def test_a_secured_stack_that_was_not_deployed_so_is_told(tmp_path: Path, outputs: Mapping[str, Any]) -> None:
+    with pytest.raises(TargetError) as caught:
+        assert secured(tmp_path, lambda: outputs).server
+    assert str(caught.value) == ("stack test has no tokens yet, and its Consul is to ask for them: deploy it")
+
+
+def test_without_security_no_outputs_are_asked_for(tmp_path: Path) -> None:
+    def outputs() -> Mapping[str, Any]:
+        raise AssertionError
+
+    found = replace(target("test", stack(tmp_path)), outputs=outputs)
+    assert all((found.agent, found.server))
+
+
+def test_a_stack_that_is_here_takes_the_outputs_of_its_engines_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, Path]] = []
+
+    def outputs(state: State) -> Mapping[str, Any]:
+        asked.append((state.engine.stack, state.engine.project))
+        return OUTPUTS
+
+    made = recorded(monkeypatch)
+    monkeypatch.setattr(State, "outputs", outputs)
+    own = {"agentAddress": HTTPS_AGENT, "serverAddress": HTTPS_SERVER, "server": "created"}
+    found = local.here(print, "test", stack(tmp_path, **own))
+    assert asked == []
+    assert found.consul
+    assert (made, asked) == ([(HTTPS_AGENT, "verify-token", AUTHORITY)], [("test", tmp_path)])
 
 
 # What is wrong

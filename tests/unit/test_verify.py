@@ -18,7 +18,7 @@ from operations.verification.fix import fix
 from operations.verification.report import Report, report
 from services import consul_api
 from services.model import MARK
-from tests.unit.fake_consul import AGENT, SERVER, FakeConsul, aim_at, serving, well
+from tests.unit.fake_consul import AGENT, SERVER, FakeConsul, aim_at, found_here, serving, well
 
 OURS = "pulumi/consul-staging/local/registration-order_service"
 OTHERS = "pulumi/consul-staging/other/registration-order_service"
@@ -450,7 +450,7 @@ def test_fix_leaves_what_has_no_successor_yet(case: Case) -> None:
 
 @pytest.fixture(name="run")
 def _run(case: Case, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
-    monkeypatch.setattr(command, "target", lambda _: case.target)
+    found_here(monkeypatch, lambda: case.target)
     return CliRunner()
 
 
@@ -559,6 +559,21 @@ def test_json_lists_strays_with_id_node_and_origin(case: Case, run: CliRunner) -
         "coexists": True,
         "removable": False,
     }
+
+
+@pytest.mark.parametrize(("options", "role"), [([], "verify"), (["--fix"], "management")], ids=["looks", "fixes"])
+def test_it_is_let_in_to_read_and_with_fix_to_do_anything(
+    case: Case, run: CliRunner, monkeypatch: pytest.MonkeyPatch, options: list[str], role: str
+) -> None:
+    roles: list[str] = []
+
+    def looked(aim: Target) -> Report:
+        roles.append(aim.role)
+        return report(aim)
+
+    monkeypatch.setattr(command, "report", looked)
+    assert run.invoke(app(), options).exit_code == 0
+    assert set(roles) == {role}
 
 
 def test_fix_shows_what_is_there_before_it_removes_and_looks_again(case: Case, run: CliRunner) -> None:

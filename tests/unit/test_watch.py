@@ -22,7 +22,7 @@ from operations.watching.feed import feed
 from operations.watching.screen import screen
 from services.consul_api import Consul, ConsulError, NoAnswerError
 from services.roster import roster
-from tests.unit.fake_consul import AGENT, FakeConsul, aim_at, serving, well
+from tests.unit.fake_consul import AGENT, FakeConsul, aim_at, found_here, serving, well
 
 ROSTER = roster()
 GONE = NoAnswerError("GET http://127.0.0.2:8500/v1/health/node/x: no answer: refused")
@@ -236,7 +236,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *said: Mapping[str, str] | ConsulError,
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command, "feed", fed)
-    monkeypatch.setattr(command, "target", target)
+    found_here(monkeypatch, target)
     app = typer.Typer()
     app.command()(command.watch)
     result = CliRunner().invoke(app, [f"--{name}" for name, on in options.items() if on])
@@ -244,7 +244,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *said: Mapping[str, str] | ConsulError,
     return result.stdout
 
 
-def target(_: str) -> Target:
+def target() -> Target:
     return aim_at(None, "http://127.0.0.1:1", registration="files", docker=True)
 
 

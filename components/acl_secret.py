@@ -1,0 +1,78 @@
+"""The secret of an ACL token, read once when the token is made.
+
+The Consul provider's resource has the token's accessor alone, and its function asks Consul in every preview: the
+preview of a pull request must reach no Consul.
+
+The state refers to `AclTokenSecretProvider` by this module's path and its name: neither may ever change.
+"""
+
+from typing import Any
+
+import pulumi
+from pulumi.dynamic import ConfigureRequest, CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
+
+from components.endpoint import Endpoint
+from components.told import tell_refusals_alone
+from services.consul_api import Consul
+
+Props = dict[str, Any]
+
+
+class AclTokenSecretProvider(ResourceProvider):
+    """Holds what a token's accessor stands for.
+
+    https://developer.hashicorp.com/consul/api-docs/acl/tokens#read-a-token
+    """
+
+    serialize_as_secret_always = False  # it holds nothing at all
+
+    def configure(self, _req: ConfigureRequest) -> None:
+        """Have Consul's refusals told in its words alone."""
+        tell_refusals_alone()
+
+    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
+        """Look again where it is another token, and nowhere else: how Consul is reached is not what is held."""
+        return DiffResult(changes=olds["accessor"] != news["accessor"])
+
+    def create(self, props: Props) -> CreateResult:
+        """Read the secret."""
+        return CreateResult(props["accessor"], _read(props))
+
+    def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
+        """Read the secret of the token that came in the place of another."""
+        return UpdateResult(_read(news))
+
+
+class AclTokenSecret(Resource, module="consul", name="AclTokenSecret"):
+    """A token's secret.
+
+    Attributes:
+        secret: what is sent as `X-Consul-Token`.
+    """
+
+    secret: pulumi.Output[str]
+
+    def __init__(
+        self, name: str, servers: Endpoint, accessor: pulumi.Input[str], opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        """Declare it.
+
+        Args:
+            name: of the resource.
+            servers: their API, with a token that may read tokens (`acl:write`).
+            accessor: the token's id.
+            opts: as of every resource.
+        """
+        props = {
+            "accessor": accessor,
+            "servers": servers.address,
+            "token": servers.secret_token,
+            "ca": servers.ca,
+            "secret": None,
+        }
+        own = pulumi.ResourceOptions(additional_secret_outputs=["secret", "token"])
+        super().__init__(AclTokenSecretProvider(), name, props, pulumi.ResourceOptions.merge(opts, own))
+
+
+def _read(props: Props) -> Props:
+    return {**props, "secret": Consul(props["servers"], props["token"], props["ca"]).token_secret(props["accessor"])}

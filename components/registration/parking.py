@@ -1,0 +1,120 @@
+"""Keeps the services in the catalog while their agent's container is replaced.
+
+An agent that leaves takes its services out of the catalog, and one that starts has their checks critical until each
+has run, up to an interval later. So before the container is replaced, its services move to a node of their own, as
+they move from one registration to another, and back when the next one has joined.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pulumi
+
+from components.container import ConsulContainerArgs
+from components.endpoint import Endpoint, consul_hook, until, until_led
+from components.registration.handover import Places, move_to_agent, refuse_anothers_node
+from services.agent_config import AGENT_NODE, EXTERNAL
+from services.consul_api import Consul, ConsulError, NoAnswerError
+from services.model import MARK
+
+_NOT_JOINED = (
+    f"{AGENT_NODE} has not joined the servers after a minute: its services stay where they are parked, and nobody "
+    f"checks them. Its log says why: docker logs {AGENT_NODE}. The next run with --refresh moves them back"
+)
+_OF_A_SERVICE = ("Service", "Address", "Port", "Tags", "Meta")
+_OF_A_CHECK = ("CheckID", "Name", "Notes", "Status", "Output")
+
+
+@dataclass(frozen=True)
+class Parking:
+    """Where the services of an agent are while it is replaced.
+
+    Attributes:
+        agent: its API.
+        places: where the stack's services can be.
+    """
+
+    agent: Endpoint
+    places: Places
+
+    def before(self, name: str, args: ConsulContainerArgs, opts: pulumi.ResourceOptions) -> pulumi.Resource:
+        """Declare what changes whenever the stack states another container, and moves the services before it is made.
+
+        Nothing can be hooked to the container's own deletion, or `pulumi destroy` would need the program.
+        """
+        api = {"address": self.agent.address, "token": self.agent.secret_token, "ca": self.agent.ca}
+        publish = asdict(args.publish) if args.publish else None
+        container = {"image": args.image, "network": args.network, "publish": publish, "files": args.files}
+        hooks = pulumi.ResourceHookBinding(before_update=[consul_hook("park", self._park)])
+        own = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(hooks=hooks))
+        return pulumi.Stash(name, input={"agent": api, "container": container}, opts=own)
+
+    @property
+    def leave(self) -> pulumi.ResourceHookBinding:
+        """Move them back once the container is there."""
+        return pulumi.ResourceHookBinding(after_create=[consul_hook("leave-parking", self._leave)])
+
+    async def _park(self, args: pulumi.ResourceHookArgs) -> None:
+        before, after = await _plain(args.old_inputs), await _plain(args.new_inputs)
+        if before["container"] == after["container"]:
+            return  # what is new is how the agent is reached
+        old, servers = before["agent"], await self.places.servers.consul()
+        agent = Consul(old["address"], old.get("token"), old.get("ca"))
+        await until_led(servers, self.places.servers.token is not None)
+        refuse_anothers_node(servers, self.places.node, self.places.owner)
+        ours = {
+            service_id: service
+            for service_id, service in agent.all_services().items()
+            if service["Meta"].get(MARK, "").startswith(self.places.owner)
+        }
+        if ours:
+            servers.register_in_catalog(self._node)  # where that is refused, nothing has changed yet
+        for service_id, service in ours.items():
+            body = self._parked(service_id, service, agent)
+            agent.deregister(service_id)
+            servers.register_in_catalog(body)
+
+    async def _leave(self, _args: pulumi.ResourceHookArgs) -> None:
+        servers, node = await self.places.servers.consul(), self.places.node
+        found = servers.catalog_node(node)
+        if not found or not (found["Node"]["Meta"] or {}).get(MARK, "").startswith(self.places.owner):
+            return
+        await until(lambda: _joined(servers), _NOT_JOINED)
+        try:
+            await move_to_agent(self.places)
+        except NoAnswerError as error:  # what has left the one and did not come to the other is missing
+            raise ConsulError(f"{error}. The next run with --refresh moves the services back") from None
+        if not servers.node_services(node):
+            servers.deregister_node(node)
+
+    @property
+    def _node(self) -> dict[str, Any]:
+        meta = {**EXTERNAL, MARK: f"{self.places.owner}parking"}
+        return {"Node": self.places.node, "Address": AGENT_NODE, "NodeMeta": meta}
+
+    def _parked(self, service_id: str, service: dict[str, Any], agent: Consul) -> dict[str, Any]:
+        """Return what registers a service on the node, with what its checks last found."""
+        node = self.places.node
+        checks = [
+            {"Node": node, "ServiceID": service_id, **{key: check[key] for key in _OF_A_CHECK}}
+            for check in agent.checks(service_id).values()
+        ]
+        return {
+            **self._node,
+            "Service": {"ID": service_id, **{key: service[key] for key in _OF_A_SERVICE}},
+            "Checks": checks,
+        }
+
+
+async def _plain(inputs: Any) -> dict[str, Any]:  # noqa: ANN401 - as the SDK types it
+    """Return what the resource is to hold, where what has a secret in it comes as an Output."""
+    held: dict[str, Any] = await pulumi.Output.from_input(inputs["input"]).future() or {}
+    return held
+
+
+def _joined(servers: Consul) -> bool:
+    """Whether the agent has told the servers of itself: what it registers from then on is there at once."""
+    found = servers.catalog_node(AGENT_NODE)
+    return bool(
+        found and found["Node"]["Meta"]
+    )  # the servers make a node of a member; its meta is the agent's own word

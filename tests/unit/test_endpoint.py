@@ -1,0 +1,187 @@
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import closing
+from types import SimpleNamespace
+from typing import Any
+
+import pulumi
+import pytest
+
+from components import endpoint
+from components.endpoint import Endpoint, consul_hook, until, until_led
+from services.consul_api import Consul, ConsulError, NoAnswerError
+from tests.unit.consul import FakeConsul, running
+from tests.unit.mocked import Deployed, deploy, secret
+
+TOKEN = "5c1b2b5e-consul-acl-token"  # noqa: S105 - no real one
+OTHERWISE = "it is not ready: see its log"
+DENIED = (403, b"ACL not found")
+
+
+def ran(work: Coroutine[Any, Any, None]) -> None:
+    with closing(asyncio.new_event_loop()) as loop:  # asyncio.run would take away the one that the SDK finds
+        loop.run_until_complete(work)
+
+
+def sleeping(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[float], object] = lambda _: None) -> list[float]:
+    """Have what waits for Consul not wait, and something happen meanwhile; returns the seconds of each pause."""
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        meanwhile(seconds)
+
+    monkeypatch.setattr(endpoint, "asyncio", SimpleNamespace(sleep=sleep))
+    return slept
+
+
+@pytest.fixture(name="servers")
+def _servers() -> Iterator[FakeConsul]:
+    with running(FakeConsul()) as consul:
+        yield consul
+
+
+# Who is let in
+
+
+def resolved(made: Endpoint) -> tuple[str, str | None]:
+    """Address and token of an endpoint's client, as its server is sent them."""
+    found: list[Consul] = []
+
+    async def work(_: pulumi.ResourceHookArgs) -> None:
+        found.append(await made.consul())
+
+    deployed(work).call("work")
+    found[0].leader()
+    return found[0].address, found[0]._http.headers.get("X-Consul-Token")
+
+
+def deployed(work: Callable[[pulumi.ResourceHookArgs], Coroutine[Any, Any, None]]) -> Deployed:
+    def program() -> None:
+        hooks = pulumi.ResourceHookBinding(before_create=[consul_hook("work", work)])
+        pulumi.CustomResource("test:index:Thing", "thing", {}, pulumi.ResourceOptions(hooks=hooks))
+
+    return deploy(program)
+
+
+@pytest.mark.parametrize("token", [None, TOKEN])
+def test_a_client_has_the_endpoints_address_and_token(servers: FakeConsul, token: str | None) -> None:
+    assert resolved(Endpoint(servers.address, token)) == (servers.address, token)
+    assert servers.tokens == {token}
+
+
+def test_a_token_is_a_secret_whatever_it_comes_as() -> None:
+    def program() -> None:
+        for name, token in (("text", TOKEN), ("output", pulumi.Output.from_input(TOKEN))):
+            pulumi.export(name, Endpoint("http://127.0.0.1:8500", token).secret_token)
+
+    assert deploy(program).told == {"text": secret(TOKEN), "output": secret(TOKEN)}
+
+
+def test_no_token_is_no_secret() -> None:
+    assert Endpoint("http://127.0.0.1:8500").secret_token is None
+
+
+def test_the_token_is_not_in_the_repr() -> None:
+    assert TOKEN not in repr(Endpoint("http://127.0.0.1:8500", TOKEN))
+
+
+# Hooks
+
+
+def test_a_hook_says_why_consul_refuses() -> None:
+    async def work(_: pulumi.ResourceHookArgs) -> None:
+        raise ConsulError("Consul answers 403: Permission denied")
+
+    assert deployed(work).call("work") == "Consul answers 403: Permission denied"
+
+
+def test_where_nobody_answers_a_hook_has_nothing_to_do() -> None:
+    async def work(_: pulumi.ResourceHookArgs) -> None:
+        raise NoAnswerError("GET http://127.0.0.1:9/v1/status/leader: no answer")
+
+    assert deployed(work).call("work") == ""
+
+
+# Waiting
+
+
+def test_what_is_ready_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept = sleeping(monkeypatch)
+    ran(until(lambda: True, OTHERWISE))
+    assert slept == []
+
+
+def test_what_is_not_ready_is_looked_at_again_every_tenth_of_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept = sleeping(monkeypatch)
+    ran(until(lambda: len(slept) == 3, OTHERWISE))
+    assert slept == [0.1, 0.1, 0.1]
+
+
+def test_what_consul_refuses_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept = sleeping(monkeypatch)
+
+    def ready() -> bool:
+        if not slept:
+            raise ConsulError("Consul answers 500: No cluster leader")
+        return True
+
+    ran(until(ready, OTHERWISE))
+    assert slept == [0.1]
+
+
+def test_what_does_not_become_ready_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint, "_PATIENCE", 0.1)
+    with pytest.raises(ConsulError, match=f"^{OTHERWISE}$"):
+        ran(until(lambda: False, OTHERWISE))
+
+
+def test_an_error_of_another_kind_ends_the_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ready() -> bool:
+        raise KeyError("Node")
+
+    slept = sleeping(monkeypatch)
+    with pytest.raises(KeyError):
+        ran(until(ready, OTHERWISE))
+    assert slept == []
+
+
+# Servers that have a leader
+
+
+def test_servers_with_a_leader_are_not_waited_for(servers: FakeConsul, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept = sleeping(monkeypatch)
+    ran(until_led(Consul(servers.address), token=False))
+    assert slept == []
+
+
+def test_servers_are_waited_for_until_they_have_a_leader(servers: FakeConsul, monkeypatch: pytest.MonkeyPatch) -> None:
+    def elect(_: float) -> None:
+        servers.leader = "10.0.0.1:8300"
+
+    slept, servers.leader = sleeping(monkeypatch, elect), ""
+    ran(until_led(Consul(servers.address), token=False))
+    assert slept == [0.1]
+
+
+def test_servers_are_waited_for_until_they_know_the_token(servers: FakeConsul, monkeypatch: pytest.MonkeyPatch) -> None:
+    def know(_: float) -> None:
+        servers.refuses_token = None
+
+    slept, servers.refuses_token = sleeping(monkeypatch, know), DENIED
+    ran(until_led(Consul(servers.address, TOKEN), token=True))
+    assert (slept, servers.tokens) == ([0.1], {TOKEN})
+
+
+def test_servers_that_ask_for_no_token_need_not_know_one(servers: FakeConsul, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept, servers.refuses_token = sleeping(monkeypatch), DENIED
+    ran(until_led(Consul(servers.address), token=False))
+    assert slept == []
+
+
+def test_servers_that_have_no_leader_are_told(servers: FakeConsul, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint, "_PATIENCE", 0.2)
+    servers.leader = ""
+    with pytest.raises(ConsulError) as caught:
+        ran(until_led(Consul(servers.address), token=False))
+    assert str(caught.value) == (f"the servers at {servers.address} have no leader after 0.2 s: see the log of each")
