@@ -1,16 +1,13 @@
 """`staging` where the network, the server and some services exist: what is adopted stays as it is."""
 
-import json
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
 from operations.health import statuses
 from operations.local import Local
-from services.agent_config import server_config
-from services.consul_api import Consul, ConsulError
+from services.consul_api import Consul
 from tests.docker.conftest import (
     AGENT,
     NETWORK,
@@ -24,40 +21,7 @@ from tests.docker.conftest import (
     within,
 )
 
-# As consul_registry.py registers it (guide, "Before (HTTP API Registration)"): with the server, over its API.
-ITS_OWN = {
-    "ID": "isa-billing-8216",
-    "Name": "billing_service",
-    "Address": "isa-billing",
-    "Port": 8216,
-    "Check": {"TTL": "30s", "Status": "passing"},
-}
 OUTPUT: list[str] = []
-
-
-@pytest.fixture(scope="module")
-def platform() -> Iterator[Consul]:
-    """A network, a server and one service, made by hand."""
-    docker("network", "create", NETWORK)
-    try:
-        config = json.dumps(server_config())
-        where = ("--name", SERVER, "--hostname", SERVER, "--network", NETWORK, "--publish", "127.0.0.1:8500:8500")
-        docker("run", "--detach", *where, "--env", f"CONSUL_LOCAL_CONFIG={config}", "hashicorp/consul:1.17.2", "agent")
-        httpd = ("busybox:1.37.0", "sh", "-c", "mkdir /www; echo ok > /www/health; httpd -f -p 8216 -h /www")
-        docker("run", "--detach", "--name", "isa-billing", "--network", NETWORK, *httpd)
-        server = Consul("http://127.0.0.1:8500")
-        within(30, lambda: leads(server))
-        server.register(ITS_OWN)
-        yield server
-    finally:
-        docker("rm", "--force", "--volumes", SERVER, "isa-billing")
-        docker("network", "rm", NETWORK)
-
-
-def leads(server: Consul) -> bool:
-    with suppress(ConsulError):
-        return server.nodes() == {SERVER}
-    return False
 
 
 def adopted() -> list[str]:

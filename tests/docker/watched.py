@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from operations.local import Local
 from services.consul_api import ConsulError
@@ -24,15 +25,22 @@ class Watched:
 
 
 @contextmanager
-def watched(stack: Local) -> Iterator[Watched]:
+def watched(*stacks: Local) -> Iterator[Watched]:
+    """Look at the servers' catalog, by the first of these ways to reach it that lets one in."""
     found, done = Watched(), threading.Event()
+    servers, services = [stack.target.server for stack in stacks], stacks[0].roster.services
+
+    def catalog() -> list[dict[str, Any]]:
+        for server in servers:
+            with suppress(ConsulError):
+                return server.catalog_checks()
+        return []
 
     def watch() -> None:
-        names = {service.name for service in stack.roster.services}
+        names = {service.name for service in services}
         seen = dict.fromkeys(names, time.monotonic())
         while not done.wait(0.02):
-            with suppress(ConsulError):
-                checks = stack.target.server.catalog_checks()
+            if checks := catalog():
                 counts = Counter(check["ServiceName"] for check in checks)
                 found.twice |= {name for name in names if counts[name] > 1}
                 for name in names & {check["ServiceName"] for check in checks if check["Status"] == "passing"}:

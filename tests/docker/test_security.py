@@ -1,0 +1,384 @@
+"""What `security` promises, on a real Docker engine: a cluster that runs is secured without losing a service."""
+
+import json
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import psutil
+import pytest
+import urllib3
+
+from operations import local
+from operations.local import Local
+from operations.verification.report import report
+from services import roster
+from services.consul_api import Consul, ConsulError, ForbiddenError
+from services.rules import Roster
+from tests.docker.conftest import (
+    AGENT,
+    CONSUL,
+    NETWORK,
+    SERVER,
+    all_40,
+    changes,
+    docker,
+    instances,
+    ours,
+    passing,
+    project,
+    within,
+)
+from tests.docker.watched import Watched, watched
+
+OPEN = {"security": "off"}
+STAGES = {
+    "accepted": {"security": "accepted"},
+    "sent": {"security": "sent", "agentAddress": "https://127.0.0.1:8501", "serverAddress": "https://127.0.0.1:8500"},
+    "on": {"security": "on", "agentAddress": "https://127.0.0.1:8501", "serverAddress": "https://127.0.0.1:8500"},
+}
+A_CHECKS_INTERVAL = 35  # and more: each has run once
+
+pytestmark = pytest.mark.timeout(1200)  # several runs of `up`, and a check's interval after each
+
+
+@dataclass(frozen=True)
+class Secured:
+    """A stack whose cluster was secured while it ran.
+
+    Attributes:
+        stack: with security on.
+        seen: what a client saw during each stage's `up`.
+    """
+
+    stack: Local
+    seen: dict[str, Watched]
+
+    @property
+    def outputs(self) -> dict[str, Any]:
+        return dict(self.stack.target.outputs())
+
+    def api(self, at: str, token: str | None) -> Consul:
+        """The agent's API or the server's, with a token."""
+        port = {AGENT: 8501, SERVER: 8500}[at]
+        return Consul(f"https://127.0.0.1:{port}", token, self.outputs["ca"])
+
+    def token(self, role: str) -> str:
+        return str(self.outputs["tokens"][role])
+
+
+@pytest.fixture(scope="module", name="secured")
+def _secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    folder = tmp_path_factory.mktemp("secured")
+    stack = project(folder, "docker-local", **OPEN)
+    try:
+        assert set(local.up(stack).values()) == {"passing"}
+        seen = {}
+        for stage, config in STAGES.items():
+            before, stack = stack, project(folder, "docker-local", **config)
+            ways = (before,) if stage == "accepted" else (stack, before)
+            with watched(*ways) as seen[stage]:
+                changes(stack)
+                time.sleep(A_CHECKS_INTERVAL)
+        yield Secured(stack, seen)
+    finally:
+        local.down(stack)
+
+
+every_stage = pytest.mark.parametrize("stage", STAGES)
+every_api = pytest.mark.parametrize("at", [AGENT, SERVER])
+
+
+@every_stage
+def test_a_running_cluster_is_secured_with_no_service_twice_and_none_without_a_passing_instance(
+    secured: Secured, stage: str
+) -> None:
+    assert secured.seen[stage].twice == set()
+    assert secured.seen[stage].missing < 1
+
+
+def test_verify_finds_all_well_with_a_token_that_only_reads(secured: Secured) -> None:
+    assert secured.stack.target.role == "verify"
+    assert [verdict for verdict in report(secured.stack.target).verdicts if not verdict.well] == []
+
+
+def test_a_second_up_changes_nothing_and_a_refresh_finds_no_drift(secured: Secured) -> None:
+    assert changes(secured.stack).keys() == {"same"}
+    assert changes(secured.stack, refresh=True).keys() == {"same"}
+
+
+def test_the_catalog_has_each_of_the_40_once_and_every_check_passes(secured: Secured) -> None:
+    assert instances(secured.stack) == all_40(secured.stack)
+    passing(secured.stack, 1)
+
+
+def test_a_service_is_dropped_and_added_again_within_the_rights_that_its_name_has(
+    secured: Secured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = secured.stack.roster.services
+    rest = Roster(services=tuple(service for service in whole if service.name != "billing_service"))
+    with monkeypatch.context() as patch:
+        patch.setattr(roster, "roster", lambda *_: rest)
+        summary = changes(secured.stack)
+        assert (summary.pop("same") > 0, summary) == (True, {"update": 1, "delete": 1})
+        assert ("billing_service", AGENT) not in instances(secured.stack)
+        assert changes(secured.stack, refresh=True).keys() == {"same"}
+    summary = changes(secured.stack)
+    assert (summary.pop("same") > 0, summary) == (True, {"update": 1, "create": 1})
+    passing(secured.stack)
+
+
+# Who is not let in
+
+
+@every_api
+def test_plain_http_is_refused(secured: Secured, at: str) -> None:
+    port = {AGENT: 8501, SERVER: 8500}[at]
+    answer = urllib3.request("GET", f"http://127.0.0.1:{port}/v1/catalog/services", retries=False)
+    assert (answer.status, answer.data) == (400, b"Client sent an HTTP request to an HTTPS server.\n")
+    inside = ("docker", "run", "--rm", "--network", NETWORK, "--entrypoint", "consul", CONSUL)
+    ask = (*inside, "catalog", "services", f"-http-addr=http://{at}:8500")
+    refused = subprocess.run(ask, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "connection refused" in refused.stderr
+
+
+@every_api
+def test_a_client_without_the_authority_is_not_talked_to(secured: Secured, at: str) -> None:
+    port = {AGENT: 8501, SERVER: 8500}[at]
+    with pytest.raises(ConsulError, match="certificate verify failed"):
+        Consul(f"https://127.0.0.1:{port}", secured.token("verify")).members()
+
+
+@every_api
+def test_a_client_without_a_token_reads_nothing(secured: Secured, at: str) -> None:
+    api = secured.api(at, None)
+    assert (api.nodes(), api.members(), api.catalog_checks(), api.all_services()) == (set(), [], [], {})
+    with pytest.raises(ForbiddenError):
+        api.node()
+    with pytest.raises(ForbiddenError):
+        api.metrics()
+
+
+@every_api
+def test_a_client_without_a_token_registers_nothing(secured: Secured, at: str) -> None:
+    with pytest.raises(ForbiddenError):
+        secured.api(at, None).register({"ID": "intruder", "Name": "intruder", "Port": 1})
+    with pytest.raises(ForbiddenError):
+        secured.api(at, None).register_in_catalog({"Node": "intruder", "Address": "10.0.0.9"})
+
+
+@every_api
+def test_a_client_without_a_token_deregisters_nothing(secured: Secured, at: str) -> None:
+    with pytest.raises(ForbiddenError):
+        secured.api(at, None).deregister_from_catalog(AGENT, "billing_service")
+    with pytest.raises(ForbiddenError):
+        secured.api(AGENT, None).deregister("billing_service")
+    assert instances(secured.stack) == all_40(secured.stack)
+
+
+@pytest.mark.parametrize("role", ["verify", "reload", "agent"])
+def test_what_reads_reloads_or_is_the_agents_own_registers_nothing(secured: Secured, role: str) -> None:
+    with pytest.raises(ForbiddenError):
+        secured.api(AGENT, secured.token(role)).register({"ID": "billing_service", "Name": "billing_service"})
+
+
+def test_what_registers_the_40_touches_no_41st_name(secured: Secured) -> None:
+    registration = secured.api(AGENT, secured.token("registration"))
+    with pytest.raises(ForbiddenError):
+        registration.register({"ID": "intruder", "Name": "intruder", "Port": 1})
+    everything = secured.api(AGENT, secured.token("management"))
+    everything.register({"ID": "another", "Name": "another", "Port": 1})
+    try:
+        with pytest.raises(ForbiddenError):
+            registration.deregister("another")
+        with pytest.raises(ForbiddenError):
+            registration.deregister_from_catalog(AGENT, "another")
+    finally:
+        everything.deregister("another")
+
+
+def test_what_registers_the_40_writes_no_policy_and_no_key(secured: Secured) -> None:
+    registration = secured.api(SERVER, secured.token("registration"))
+    with pytest.raises(ForbiddenError):
+        registration.replace_gossip_key("bm90IGEga2V5IG9mIHRoaXMgY2x1c3RlciBhdCBhbGw=")
+    with pytest.raises(ForbiddenError):
+        registration.delete_token("00000000-0000-0000-0000-000000000002")
+
+
+@pytest.mark.parametrize("key", ["bm90IGEga2V5IG9mIHRoaXMgY2x1c3RlciBhdCBhbGw=", None], ids=["another key", "no key"])
+def test_an_agent_with_another_gossip_key_or_none_cannot_join(secured: Secured, key: str | None) -> None:
+    encrypt = [f"-encrypt={key}"] if key else []
+    agent = ("agent", "-node=intruder", f"-retry-join={SERVER}", "-retry-max=2", "-retry-interval=1s", *encrypt)
+    run = ("docker", "run", "--rm", "--network", NETWORK, "--name", "isa-intruder", CONSUL, *agent)
+    refused = subprocess.run(run, capture_output=True, text=True, check=False, timeout=60)
+    assert refused.returncode != 0
+    assert "max join LAN retry exhausted" in refused.stdout
+    everything = secured.api(SERVER, secured.token("management"))
+    assert {member["Name"] for member in everything.members()} == {AGENT, SERVER}
+
+
+def test_a_preview_asks_no_consul(secured: Secured) -> None:
+    changed = project(secured.stack.engine.project, "docker-local", **STAGES["on"], environment="another")
+    docker("stop", AGENT, SERVER)
+    try:
+        summary = {str(what): count for what, count in changed.engine.preview().change_summary.items()}
+        assert (summary.pop("same") > 0, summary) == (True, {"update": 40})
+    finally:
+        docker("start", SERVER, AGENT)
+    within(45, lambda: instances(secured.stack) == all_40(secured.stack))
+    passing(secured.stack)
+
+
+# What is secret
+
+
+def exported(stack: Local, *options: str) -> dict[str, Any]:
+    """Return the stack's state, as pulumi exports it."""
+    engine = stack.engine
+    command = (str(engine.pulumi()), "stack", "export", "--stack", engine.stack, *options)
+    environment = {**os.environ, **engine.environment}
+    done = subprocess.run(command, cwd=engine.project, env=environment, capture_output=True, text=True, check=True)
+    return dict(json.loads(done.stdout))
+
+
+def secrets_of(stack: Local) -> dict[str, str]:
+    """Return everything that is to be told to nobody: of a private key, a line."""
+    found = {}
+    for resource in exported(stack, "--show-secrets")["deployment"]["resources"]:
+        name, outputs = resource["urn"].rpartition("::")[2], resource.get("outputs", {})
+        for key in {"result", "input", "privateKeyPem", "secret"} & outputs.keys():
+            value = json.loads(outputs[key].get("plaintext", "null"))
+            if isinstance(value, str):
+                found[f"{name} {key}"] = value.splitlines()[1] if key == "privateKeyPem" else value
+    return {**found, "management": stack.target.outputs()["tokens"]["management"]}
+
+
+def told(text: str, secrets: Mapping[str, str]) -> set[str]:
+    """Return the names of the secrets that are in a text, as they are or as in JSON."""
+    return {name for name, value in secrets.items() if value in text or json.dumps(value)[1:-1] in text}
+
+
+@pytest.fixture(scope="module", name="secrets")
+def _secrets(secured: Secured) -> dict[str, str]:
+    found = secrets_of(secured.stack)
+    # Gossip key in two spellings, management token in two and a copy, three private keys and copies, four tokens.
+    assert len(found) == 15
+    return found
+
+
+def test_the_state_has_no_secret_in_plain_text(secured: Secured, secrets: Mapping[str, str]) -> None:
+    files = [path for path in (secured.stack.engine.folder / "state").rglob("*") if path.is_file()]
+    assert len(files) > 10
+    assert {path.name: told(path.read_text(errors="replace"), secrets) for path in files} == {
+        path.name: set() for path in files
+    }
+
+
+def test_neither_the_engines_logs_at_their_highest_verbosity_nor_a_process_list_has_a_secret(
+    secured: Secured, secrets: Mapping[str, str]
+) -> None:
+    said: list[str] = []
+    lists: list[str] = []
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.05):
+            for process in psutil.process_iter():
+                with suppress(psutil.Error):
+                    lists.append(" ".join(process.cmdline()))
+
+    changed = project(secured.stack.engine.project, "docker-local", **STAGES["on"], environment="another")
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        for stack in (changed, secured.stack):
+            engine = replace(stack.engine, say=said.append)
+            engine.up(refresh=True, log_verbosity=11, log_to_std_err=True, log_flow=True)
+    finally:
+        done.set()
+        thread.join()
+    assert (len(said) > 10_000, len(lists) > 1_000) == (True, True)
+    assert told("\n".join(said), secrets) == set()
+    assert told("\n".join(lists), secrets) == set()
+
+
+def test_no_secret_is_in_what_docker_shows_of_a_container_nor_in_its_log(
+    secured: Secured, secrets: Mapping[str, str]
+) -> None:
+    names = docker("ps", "--all", "--format", "{{.Names}}").split()
+    assert told(docker("inspect", *names), secrets) == set()
+    logs = [subprocess.run(("docker", "logs", name), capture_output=True, text=True, check=True) for name in names]
+    assert told("\n".join(each.stdout + each.stderr for each in logs), secrets) == set()
+
+
+# Keys and tokens are replaced while the cluster runs
+
+
+def replaced(secured: Secured, *names: str) -> Watched:
+    """Have these resources replaced; returns what a client saw meanwhile."""
+    urns = [urn for urn in secured.stack.engine.urns() if urn.rpartition("::")[2] in names]
+    assert len(urns) == len(names)
+    after = project(secured.stack.engine.project, "docker-local", **STAGES["on"])
+    before = secured.stack.target.let_in_as("management")
+    with watched(after, replace(after, target=before)) as seen:
+        after.engine.up(replace=urns)
+        time.sleep(A_CHECKS_INTERVAL)
+    return seen
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("keys-gossip",),
+        ("acl-registration-token",),
+        ("acl-agent-token",),
+        ("keys-management",),
+        ("keys-staging-consul-key", "keys-consul-agent-shared-key"),
+    ],
+    ids=lambda names: names[0],
+)
+def test_keys_and_tokens_are_replaced_with_no_service_twice_and_none_missing(
+    secured: Secured, names: tuple[str, ...]
+) -> None:
+    old = secrets_of(secured.stack)
+    seen = replaced(secured, *names)
+    new = secrets_of(secured.stack)
+    assert (seen.twice, seen.missing < 1) == (set(), True), seen.missing
+    assert {name.partition(" ")[0] for name in old if old[name] != new[name]} >= {
+        name.replace("-token", "-secret") for name in names
+    }
+    for name in names:
+        if name.endswith("-token") or name == "keys-management":
+            value = old["management" if name == "keys-management" else f"{name.replace('-token', '-secret')} secret"]
+            with pytest.raises(ForbiddenError):
+                secured.api(SERVER, value).own_accessor()
+    fresh = project(secured.stack.engine.project, "docker-local", **STAGES["on"])
+    assert [verdict for verdict in report(fresh.target).verdicts if not verdict.well] == []
+    assert changes(fresh, refresh=True).keys() == {"same"}
+
+
+# The other registrations, and the end
+
+
+@pytest.mark.parametrize("registration", ["catalog", "files", "agent"])
+def test_each_registration_works_in_a_secured_cluster(secured: Secured, registration: str) -> None:
+    stack = project(secured.stack.engine.project, "docker-local", **STAGES["on"], registration=registration)
+    with watched(stack) as seen:
+        changes(stack)
+        time.sleep(A_CHECKS_INTERVAL)
+    assert (seen.twice, seen.missing < 1) == (set(), True), seen.missing
+    assert instances(stack) == all_40(stack)
+    passing(stack, 45)
+    assert [verdict for verdict in report(stack.target).verdicts if not verdict.well] == []
+    assert changes(stack, refresh=True).keys() == {"same"}
+
+
+def test_destroy_leaves_nothing_of_ours(secured: Secured) -> None:
+    secured.stack.engine.destroy()
+    assert ours() == ""
