@@ -88,7 +88,8 @@ match stack.registration:
         args = AgentRegistrationArgs(services, agent_api, stack.adopt, stack.docker, management, moves)
         registered = AgentRegistration("registration", args, after(*first))
     case "catalog":
-        esm_args = ConsulEsmArgs(stack.esm_image, network, tokens.get("esm", stack.agent_token), ca)
+        own_ca = keys.ca if keys else None  # of the agent that the stack deploys
+        esm_args = ConsulEsmArgs(stack.esm_image, network, tokens.get("esm", stack.agent_token), own_ca)
         esm = ConsulEsm("esm", esm_args, after(*first))
         catalog = Endpoint(stack.server_address, registration_token, ca)
         catalog_args = CatalogRegistrationArgs(

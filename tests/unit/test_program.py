@@ -3,6 +3,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -775,3 +776,14 @@ def test_in_the_catalog_every_service_waits_for_consul_esm_the_agent_and_the_ser
 
 def test_in_staging_what_is_in_the_catalog_waits_for_consul_esm_and_the_agent() -> None:
     assert {"esm-container", "agent-container"} <= made("staging", "catalog").waits_for("registration")
+
+
+def test_an_authority_that_the_stack_is_given_is_not_that_of_the_agent_that_it_deploys(tmp_path: Path) -> None:
+    # Which has no TLS then: it is the servers' own.
+    file = tmp_path / "ca.pem"
+    file.write_text("an authority")
+    config = {**stack_config("staging"), "registration": "catalog", "agentCaFile": str(file)}
+    found = program_with({**config, "serverAddress": "https://consul.example:8500"})[0]
+    [config_file] = found.inputs("esm-container")["uploads"]
+    assert json.loads(config_file["content"])["http_addr"] == "consul-agent-shared:8500"
+    assert found.inputs("registration-consul")["caPem"] == "an authority"
