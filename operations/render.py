@@ -15,6 +15,7 @@ from operations.target import Target, target
 from services.agent_config import SERVER_NODE, agent_config
 from services.marks import FILES
 from services.render import definition_files
+from services.security import secured_config
 
 # The image gives it on the command line; a file that stands for itself, and is validated, must say it.
 _DATA = "/consul/data"
@@ -51,7 +52,7 @@ def contents(aim: Target) -> Mapping[str, Any]:
 
 
 def _agent(aim: Target) -> dict[str, Any]:
-    return {**_addressed(aim), "data_dir": _DATA}
+    return {**_addressed(aim), **secured_config(aim.settings.stage), "data_dir": _DATA}
 
 
 def _addressed(aim: Target) -> dict[str, Any]:

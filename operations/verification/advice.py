@@ -35,11 +35,17 @@ def answer(target: Target, address: str) -> str:
     )
 
 
+def _put(target: Target) -> str:
+    if target.settings.stage == "off":
+        return "curl -X PUT"
+    return 'curl -X PUT --cacert ca.pem -H "X-Consul-Token: $CONSUL_HTTP_TOKEN"'  # both from the stack's outputs
+
+
 def deregister(target: Target, place: Place, dead: bool) -> str:
     """Have an instance that is not ours removed; of a dead node, the node with all of its."""
     if dead:
-        return f"""curl -X PUT -d '{{"Node": "{place.node}"}}' {target.server.address}/v1/catalog/deregister"""
+        return f"""{_put(target)} -d '{{"Node": "{place.node}"}}' {target.server.address}/v1/catalog/deregister"""
     apis = {AGENT_NODE: target.agent, SERVER_NODE: target.server}
     if api := apis.get(place.node):
-        return f"curl -X PUT {api.address}/v1/agent/service/deregister/{place.id}"
+        return f"{_put(target)} {api.address}/v1/agent/service/deregister/{place.id}"
     return f"on {place.node}: consul services deregister -id={place.id}"

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,14 @@ def test_each_service_bears_the_mark_of_the_stacks_files() -> None:
 def test_the_agent_of_a_docker_stack_joins_the_server_by_its_name() -> None:
     config = contents(target("staging"))["agent-config.json"]
     assert (config["retry_join"], config["bind_addr"]) == (["staging-consul"], "0.0.0.0")  # noqa: S104
+
+
+def test_the_agent_of_a_secured_stack_is_written_with_what_secures_it_and_without_a_secret() -> None:
+    staging = target("staging")
+    secured = staging.settings.model_copy(update={"security": "on", "server": "created"})
+    config = contents(replace(staging, settings=secured))["agent-config.json"]
+    assert (config["acl"]["default_policy"], config["ports"]) == ("deny", {"https": 8501})
+    assert "encrypt" not in config
 
 
 def test_the_agent_of_a_stack_without_docker_has_its_loopback_addresses() -> None:

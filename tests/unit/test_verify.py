@@ -12,10 +12,12 @@ import typer
 from typer.testing import CliRunner
 
 from operations import verify as command
-from operations.target import Target
+from operations.target import Target, target
+from operations.verification import advice
 from operations.verification.findings import Finding
 from operations.verification.fix import fix
 from operations.verification.report import Report, report
+from operations.verification.snapshot import Place
 from services import consul_api
 from services.model import MARK
 from tests.unit.fake_consul import AGENT, SERVER, FakeConsul, aim_at, found_here, serving, well
@@ -589,3 +591,15 @@ def test_json_with_fix_is_one_object_with_what_was_removed(case: Case, run: CliR
     case.consul.add(AGENT, "order-2", "order_service", **{MARK: OURS})
     said = json.loads(run.invoke(app(), ["--fix", "--json"]).stdout)
     assert (said["well"], [stray["id"] for stray in said["removed"]]) == (True, ["order-2"])
+
+
+def test_in_a_secured_stack_the_command_that_removes_a_stray_has_the_token_and_the_authority() -> None:
+    staging = target("staging")
+    addresses = {"agent_address": "https://127.0.0.1:8501", "server_address": "https://127.0.0.1:8500"}
+    secured = staging.settings.model_copy(update={"security": "on", "server": "created", **addresses})
+    made = {"tokens": {"verify": "secret"}, "ca": None}
+    aim = replace(staging, settings=secured, outputs=lambda: made)
+    assert advice.deregister(aim, Place("consul-agent-shared", "stray"), dead=False) == (
+        'curl -X PUT --cacert ca.pem -H "X-Consul-Token: $CONSUL_HTTP_TOKEN" '
+        "https://127.0.0.1:8501/v1/agent/service/deregister/stray"
+    )
