@@ -186,7 +186,13 @@ class AgentRegistration(pulumi.ComponentResource):
         )
         self.services = {
             service.id: AgentService(
-                f"{name}-{service.id}", service, args.agent, adopt=args.adopt, owned=args.owned, opts=child
+                f"{name}-{service.id}",
+                service,
+                args.agent,
+                adopt=args.adopt,
+                owned=args.owned,
+                management=args.management,
+                opts=child,
             )
             for service in args.roster.services
         }

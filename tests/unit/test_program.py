@@ -487,7 +487,7 @@ def test_a_secured_stack_declares_all_else_as_an_open_one_does(registration: str
 def test_a_secured_stacks_services_are_the_same_but_for_how_consul_is_reached(registration: str) -> None:
     def services(stack: str) -> dict[str, object]:
         whole = made(stack, registration)
-        reached = ("agent", "token", "ca")
+        reached = ("agent", "token", "management", "ca")
         return {
             f"registration-{line.name}": {
                 key: value for key, value in whole.inputs(f"registration-{line.name}").items() if key not in reached
@@ -600,11 +600,14 @@ def test_in_a_secured_stack_a_token_is_where_it_is_used_alone(registration: str,
 
 
 @every_registration
-def test_in_a_secured_stack_the_servers_alone_and_who_makes_tokens_have_the_management_token(registration: str) -> None:
+def test_in_a_secured_stack_the_servers_who_makes_tokens_and_who_removes_services_have_the_management_token(
+    registration: str,
+) -> None:
     whole = made(SECURED, registration)
     secrets = {name for name in whole.requests if whole.requests[name].type.endswith(":AclTokenSecret")}
     has = {name for name in whole.requests if MANAGEMENT in repr(whole.sent(name))}
-    assert has == {"server-carry", "acl-consul", "acl-management", *secrets}
+    services = whole.of_type("pulumi-python:dynamic/consul:AgentService")
+    assert has == {"server-carry", "acl-consul", "acl-management", *secrets, *services}
 
 
 @pytest.mark.parametrize(
@@ -787,3 +790,10 @@ def test_an_authority_that_the_stack_is_given_is_not_that_of_the_agent_that_it_d
     [config_file] = found.inputs("esm-container")["uploads"]
     assert json.loads(config_file["content"])["http_addr"] == "consul-agent-shared:8500"
     assert found.inputs("registration-consul")["caPem"] == "an authority"
+
+
+def test_in_a_secured_stack_every_service_can_be_removed_with_the_management_token() -> None:
+    # By then the policy of registrations names it no more.
+    made = program(SECURED)[0]
+    sent = {str(made.sent(name)["management"]) for name in made.of_type("pulumi-python:dynamic/consul:AgentService")}
+    assert sent == {str(secret(MANAGEMENT))}
