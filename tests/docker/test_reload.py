@@ -85,7 +85,7 @@ def test_what_consul_reads_at_its_start_alone_replaces_the_container(
     config = {**agent_config(retry_join=SERVER), "retry_interval": "4s"}
     monkeypatch.setattr("components.agent.agent_config", lambda **_: config)
     previewed = {str(what): count for what, count in stack.engine.preview().change_summary.items()}
-    assert previewed["replace"] == 2  # the agent's, and what makes the new one read the files
+    assert previewed["replace"] == 3  # what carries its configuration, the agent, and what makes it read the files
     assert container() == before
     changes(stack)
     assert container() != before
