@@ -46,8 +46,9 @@ keys = None
 tokens: Mapping[str, pulumi.Output[str]] = {}
 if stack.stage != "off":
     keys = Keys("keys", KeysArgs(stack.server_address, stack.hosts))
+own_ca = keys.ca if keys else None  # of what the stack deploys; another one may be given for what it does not
 ca = keys.ca if keys else stack.ca
-servers = Endpoint(stack.server_address, keys.management if keys else stack.agent_token, ca)
+servers = keys.servers if keys else Endpoint(stack.server_address, stack.agent_token, ca)
 
 if stack.docker:
     found.tell(
@@ -60,7 +61,7 @@ if stack.docker:
     network = Network("network", NetworkArgs(NETWORK, existing=stack.network == "existing")).name
     if stack.server == "created":
         publish = Publish(*stack.server_publish)
-        api = servers if keys else None
+        api = keys.servers if keys else None
         server_args = ConsulServerArgs(stack.consul_image, network, publish, stack.stage, keys, api)
         first.append(ConsulServer("server", server_args))
     if stack.stand_ins:
@@ -88,7 +89,6 @@ match stack.registration:
         args = AgentRegistrationArgs(services, agent_api, stack.adopt, stack.docker, management, moves)
         registered = AgentRegistration("registration", args, after(*first))
     case "catalog":
-        own_ca = keys.ca if keys else None  # of the agent that the stack deploys
         esm_args = ConsulEsmArgs(stack.esm_image, network, tokens.get("esm", stack.agent_token), own_ca)
         esm = ConsulEsm("esm", esm_args, after(*first))
         catalog = Endpoint(stack.server_address, registration_token, ca)
@@ -103,7 +103,7 @@ if stack.docker:  # the files are emptied when what they held is held otherwise
         agent,
         network,
         tokens.get("reload"),
-        ca,
+        own_ca,
         handover.to_agent(places) if files else None,
     )
     FilesRegistration("files", files_args, after(*first) if files else after(*first, registered))

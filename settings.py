@@ -159,15 +159,17 @@ class Settings(BaseModel):
 
     def _unfit_for_security(self) -> str | None:
         stage = self.stage
-        if stage != "off" and not self.docker:
-            return f"security: {stage!r} must be off without docker: it is for the Consul that this stack deploys"
+        if not self.docker:
+            wrong = f"security: {stage!r} must be off without docker: it is for the Consul that this stack deploys"
+            return wrong if stage != "off" else None
         if stage != "off" and self.server == "existing":
             return f"security: {stage!r} must be off with server: existing: only who deploys the server can secure it"
         if stage != "off" and (self.agent_token or self.agent_ca_file):
             key = "agentToken" if self.agent_token else "agentCaFile"
             return f"{key}: must not be set with security {stage}: the stack makes its own tokens and authority"
-        deployed = {"agentAddress": self.agent_address if self.docker else None}
-        deployed["serverAddress"] = self.server_address if self.server == "created" and self.docker else None
+        deployed = {"agentAddress": self.agent_address}
+        if self.server == "created":
+            deployed["serverAddress"] = self.server_address
         for key, address in deployed.items():
             if address and stage == "on" and not _is_https(address):
                 return f"{key}: {address!r} must be https with security on: plain HTTP is refused"

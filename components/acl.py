@@ -2,16 +2,16 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 import pulumi
 import pulumi_consul as consul
 
 from components.acl_secret import AclTokenSecret
-from components.endpoint import Endpoint, consul_hook
+from components.endpoint import Endpoint, stash
+from components.options import of_child
 from services.agent_config import DATACENTER
-from services.consul_api import Consul
 from services.security import Rules
 
 
@@ -42,9 +42,8 @@ class Acl(pulumi.ComponentResource):
         super().__init__("consul-staging:security:Acl", name, None, opts)
         own = pulumi.ResourceOptions(parent=self)
         provider = consul_provider(f"{name}-consul", args.servers, own)
-        # What a component depends on, its children do not wait for by themselves.
-        child = pulumi.ResourceOptions(parent=self, provider=provider, depends_on=opts.depends_on if opts else None)
-        _forget_the_one_before(f"{name}-management", args.servers, child)
+        child = of_child(self, opts, provider)
+        _forget_the_one_before(f"{name}-management", args.servers, of_child(self, opts))
         self.tokens = {
             token: _token(f"{name}-{token}", f"{pulumi.get_project()}-{token}", rules, args.servers, child)
             for token, rules in args.rules.items()
@@ -55,14 +54,11 @@ class Acl(pulumi.ComponentResource):
 def _forget_the_one_before(name: str, servers: Endpoint, opts: pulumi.ResourceOptions) -> None:
     """Declare what removes a management token once another one has come in its place: Consul keeps both."""
 
-    async def forget(args: pulumi.ResourceHookArgs) -> None:
-        before = await pulumi.Output.from_input((args.old_inputs or {})["input"]).future()
-        accessor = Consul(servers.address, before, await pulumi.Output.from_input(servers.ca).future()).own_accessor()
+    async def forget(before: str, _after: str) -> None:
+        accessor = (await replace(servers, token=before).consul()).own_accessor()
         (await servers.consul()).delete_token(accessor)
 
-    hooks = pulumi.ResourceHookBinding(before_update=[consul_hook("forget-management-token", forget)])
-    own = pulumi.ResourceOptions(parent=opts.parent, depends_on=opts.depends_on, hooks=hooks)
-    pulumi.Stash(name, input=servers.secret_token, opts=own)
+    stash(name, servers.secret_token, "forget-management-token", forget, opts)
 
 
 def consul_provider(name: str, servers: Endpoint, opts: pulumi.ResourceOptions) -> consul.Provider:

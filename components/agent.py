@@ -6,6 +6,7 @@ import pulumi
 import pulumi_docker as docker
 
 from components.container import ConsulContainerArgs, Publish, Secured, consul_container
+from components.options import of_child
 from components.registration.parking import Parking
 from services.agent_config import AGENT_NODE, SERVER_NODE, agent_config
 
@@ -50,8 +51,7 @@ class ConsulAgent(pulumi.ComponentResource):
     def __init__(self, name: str, args: ConsulAgentArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         """Declare the agent's container; it is there once it answers."""
         super().__init__("consul-staging:docker:ConsulAgent", name, None, opts)
-        # What a component depends on, its children do not wait for by themselves.
-        child = pulumi.ResourceOptions(parent=self, depends_on=opts.depends_on if opts else None)
+        child = of_child(self, opts)
         files = docker.Volume(f"{name}-files", name=f"{AGENT_NODE}-files", opts=child)
         consul = ConsulContainerArgs(
             AGENT_NODE,

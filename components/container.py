@@ -8,8 +8,9 @@ from typing import Any
 import pulumi
 import pulumi_docker as docker
 
-from components.keys import Certificate, Keys
-from services.security import CA_FILE, HTTPS_PORT, TLS_FOLDER, Stage, secured_config
+from components.keys import Keys
+from services.agent_config import HTTPS_PORT
+from services.security import CA_FILE, TLS_FOLDER, Stage, secured_config
 
 # Leaving the cluster may take 15 s: a container that is killed before stays in the catalog as failed for 72 h.
 # https://developer.hashicorp.com/consul/docs/agent/config/config-files#leave_drain_time
@@ -46,7 +47,7 @@ class Secured:
 
     def files(self, node: str) -> Uploads:
         """Return what is secret of a node's configuration, and its certificate, by path."""
-        own: Certificate = self.keys.certificates[node]
+        own = self.keys.certificates[node]
         secrets = {"encrypt": self.keys.gossip, "acl": {"tokens": self.tokens}}
         return {
             f"{CONFIG_FOLDER}/secrets.json": pulumi.Output.json_dumps(secrets),

@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import pulumi
 
@@ -76,3 +77,30 @@ def consul_hook(name: str, work: Callable[[pulumi.ResourceHookArgs], Awaitable[N
             pulumi.log.debug(f"{name}: nobody answers: there is nothing to do")
 
     return pulumi.ResourceHook(name, run)
+
+
+def stash(
+    name: str,
+    value: object,
+    hook: str,
+    change: Callable[[Any, Any], Awaitable[None]],
+    opts: pulumi.ResourceOptions,
+) -> pulumi.Stash:
+    """Keep a value in the state, and have Consul follow before another comes in its place: a failed run does it again.
+
+    Args:
+        name: of the resource.
+        value: what is kept.
+        hook: name of the hook.
+        change: takes the value of before and the new one.
+        opts: as of every resource.
+    """
+
+    async def run(args: pulumi.ResourceHookArgs) -> None:
+        kept = [(inputs or {}).get("input") for inputs in (args.old_inputs, args.new_inputs)]
+        # What has a secret in it comes as an Output.
+        before, after = [await pulumi.Output.from_input(each).future() for each in kept]
+        await change(before, after)
+
+    hooks = pulumi.ResourceHookBinding(before_update=[consul_hook(hook, run)])
+    return pulumi.Stash(name, input=value, opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(hooks=hooks)))

@@ -11,7 +11,7 @@ import pulumi
 import pulumi_random as random
 import pulumi_tls as tls
 
-from components.endpoint import Endpoint, consul_hook
+from components.endpoint import Endpoint, stash
 from services.agent_config import AGENT_NODE, SERVER_NODE
 from services.security import host_names
 
@@ -57,12 +57,14 @@ class Keys(pulumi.ComponentResource):
         gossip: the key of the cluster's own traffic.
         management: the token that may do everything, which the servers create from their configuration.
         ca: the authority's certificate.
+        servers: the servers' API, with the management token.
         certificates: by node.
     """
 
     gossip: pulumi.Output[str]
     management: pulumi.Output[str]
     ca: pulumi.Output[str]
+    servers: Endpoint
     certificates: Mapping[str, Certificate]
 
     def __init__(self, name: str, args: KeysArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -91,10 +93,10 @@ class Keys(pulumi.ComponentResource):
             opts=child,
         )
         self.ca = authority.cert_pem
-        servers = Endpoint(args.servers, self.management, self.ca)
+        self.servers = Endpoint(args.servers, self.management, self.ca)
         # 32 letters and digits: 190 bits. A RandomBytes has its value in plain text as its id, as a RandomUuid has.
         gossip = random.RandomPassword(f"{name}-gossip", length=32, special=False, opts=child)
-        self.gossip = _handed_over(f"{name}-handed-over", gossip.result.apply(_base64), servers, child)
+        self.gossip = _handed_over(f"{name}-handed-over", gossip.result.apply(_base64), self.servers, child)
         self.certificates = {
             node: _certificate(f"{name}-{node}", node, args, Certificate(self.ca, authority_key.private_key_pem), child)
             for node in (SERVER_NODE, AGENT_NODE)
@@ -107,14 +109,10 @@ def _handed_over(
 ) -> pulumi.Output[str]:
     """Return a gossip key once the cluster knows it: agents that start with another one could not speak to the rest."""
 
-    async def hand_over(args: pulumi.ResourceHookArgs) -> None:
-        new = await pulumi.Output.from_input((args.new_inputs or {})["input"]).future()  # a secret comes as an Output
-        (await servers.consul()).replace_gossip_key(str(new))
+    async def hand_over(_before: str, after: str) -> None:
+        (await servers.consul()).replace_gossip_key(after)
 
-    hooks = pulumi.ResourceHookBinding(before_update=[consul_hook("hand-over-gossip-key", hand_over)])
-    known: pulumi.Output[str] = pulumi.Stash(
-        name, input=key, opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(hooks=hooks))
-    ).input
+    known: pulumi.Output[str] = stash(name, key, "hand-over-gossip-key", hand_over, opts).input
     return known
 
 

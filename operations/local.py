@@ -14,7 +14,7 @@ from operations.processes import Program
 from operations.state import State
 from operations.target import Target, target
 from services.consul_api import Consul
-from services.model import MARK
+from services.marks import bears
 from services.rules import Roster
 
 # A TCP check waits up to its 30 s for its first run, an HTTP check up to 10 s.
@@ -144,7 +144,7 @@ def sweep(consul: Consul, owned: str, kept: set[str]) -> list[str]:
     Returns:
         the ids that were removed.
     """
-    ours = [key for key, service in consul.all_services().items() if service["Meta"].get(MARK, "").startswith(owned)]
+    ours = [key for key, service in consul.all_services().items() if bears(service["Meta"], owned)]
     left = [service_id for service_id in ours if service_id not in kept]
     for service_id in left:
         consul.deregister(service_id)

@@ -7,6 +7,7 @@ SERVER_NODE = "staging-consul"
 ESM_NODE = "consul-esm"
 ESM_METRICS = "127.0.0.1:8080"
 DATACENTER = "dc1"
+HTTPS_PORT = 8501
 
 EXTERNAL = {"external-node": "true", "external-probe": "false"}
 """Meta of a node without an agent: consul-esm runs its services' checks, and does not ping the node itself.
@@ -54,7 +55,7 @@ def esm_config(token: object = None, ca_file: str | None = None) -> dict[str, An
     """
     config: dict[str, Any] = {
         "datacenter": DATACENTER,
-        "http_addr": f"https://{AGENT_NODE}:8501" if ca_file else f"{AGENT_NODE}:8500",
+        "http_addr": f"https://{AGENT_NODE}:{HTTPS_PORT}" if ca_file else f"{AGENT_NODE}:8500",
         "external_node_meta": {"external-node": EXTERNAL["external-node"]},
         # Its metrics are what tells that it is up: within its container alone.
         "client_address": ESM_METRICS,

@@ -1,5 +1,7 @@
 """The mark in a service's meta: which resource of which stack registered it. What bears no mark of ours is not ours."""
 
+from collections.abc import Mapping
+
 from services.model import MARK, Service
 
 FILES = "definition-files"
@@ -14,6 +16,11 @@ def owner(project: str, stack: str) -> str:
 def same_owners_files(mark: str) -> str:
     """Return the mark of the definition files of the stack that another mark is of."""
     return f"{mark.rpartition('/')[0]}/{FILES}"
+
+
+def bears(meta: Mapping[str, str] | None, owned: str) -> bool:
+    """Whether a meta has a mark of this owner. The catalog's is null where a service was registered without any."""
+    return (meta or {}).get(MARK, "").startswith(owned)
 
 
 def marked(service: Service, mark: str) -> Service:

@@ -8,7 +8,7 @@ https://developer.hashicorp.com/consul/docs/security/acl/acl-rules
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from services.agent_config import AGENT_NODE, DATACENTER, ESM_NODE, SERVER_NODE
+from services.agent_config import AGENT_NODE, DATACENTER, ESM_NODE, HTTPS_PORT, SERVER_NODE
 from services.rules import Roster
 
 Stage = Literal["off", "accepted", "sent", "on"]
@@ -16,7 +16,6 @@ Stage = Literal["off", "accepted", "sent", "on"]
 
 TLS_FOLDER = "/consul/config/tls"
 CA_FILE = f"{TLS_FOLDER}/ca.pem"
-HTTPS_PORT = 8501
 
 Rules = Mapping[str, Mapping[str, Mapping[str, str]]]
 

@@ -22,6 +22,7 @@ from pulumi.dynamic import (
 )
 
 from components.endpoint import Endpoint
+from components.options import of_child
 from components.registration.handover import stack_owner
 from components.told import tell_refusals_alone
 from services.consul_api import Consul, ConsulError, ForbiddenError, NoAnswerError
@@ -178,12 +179,7 @@ class AgentRegistration(pulumi.ComponentResource):
     def __init__(self, name: str, args: AgentRegistrationArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         """Declare one `AgentService` for each service, named after it."""
         super().__init__("consul-staging:registration:AgentRegistration", name, None, opts)
-        # What a component depends on, its children do not wait for by themselves.
-        child = pulumi.ResourceOptions(
-            parent=self,
-            depends_on=opts.depends_on if opts else None,
-            hooks=args.moves,
-        )
+        child = pulumi.ResourceOptions.merge(of_child(self, opts), pulumi.ResourceOptions(hooks=args.moves))
         self.services = {
             service.id: AgentService(
                 f"{name}-{service.id}",

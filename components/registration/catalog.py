@@ -12,6 +12,7 @@ import pulumi_consul as consul
 
 from components.acl import consul_provider
 from components.endpoint import Endpoint
+from components.options import of_child
 from components.registration.handover import refuse_anothers_node, stack_owner
 from services.agent_config import EXTERNAL
 from services.marks import marked
@@ -48,8 +49,7 @@ class CatalogRegistration(pulumi.ComponentResource):
         """Declare the provider, the node, and one `consul.Service` for each service, named after it."""
         super().__init__("consul-staging:registration:CatalogRegistration", name, None, opts)
         provider = consul_provider(f"{name}-consul", args.servers, pulumi.ResourceOptions(parent=self))
-        # What a component depends on, its children do not wait for by themselves.
-        child = pulumi.ResourceOptions(parent=self, provider=provider, depends_on=opts.depends_on if opts else None)
+        child = of_child(self, opts, provider)
         node = _node(f"{name}-node", args, child)
         each = pulumi.ResourceOptions.merge(
             child,

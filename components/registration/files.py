@@ -12,12 +12,12 @@ import pulumi_docker as docker
 
 from components.agent import FILES_FOLDER, ConsulAgent
 from components.container import HARDENED, Uploads, uploads
+from components.options import of_child
 from components.registration.handover import stack_owner
-from services.agent_config import AGENT_NODE, reloaded_config
+from services.agent_config import AGENT_NODE, HTTPS_PORT, reloaded_config
 from services.marks import FILES
 from services.render import definition_files
 from services.rules import Roster
-from services.security import HTTPS_PORT
 
 _TOKEN, _CA = "/reload/token", "/reload/ca.pem"
 
@@ -81,11 +81,8 @@ class FilesRegistration(pulumi.ComponentResource):
             attach=True,
             logs=True,
             must_run=False,
-            opts=pulumi.ResourceOptions(
-                parent=self,
-                depends_on=opts.depends_on if opts else None,
-                delete_before_replace=True,
-                hooks=args.moves,
+            opts=pulumi.ResourceOptions.merge(
+                of_child(self, opts), pulumi.ResourceOptions(delete_before_replace=True, hooks=args.moves)
             ),
             **HARDENED,
         )

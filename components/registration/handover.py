@@ -14,12 +14,17 @@ import pulumi
 
 from components.endpoint import Endpoint, consul_hook
 from services.consul_api import Consul, ConsulError
-from services.marks import owner
+from services.marks import bears, owner
 from services.model import MARK
 from services.render import api, definition
 from services.rules import Roster
 
 Checks = Mapping[str, Mapping[str, Any]]
+
+
+def stack_owner() -> str:
+    """Return what the marks of the stack that runs begin with."""
+    return owner(pulumi.get_project(), pulumi.get_stack())
 
 
 @dataclass(frozen=True)
@@ -38,12 +43,7 @@ class Places:
     servers: Endpoint
     node: str
     roster: Roster
-    owner: str = field(default_factory=lambda: stack_owner())  # noqa: PLW0108 - is defined below
-
-
-def stack_owner() -> str:
-    """Return what the marks of the stack that runs begin with."""
-    return owner(pulumi.get_project(), pulumi.get_stack())
+    owner: str = field(default_factory=stack_owner)
 
 
 def refuse_anothers_node(servers: Consul, node: str, owned: str) -> None:
@@ -53,7 +53,7 @@ def refuse_anothers_node(servers: Consul, node: str, owned: str) -> None:
         ConsulError: it is another party's.
     """
     found = servers.catalog_node(node)
-    if found and not (found["Node"]["Meta"] or {}).get(MARK, "").startswith(owned):
+    if found and not bears(found["Node"]["Meta"], owned):
         raise ConsulError(f"the catalog has a node {node!r} of another party: set externalNode to a free name")
 
 
@@ -70,16 +70,18 @@ async def move_to_agent(places: Places, only: str | None = None) -> None:
     """Move one of the stack's own services, or all of them, from the external node to the agent."""
     services = {service.id: service for service in places.roster.services}
     servers, agent = await places.servers.consul(), await places.agent.consul() if places.agent else None
-    for service_id, found in servers.node_services(places.node).items():
-        meta = found["Meta"] or {}  # the catalog's is null where a service was registered without any
-        if only not in (None, service_id) or not meta.get(MARK, "").startswith(places.owner):
-            continue
-        checks = _by_id(servers.node_checks(places.node), service_id)
+    ours = {
+        service_id: found["Meta"]
+        for service_id, found in servers.node_services(places.node).items()
+        if only in (None, service_id) and bears(found["Meta"], places.owner)
+    }
+    checks = servers.node_checks(places.node) if ours else []
+    for service_id, meta in ours.items():
         servers.deregister_from_catalog(places.node, service_id)
         if agent and service_id in services:
             fields = definition(services[service_id])
             fields["meta"][MARK] = meta[MARK]
-            agent.register(_with_status(api(fields), checks))
+            agent.register(_with_status(api(fields), _by_id(checks, service_id)))
 
 
 def to_catalog(places: Places) -> pulumi.ResourceHookBinding:
@@ -93,7 +95,7 @@ def to_catalog(places: Places) -> pulumi.ResourceHookBinding:
         service_id = (args.new_inputs or {})["serviceId"]
         agent = await places.agent.consul() if places.agent else None
         found = agent.service(service_id) if agent else None
-        if agent and found and found["Meta"].get(MARK, "").startswith(places.owner):
+        if agent and found and bears(found["Meta"], places.owner):
             known[service_id] = agent.checks(service_id)
             agent.deregister(service_id)
 

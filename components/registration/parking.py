@@ -11,10 +11,11 @@ from typing import Any
 import pulumi
 
 from components.container import ConsulContainerArgs
-from components.endpoint import Endpoint, consul_hook, until, until_led
+from components.endpoint import Endpoint, consul_hook, stash, until, until_led
 from components.registration.handover import Places, move_to_agent, refuse_anothers_node
 from services.agent_config import AGENT_NODE, EXTERNAL
 from services.consul_api import Consul, ConsulError, NoAnswerError
+from services.marks import bears
 from services.model import MARK
 
 _NOT_JOINED = (
@@ -45,17 +46,14 @@ class Parking:
         api = {"address": self.agent.address, "token": self.agent.secret_token, "ca": self.agent.ca}
         publish = asdict(args.publish) if args.publish else None
         container = {"image": args.image, "network": args.network, "publish": publish, "files": args.files}
-        hooks = pulumi.ResourceHookBinding(before_update=[consul_hook("park", self._park)])
-        own = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(hooks=hooks))
-        return pulumi.Stash(name, input={"agent": api, "container": container}, opts=own)
+        return stash(name, {"agent": api, "container": container}, "park", self._park, opts)
 
     @property
     def leave(self) -> pulumi.ResourceHookBinding:
         """Move them back once the container is there."""
         return pulumi.ResourceHookBinding(after_create=[consul_hook("leave-parking", self._leave)])
 
-    async def _park(self, args: pulumi.ResourceHookArgs) -> None:
-        before, after = await _plain(args.old_inputs), await _plain(args.new_inputs)
+    async def _park(self, before: dict[str, Any], after: dict[str, Any]) -> None:
         if before["container"] == after["container"]:
             return  # what is new is how the agent is reached
         old, servers = before["agent"], await self.places.servers.consul()
@@ -65,19 +63,20 @@ class Parking:
         ours = {
             service_id: service
             for service_id, service in agent.all_services().items()
-            if service["Meta"].get(MARK, "").startswith(self.places.owner)
+            if bears(service["Meta"], self.places.owner)
         }
+        checks = agent.all_checks().values() if ours else ()
         if ours:
             servers.register_in_catalog(self._node)  # where that is refused, nothing has changed yet
         for service_id, service in ours.items():
-            body = self._parked(service_id, service, agent)
+            body = self._parked(service_id, service, [each for each in checks if each["ServiceID"] == service_id])
             agent.deregister(service_id)
             servers.register_in_catalog(body)
 
     async def _leave(self, _args: pulumi.ResourceHookArgs) -> None:
         servers, node = await self.places.servers.consul(), self.places.node
         found = servers.catalog_node(node)
-        if not found or not (found["Node"]["Meta"] or {}).get(MARK, "").startswith(self.places.owner):
+        if not found or not bears(found["Node"]["Meta"], self.places.owner):
             return
         await until(lambda: _joined(servers), _NOT_JOINED)
         try:
@@ -92,29 +91,18 @@ class Parking:
         meta = {**EXTERNAL, MARK: f"{self.places.owner}parking"}
         return {"Node": self.places.node, "Address": AGENT_NODE, "NodeMeta": meta}
 
-    def _parked(self, service_id: str, service: dict[str, Any], agent: Consul) -> dict[str, Any]:
+    def _parked(self, service_id: str, service: dict[str, Any], checks: list[dict[str, Any]]) -> dict[str, Any]:
         """Return what registers a service on the node, with what its checks last found."""
-        node = self.places.node
-        checks = [
-            {"Node": node, "ServiceID": service_id, **{key: check[key] for key in _OF_A_CHECK}}
-            for check in agent.checks(service_id).values()
-        ]
+        of_it = {"Node": self.places.node, "ServiceID": service_id}
         return {
             **self._node,
             "Service": {"ID": service_id, **{key: service[key] for key in _OF_A_SERVICE}},
-            "Checks": checks,
+            "Checks": [{**of_it, **{key: check[key] for key in _OF_A_CHECK}} for check in checks],
         }
-
-
-async def _plain(inputs: Any) -> dict[str, Any]:  # noqa: ANN401 - as the SDK types it
-    """Return what the resource is to hold, where what has a secret in it comes as an Output."""
-    held: dict[str, Any] = await pulumi.Output.from_input(inputs["input"]).future() or {}
-    return held
 
 
 def _joined(servers: Consul) -> bool:
     """Whether the agent has told the servers of itself: what it registers from then on is there at once."""
+    # The servers make a node of a member; its meta is the agent's own word.
     found = servers.catalog_node(AGENT_NODE)
-    return bool(
-        found and found["Node"]["Meta"]
-    )  # the servers make a node of a member; its meta is the agent's own word
+    return bool(found and found["Node"]["Meta"])

@@ -135,6 +135,8 @@ class FakeConsul:
         if what == "services":
             return self.services
         assert what == "checks", asked
+        if "filter" not in asked.query:
+            return self.checks
         [of] = re.findall(r'ServiceID == "(\w+)"', asked.query["filter"][0])
         return {check_id: check for check_id, check in self.checks.items() if check["ServiceID"] == of}
 
