@@ -6,10 +6,11 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -95,9 +96,7 @@ class Cluster:
             AGENT_NODE: agent_config(self.server, self.agent, self.agent),
         }
         for node, config in files.items():
-            path = self._config_file(node)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(config, indent=2) + "\n")
+            write_config(config, node, self.folder)
         started = sum(program.start() for program in self.programs)
         self._await_ready()
         return started
@@ -114,12 +113,7 @@ class Cluster:
         return stopped
 
     def _consul(self, node: str) -> Program:
-        data = self.folder / node / "data"
-        command = (self.consul(), "agent", "-config-file", self._config_file(node), "-data-dir", data)
-        return Program(node, command, self.folder / node)
-
-    def _config_file(self, node: str) -> Path:
-        return self.folder / node / "agent-config.json"
+        return consul_program(self.consul(), node, self.folder)
 
     def _ready(self) -> bool:
         return bool(self.agent_api.leader()) and AGENT_NODE in self.agent_api.nodes()
@@ -154,6 +148,23 @@ class Cluster:
             for address in addresses
             if (problem := _problem(*address))
         ]
+
+
+def consul_program(consul: Path, node: str, folder: Path) -> Program:
+    """Return the process of one node of a cluster below a folder, whose configuration `write_config` wrote."""
+    command = (consul, "agent", "-config-file", _config_file(node, folder), "-data-dir", folder / node / "data")
+    return Program(node, command, folder / node)
+
+
+def write_config(config: Mapping[str, Any], node: str, folder: Path) -> None:
+    """Write the configuration of one node of a cluster below a folder."""
+    path = _config_file(node, folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(config, indent=2) + "\n")
+
+
+def _config_file(node: str, folder: Path) -> Path:
+    return folder / node / "agent-config.json"
 
 
 def _problem(host: str, port: int) -> str | None:

@@ -26,6 +26,7 @@ PLUGINS = ("docker", "consul", "random", "tls")
 AGENT, SERVER, NETWORK = "consul-agent-shared", "staging-consul", "staging_staging-network"
 REGISTRATIONS = ("agent", "catalog", "files")
 CONSUL = "hashicorp/consul:1.17.2"
+HTTPS = {"agentAddress": "https://127.0.0.1:8501", "serverAddress": "https://127.0.0.1:8500"}
 OURS = "name=^(consul-agent-shared|consul-esm|staging-|isa-)"
 
 

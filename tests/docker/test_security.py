@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -23,6 +22,7 @@ from services.rules import Roster
 from tests.docker.conftest import (
     AGENT,
     CONSUL,
+    HTTPS,
     NETWORK,
     SERVER,
     all_40,
@@ -35,13 +35,15 @@ from tests.docker.conftest import (
     within,
 )
 from tests.docker.watched import Watched, watched
+from tests.meanwhile import meanwhile
 
 OPEN = {"security": "off"}
 STAGES = {
     "accepted": {"security": "accepted"},
-    "sent": {"security": "sent", "agentAddress": "https://127.0.0.1:8501", "serverAddress": "https://127.0.0.1:8500"},
-    "on": {"security": "on", "agentAddress": "https://127.0.0.1:8501", "serverAddress": "https://127.0.0.1:8500"},
+    "sent": {"security": "sent", **HTTPS},
+    "on": {"security": "on", **HTTPS},
 }
+PORTS = {AGENT: 8501, SERVER: 8500}
 LOGGED = 4  # "anything >3 is very verbose", says pulumi; from 5 on, plugins log what they are handed as it is
 A_CHECKS_INTERVAL = 35  # and more: each has run once
 
@@ -66,8 +68,7 @@ class Secured:
 
     def api(self, at: str, token: str | None) -> Consul:
         """The agent's API or the server's, with a token."""
-        port = {AGENT: 8501, SERVER: 8500}[at]
-        return Consul(f"https://127.0.0.1:{port}", token, self.outputs["ca"])
+        return Consul(f"https://127.0.0.1:{PORTS[at]}", token, self.outputs["ca"])
 
     def token(self, role: str) -> str:
         return str(self.outputs["tokens"][role])
@@ -139,8 +140,7 @@ def test_a_service_is_dropped_and_added_again_within_the_rights_that_its_name_ha
 
 @every_api
 def test_plain_http_is_refused(secured: Secured, at: str) -> None:
-    port = {AGENT: 8501, SERVER: 8500}[at]
-    answer = urllib3.request("GET", f"http://127.0.0.1:{port}/v1/catalog/services", retries=False)
+    answer = urllib3.request("GET", f"http://127.0.0.1:{PORTS[at]}/v1/catalog/services", retries=False)
     assert (answer.status, answer.data) == (400, b"Client sent an HTTP request to an HTTPS server.\n")
     inside = ("docker", "run", "--rm", "--network", NETWORK, "--entrypoint", "consul", CONSUL)
     ask = (*inside, "catalog", "services", f"-http-addr=http://{at}:8500")
@@ -151,9 +151,8 @@ def test_plain_http_is_refused(secured: Secured, at: str) -> None:
 
 @every_api
 def test_a_client_without_the_authority_is_not_talked_to(secured: Secured, at: str) -> None:
-    port = {AGENT: 8501, SERVER: 8500}[at]
     with pytest.raises(ConsulError, match="certificate verify failed"):
-        Consul(f"https://127.0.0.1:{port}", secured.token("verify")).members()
+        Consul(f"https://127.0.0.1:{PORTS[at]}", secured.token("verify")).members()
 
 
 @every_api
@@ -284,24 +283,17 @@ def test_the_state_has_no_secret_in_plain_text(secured: Secured, secrets: Mappin
 def test_neither_the_engines_logs_nor_a_process_list_has_a_secret(secured: Secured, secrets: Mapping[str, str]) -> None:
     said: list[str] = []
     lists: list[str] = []
-    done = threading.Event()
 
-    def watch() -> None:
-        while not done.wait(0.05):
-            for process in psutil.process_iter():
-                with suppress(psutil.Error):
-                    lists.append(" ".join(process.cmdline()))
+    def look() -> None:
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                lists.append(" ".join(process.cmdline()))
 
     changed = project(secured.stack.engine.project, "docker-local", **STAGES["on"], environment="another")
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
+    with meanwhile(look, 0.05):
         for stack in (changed, secured.stack):
             engine = replace(stack.engine, say=said.append)
             engine.up(refresh=True, log_verbosity=LOGGED, log_to_std_err=True, log_flow=True)
-    finally:
-        done.set()
-        thread.join()
     assert (len(said) > 10_000, len(lists) > 1_000) == (True, True)
     assert told("\n".join(said), secrets) == set()
     assert told("\n".join(lists), secrets) == set()

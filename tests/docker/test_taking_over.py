@@ -9,11 +9,10 @@ import urllib3
 from operations.health import statuses
 from operations.local import Local
 from services.consul_api import Consul
-from tests.docker.conftest import CONSUL, SERVER, changes, docker, instances, ours, project, within
+from tests.docker.conftest import CONSUL, HTTPS, SERVER, changes, docker, instances, ours, project, within
 
 KEPT = "http://127.0.0.1:8500/v1/kv/platform/kept"
-SECURED = {"agentAddress": "https://127.0.0.1:8501", "serverAddress": "https://127.0.0.1:8500"}
-STAGES: tuple[tuple[str, dict[str, str]], ...] = (("accepted", {}), ("sent", SECURED), ("on", SECURED))
+STAGES: tuple[tuple[str, dict[str, str]], ...] = (("accepted", {}), ("sent", HTTPS), ("on", HTTPS))
 
 pytestmark = pytest.mark.timeout(1200)  # several runs of `up`, and a check's interval after each
 
@@ -54,5 +53,5 @@ def test_an_open_server_is_taken_over_with_its_data_and_secured_from_there(befor
 
 
 def test_destroy_then_leaves_the_network_that_is_not_the_stacks(before: Local) -> None:
-    stage(before, "on", **SECURED).engine.destroy()
+    stage(before, "on", **HTTPS).engine.destroy()
     assert ours() == "isa-billing staging_staging-network"

@@ -1,6 +1,5 @@
 """What a client sees of the services while something happens."""
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from typing import Any
 
 from operations.local import Local
 from services.consul_api import ConsulError
+from tests.meanwhile import meanwhile
 
 
 class Watched:
@@ -27,8 +27,10 @@ class Watched:
 @contextmanager
 def watched(*stacks: Local) -> Iterator[Watched]:
     """Look at the servers' catalog, by the first of these ways to reach it that lets one in."""
-    found, done = Watched(), threading.Event()
-    servers, services = [stack.target.server for stack in stacks], stacks[0].roster.services
+    found = Watched()
+    servers = [stack.target.server for stack in stacks]
+    names = {service.name for service in stacks[0].roster.services}
+    seen = dict.fromkeys(names, time.monotonic())
 
     def catalog() -> list[dict[str, Any]]:
         for server in servers:
@@ -36,21 +38,13 @@ def watched(*stacks: Local) -> Iterator[Watched]:
                 return server.catalog_checks()
         return []
 
-    def watch() -> None:
-        names = {service.name for service in services}
-        seen = dict.fromkeys(names, time.monotonic())
-        while not done.wait(0.02):
-            if checks := catalog():
-                counts = Counter(check["ServiceName"] for check in checks)
-                found.twice |= {name for name in names if counts[name] > 1}
-                for name in names & {check["ServiceName"] for check in checks if check["Status"] == "passing"}:
-                    seen[name] = time.monotonic()
-                found.missing = max(found.missing, time.monotonic() - min(seen.values()))
+    def look() -> None:
+        if checks := catalog():
+            counts = Counter(check["ServiceName"] for check in checks)
+            found.twice |= {name for name in names if counts[name] > 1}
+            for name in names & {check["ServiceName"] for check in checks if check["Status"] == "passing"}:
+                seen[name] = time.monotonic()
+            found.missing = max(found.missing, time.monotonic() - min(seen.values()))
 
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
+    with meanwhile(look, 0.02):
         yield found
-    finally:
-        done.set()
-        thread.join()

@@ -1,6 +1,5 @@
 """A server and many agents as processes, each agent with services of its own, whose checks really run and pass."""
 
-import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -13,7 +12,7 @@ from pathlib import Path
 import settings
 from components.endpoint import Endpoint
 from components.registration.agent import AgentRegistration, AgentRegistrationArgs
-from operations.cluster import ClusterError
+from operations.cluster import ClusterError, consul_program, write_config
 from operations.engine import STACK
 from operations.processes import Program
 from operations.target import Target
@@ -82,8 +81,7 @@ class Fleet:
         for address in self.rosters:
             configs[node(address)] = agent_config(SERVER, address, address) | {"node_name": node(address)}
         for name, config in configs.items():
-            (self.folder / name).mkdir(parents=True)
-            self._config_file(name).write_text(json.dumps(config))
+            write_config(config, name, self.folder)
         programs = [self.listener, self.server_program, *self.agent_programs]
         try:
             for program in programs:
@@ -100,12 +98,7 @@ class Fleet:
         return OneAgent("consul-staging", STACK, settings.load(stack, "fleet"), self.rosters[address], at=address)
 
     def _consul(self, name: str) -> Program:
-        folder = self.folder / name
-        command = (self.consul, "agent", "-config-file", self._config_file(name), "-data-dir", folder / "data")
-        return Program(name, command, folder)
-
-    def _config_file(self, name: str) -> Path:
-        return self.folder / name / "agent-config.json"
+        return consul_program(self.consul, name, self.folder)
 
     def _await_nodes(self, names: set[str], patience: float = 120) -> None:
         deadline = time.monotonic() + patience

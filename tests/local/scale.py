@@ -3,10 +3,9 @@
 import os
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -24,6 +23,7 @@ from services.model import Service
 from services.rules import Roster
 from tests.local.bench import seconds, void
 from tests.local.fleet import Fleet, declare
+from tests.meanwhile import meanwhile
 
 REST = 60  # seconds for which what runs is watched at rest
 FIRST_RUNS = 120  # seconds for every check's first run, which is up to 30 s later where the machine keeps up
@@ -52,10 +52,11 @@ class Memory:
         """See what is used now."""
         this = psutil.Process()
         self.program = max(self.program, this.memory_info().rss)
-        for process in [child for child in this.children() if child.name() == "pulumi"]:
-            self.engine = max(self.engine, process.memory_info().rss)
-            for child in process.children(recursive=True):
-                self.provider = max(self.provider, child.memory_info().rss)
+        with suppress(psutil.NoSuchProcess):
+            for process in [child for child in this.children() if child.name() == "pulumi"]:
+                self.engine = max(self.engine, process.memory_info().rss)
+                for child in process.children(recursive=True):
+                    self.provider = max(self.provider, child.memory_info().rss)
 
 
 def measured(fleet: Fleet, engine: Callable[[dict[str, Roster]], Engine]) -> Iterator[tuple[str, str]]:
@@ -63,7 +64,8 @@ def measured(fleet: Fleet, engine: Callable[[dict[str, Roster]], Engine]) -> Ite
     rosters = dict(fleet.rosters)
     pulumi = engine(rosters)
     yield "preview", _took(pulumi.preview)
-    with _watched() as memory:
+    memory = Memory()
+    with meanwhile(memory.look, 0.5):
         yield "up", _took(pulumi.up)
     yield "most memory during up: engine, provider, program", _mib(memory.engine, memory.provider, memory.program)
     yield "then until every check has passed", _took(lambda: _await_all(fleet))
@@ -100,26 +102,6 @@ def _mib(*sizes: float) -> str:
 def _slower(service: Service) -> Service:
     check = service.checks[0].model_copy(update={"interval": timedelta(seconds=15)})
     return service.model_copy(update={"checks": (check,)})
-
-
-@contextmanager
-def _watched() -> Iterator[Memory]:
-    memory, done = Memory(), threading.Event()
-
-    def watch() -> None:
-        while not done.wait(0.5):
-            try:
-                memory.look()
-            except psutil.NoSuchProcess:
-                continue
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield memory
-    finally:
-        done.set()
-        watcher.join()
 
 
 def _await_all(fleet: Fleet) -> None:

@@ -102,31 +102,26 @@ def test_the_agents_certificate_is_none_of_a_servers() -> None:
 # What each token may do
 
 
+WITHOUT_ESM = {
+    "agent": {"node": {"consul-agent-shared": WRITE}, "service_prefix": ALL_READ},
+    "registration": {
+        "service": {"billing_service": WRITE, "minio_grpc_service": WRITE},
+        "node": {"platform-external": WRITE},
+        "node_prefix": ALL_READ,
+        "agent_prefix": ALL_READ,
+    },
+    "verify": {"service_prefix": ALL_READ, "node_prefix": ALL_READ, "agent_prefix": ALL_READ},
+    "reload": {"agent": {"consul-agent-shared": WRITE}},
+}
+
+
 def test_without_consul_esm_the_tokens_may_do_exactly_this() -> None:
-    assert token_rules(two(), "platform-external", esm=False) == {
-        "agent": {"node": {"consul-agent-shared": WRITE}, "service_prefix": ALL_READ},
-        "registration": {
-            "service": {"billing_service": WRITE, "minio_grpc_service": WRITE},
-            "node": {"platform-external": WRITE},
-            "node_prefix": ALL_READ,
-            "agent_prefix": ALL_READ,
-        },
-        "verify": {"service_prefix": ALL_READ, "node_prefix": ALL_READ, "agent_prefix": ALL_READ},
-        "reload": {"agent": {"consul-agent-shared": WRITE}},
-    }
+    assert token_rules(two(), "platform-external", esm=False) == WITHOUT_ESM
 
 
 def test_with_consul_esm_the_tokens_may_do_exactly_this() -> None:
     assert token_rules(two(), "platform-external", esm=True) == {
-        "agent": {"node": {"consul-agent-shared": WRITE}, "service_prefix": ALL_READ},
-        "registration": {
-            "service": {"billing_service": WRITE, "minio_grpc_service": WRITE},
-            "node": {"platform-external": WRITE},
-            "node_prefix": ALL_READ,
-            "agent_prefix": ALL_READ,
-        },
-        "verify": {"service_prefix": ALL_READ, "node_prefix": ALL_READ, "agent_prefix": ALL_READ},
-        "reload": {"agent": {"consul-agent-shared": WRITE}},
+        **WITHOUT_ESM,
         "esm": {
             "service_prefix": ALL_READ,
             "node_prefix": ALL_READ,
