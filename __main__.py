@@ -1,6 +1,7 @@
 """The program: settings in, components, outputs."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pulumi
 
@@ -24,7 +25,7 @@ from services.agent_config import ESM_NODE, SERVER_NODE
 from services.render import summary
 from services.roster import RosterError, roster
 from services.rules import Roster
-from services.security import agent_tokens, token_rules
+from services.security import agent_tokens, server_tokens, token_rules
 
 NETWORK = "staging_staging-network"
 
@@ -61,8 +62,8 @@ if stack.docker:
     network = Network("network", NetworkArgs(NETWORK, existing=stack.network == "existing")).name
     if stack.server == "created":
         publish = Publish(*stack.server_publish)
-        api = keys.servers if keys else None
-        server_args = ConsulServerArgs(stack.consul_image, network, publish, stack.stage, keys, api)
+        secured = Secured(stack.stage, keys, server_tokens(keys.management)) if keys else None
+        server_args = ConsulServerArgs(stack.consul_image, network, publish, secured)
         first.append(ConsulServer("server", server_args))
     if stack.stand_ins:
         StandIns("standins", StandInsArgs(services, network))
@@ -75,7 +76,10 @@ agent_api = Endpoint(stack.agent_address, registration_token, ca) if stack.agent
 places = handover.Places(agent_api, servers, stack.external_node, services)
 
 if stack.docker:
-    parking = Parking(agent_api, places) if agent_api and stack.registration == "agent" else None
+    parking = None
+    if agent_api and stack.registration == "agent":
+        # What the roster has dropped is moved, and then removed, too: the registration's policy names it no more.
+        parking = Parking(replace(agent_api, token=tokens.get("removal", stack.agent_token)), places)
     agent_publish = Publish(*stack.agent_publish) if stack.agent_publish else None
     secured = Secured(stack.stage, keys, agent_tokens(tokens)) if keys else None
     agent_args = ConsulAgentArgs(stack.consul_image, network, agent_publish, secured, parking)
@@ -85,8 +89,7 @@ if stack.docker:
 match stack.registration:
     case "agent" if agent_api:
         moves = handover.to_agent(places) if stack.docker else None
-        management = keys.management if keys else None
-        args = AgentRegistrationArgs(services, agent_api, stack.adopt, stack.docker, management, moves)
+        args = AgentRegistrationArgs(services, agent_api, stack.adopt, stack.docker, tokens.get("removal"), moves)
         registered = AgentRegistration("registration", args, after(*first))
     case "catalog":
         esm_args = ConsulEsmArgs(stack.esm_image, network, tokens.get("esm", stack.agent_token), own_ca)

@@ -6,9 +6,7 @@ import pulumi
 
 from components.container import ConsulContainerArgs, Publish, Secured, consul_container
 from components.endpoint import Endpoint, until_led
-from components.keys import Keys
 from services.agent_config import SERVER_NODE, server_config
-from services.security import Stage
 
 
 @dataclass(frozen=True)
@@ -19,25 +17,14 @@ class ConsulServerArgs:
         image: Consul's, by exact tag.
         network: the Docker network that it joins.
         publish: where its API and UI are published.
-        stage: how far the cluster is secured.
-        keys: the cluster's; None: it is open.
-        api: with the management token, where the cluster is secured: tokens are made there once it has a leader.
+        secured: what it starts with in a secured cluster, where it is waited for until it has a leader, since tokens
+            are made there; None: the cluster is open.
     """
 
     image: str
     network: pulumi.Input[str]
     publish: Publish
-    stage: Stage = "off"
-    keys: Keys | None = None
-    api: Endpoint | None = None
-
-    @property
-    def secured(self) -> Secured | None:
-        """What it starts with; it makes the management token itself, and keeps its own node with that."""
-        if not self.keys:
-            return None
-        tokens = {"initial_management": self.keys.management, "agent": self.keys.management}
-        return Secured(self.stage, self.keys, tokens)
+    secured: Secured | None = None
 
 
 class ConsulServer(pulumi.ComponentResource):
@@ -54,7 +41,7 @@ class ConsulServer(pulumi.ComponentResource):
                 SERVER_NODE, args.image, args.network, server_config(), args.publish, secured=args.secured
             ),
             pulumi.ResourceOptions(parent=self),
-            _until_led(args.api) if args.api else None,
+            _until_led(args.secured.keys.servers) if args.secured else None,
         )
         self.node = container.name
         self.register_outputs({"node": self.node})

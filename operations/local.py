@@ -116,7 +116,7 @@ def up(stack: Local) -> dict[str, str]:
     if not changes:
         stack.say("pulumi: nothing to change")
     kept = {name for group in result.outputs["services"].value.values() for name in group}
-    for service_id in sweep(stack.target.let_in_as("management").consul, stack.target.owner, kept):
+    for service_id in sweep(stack.target.let_in_as("removal").consul, stack.target.owner, kept):
         stack.say(f"consul: deregistered {service_id}, left behind by a killed run")
     return await_passing(stack.consul, stack.roster, stack.say, FIRST_RUN, stack.target.node)
 

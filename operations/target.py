@@ -16,8 +16,8 @@ from services.marks import owner
 from services.roster import roster
 from services.rules import Roster
 
-Role = Literal["verify", "registration", "management"]
-"""What a command does to a secured Consul: reads it, registers the stack's services, or anything."""
+Role = Literal["verify", "registration", "removal"]
+"""What a command does to a secured Consul: reads it, registers the stack's services, or removes what it left behind."""
 
 
 def _nothing() -> Mapping[str, Any]:

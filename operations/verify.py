@@ -36,10 +36,10 @@ def verify(stack: StackName = STACK, wait: Wait = None, fix: Fix = False, as_jso
     A service that also registered itself with the server is listed, and is no finding. A check runs within its interval
     after it was deployed: until then it is a finding that --wait waits for.
 
-    What a secured stack's Consul asks for is taken from the stack's outputs: a token that reads, and with --fix the one
-    that may do everything. Of another Consul with ACLs, CONSUL_HTTP_TOKEN is the token, as of Consul's own commands.
+    What a secured stack's Consul asks for is taken from the stack's outputs: a token that reads, and with --fix one
+    that removes services. Of another Consul with ACLs, CONSUL_HTTP_TOKEN is the token, as of Consul's own commands.
     """
-    aim = local.here(say, stack).target.let_in_as("management" if fix else "verify")
+    aim = local.here(say, stack).target.let_in_as("removal" if fix else "verify")
     console = Console(highlight=False, quiet=as_json)
     found, removed = _settled(aim, wait or timedelta()), list[Stray]()
     show.text(console, found)

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,11 +34,10 @@ def held(consul: Consul, service_id: str, patient: bool = False) -> Fields | Non
 
 def all_held(consul: Consul) -> dict[str, Fields]:
     """Return what the agent holds of every service, by id, in two requests."""
-    services, checks = consul.all_services(), consul.all_checks()
-    return {
-        service_id: shown(service, {key: check for key, check in checks.items() if check["ServiceID"] == service_id})
-        for service_id, service in services.items()
-    }
+    services, checks = consul.all_services(), defaultdict[str, dict[str, Fields]](dict)
+    for check_id, check in consul.all_checks().items():
+        checks[check["ServiceID"]][check_id] = check
+    return {service_id: shown(service, checks[service_id]) for service_id, service in services.items()}
 
 
 def shown(service: Fields, checks: Mapping[str, Fields]) -> Fields:

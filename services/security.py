@@ -67,8 +67,9 @@ def token_rules(roster: Roster, external_node: str, esm: bool) -> Mapping[str, R
     """Return what each token may do, by its name: as little as it needs.
 
     `agent` is the shared agent's own, `registration` registers the services and writes their names alone, `verify`
-    reads: it is for `operations` and for the services' own discovery. `reload` tells the agent to read its files
-    again, and `esm` is consul-esm's.
+    reads: it is for `operations` and for the services' own discovery. `removal` removes what the roster has dropped,
+    whose name is in no other policy any more; Consul has no right for that alone. `reload` tells the agent to read its
+    files again, and `esm` is consul-esm's.
     https://developer.hashicorp.com/consul/docs/security/acl/tokens/create/create-an-agent-token
     https://github.com/hashicorp/consul-esm#consul-acl-policies
 
@@ -86,6 +87,7 @@ def token_rules(roster: Roster, external_node: str, esm: bool) -> Mapping[str, R
         "agent": {"node": {AGENT_NODE: _WRITE}, "service_prefix": {"": _READ}},
         "registration": {"service": services, "node": external, "node_prefix": {"": _READ}, **agents},
         "verify": {**everything, **agents},
+        "removal": {**everything, **agents, "service_prefix": {"": _WRITE}},
         "reload": {"agent": {AGENT_NODE: _WRITE}},
     }
     if esm:
@@ -98,6 +100,14 @@ def token_rules(roster: Roster, external_node: str, esm: bool) -> Mapping[str, R
             "session": {AGENT_NODE: _WRITE},
         }
     return rules
+
+
+def server_tokens(management: object) -> Mapping[str, Any]:
+    """Return the server's tokens: it makes the management token itself, and keeps its own node with that.
+
+    https://developer.hashicorp.com/consul/docs/agent/config/config-files#acl_tokens_initial_management
+    """
+    return {"initial_management": management, "agent": management}
 
 
 def agent_tokens(tokens: Mapping[str, Any]) -> Mapping[str, Any]:

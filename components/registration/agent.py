@@ -58,7 +58,7 @@ class AgentServiceProvider(ResourceProvider):
         """Compare by field. Another agent or id is a replacement."""
         same_agent = olds.get("owned") and news.get("owned")  # at another address: the stack deploys only one
         changed = [
-            key for key in (*_IDENTITY, "token", "management", "ca", "owned", *_HELD) if olds.get(key) != news.get(key)
+            key for key in (*_IDENTITY, "token", "removal", "ca", "owned", *_HELD) if olds.get(key) != news.get(key)
         ]
         return DiffResult(
             changes=bool(changed),
@@ -118,7 +118,7 @@ class AgentService(Resource, module="consul", name="AgentService"):
         *,
         adopt: bool = False,
         owned: bool = False,
-        management: pulumi.Input[str] | None = None,
+        removal: pulumi.Input[str] | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """Declare the registration.
@@ -130,8 +130,8 @@ class AgentService(Resource, module="consul", name="AgentService"):
             agent: with which agent.
             adopt: take over the id where another party registered it, instead of stopping.
             owned: the stack deploys the agent itself: one that is away is missing, and its registrations with it.
-            management: ACL token that may do everything; kept as a secret. By the time that a service is removed, the
-                stack's own policy for registrations names it no more.
+            removal: ACL token with `service:write` on any name; kept as a secret. By the time that a service is
+                removed, the stack's own policy for registrations names it no more.
             opts: as of every resource.
         """
         mark = stack_owner() + name
@@ -140,7 +140,7 @@ class AgentService(Resource, module="consul", name="AgentService"):
             "mark": mark,  # apart from the meta too, which a refresh replaces by what the agent holds
             "agent": agent.address,
             "token": agent.secret_token,
-            "management": pulumi.Output.secret(management) if management is not None else None,
+            "removal": pulumi.Output.secret(removal) if removal is not None else None,
             "ca": agent.ca,
             "owned": owned,
             "adopt": adopt,
@@ -159,7 +159,7 @@ class AgentRegistrationArgs:
         agent: the API of the agent that is to check them, with a token that has `service:write` on them.
         adopt: take over ids that another party registered.
         owned: the stack deploys the agent itself.
-        management: ACL token that may do everything, where the stack makes the policies; kept as a secret.
+        removal: ACL token that removes services, where the stack makes the policies; kept as a secret.
         moves: run when a service is created, to move it here from another registration of the stack.
     """
 
@@ -167,7 +167,7 @@ class AgentRegistrationArgs:
     agent: Endpoint
     adopt: bool = False
     owned: bool = False
-    management: pulumi.Input[str] | None = field(default=None, repr=False)
+    removal: pulumi.Input[str] | None = field(default=None, repr=False)
     moves: pulumi.ResourceHookBinding | None = None
 
 
@@ -187,7 +187,7 @@ class AgentRegistration(pulumi.ComponentResource):
                 args.agent,
                 adopt=args.adopt,
                 owned=args.owned,
-                management=args.management,
+                removal=args.removal,
                 opts=child,
             )
             for service in args.roster.services
@@ -238,7 +238,7 @@ def _agent(props: Props) -> Consul:
 
 def _remover(props: Props) -> Consul:
     """Return what reads and removes a service that the policy behind its own token may name no more."""
-    return _client(props["agent"], props.get("management") or props.get("token"), props.get("ca"))
+    return _client(props["agent"], props.get("removal") or props.get("token"), props.get("ca"))
 
 
 @cache

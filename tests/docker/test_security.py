@@ -267,8 +267,8 @@ def told(text: str, secrets: Mapping[str, str]) -> set[str]:
 @pytest.fixture(scope="module", name="secrets")
 def _secrets(secured: Secured) -> dict[str, str]:
     found = secrets_of(secured.stack)
-    # Gossip key in two spellings, management token in two and a copy, three private keys and copies, four tokens.
-    assert len(found) == 15
+    # Gossip key in two spellings, management token in two and a copy, three private keys and copies, five tokens.
+    assert len(found) == 16
     return found
 
 
@@ -316,8 +316,7 @@ def replaced(secured: Secured, *names: str) -> Watched:
     urns = [urn for urn in secured.stack.engine.urns() if urn.rpartition("::")[2] in names]
     assert len(urns) == len(names)
     after = project(secured.stack.engine.project, "docker-local", **STAGES["on"])
-    before = secured.stack.target.let_in_as("management")
-    with watched(after, replace(after, target=before)) as seen:
+    with watched(after) as seen:
         after.engine.up(replace=urns)
         time.sleep(A_CHECKS_INTERVAL)
     return seen
@@ -352,6 +351,20 @@ def test_keys_and_tokens_are_replaced_with_no_service_twice_and_none_missing(
     fresh = project(secured.stack.engine.project, "docker-local", **STAGES["on"])
     assert [verdict for verdict in report(fresh.target).verdicts if not verdict.well] == []
     assert changes(fresh, refresh=True).keys() == {"same"}
+
+
+def test_a_service_is_dropped_while_the_agent_and_all_that_removes_it_are_replaced(
+    secured: Secured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rest = Roster(services=tuple(each for each in secured.stack.roster.services if each.name != "billing_service"))
+    with monkeypatch.context() as patch:
+        patch.setattr(roster, "roster", lambda *_: rest)
+        replaced(secured, "keys-management", "acl-removal-token", "keys-consul-agent-shared-key")
+        assert "billing_service" not in [name for name, _ in instances(secured.stack)]
+    stack = project(secured.stack.engine.project, "docker-local", **STAGES["on"])
+    changes(stack)
+    passing(stack)
+    assert instances(stack) == all_40(stack)
 
 
 # The other registrations, and the end

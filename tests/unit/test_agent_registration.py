@@ -406,7 +406,7 @@ def test_one_more_line_in_the_roster_registers_one_more_service_and_changes_no_o
 STATE: dict[str, Any] = {
     "agent": AGENT,
     "token": None,
-    "management": None,
+    "removal": None,
     "ca": None,
     "owned": False,
     "adopt": False,
@@ -666,14 +666,14 @@ def test_another_address_of_the_agent_registers_nothing_anew() -> None:
 # The provider: a service that the policy behind its token names no more
 
 
-@pytest.mark.parametrize(("management", "used"), [("management-token", "management-token"), (None, TOKEN)])
-def test_a_service_is_read_and_removed_with_the_management_token_where_there_is_one(
-    management: str | None, used: str
+@pytest.mark.parametrize(("removal", "used"), [("removal-token", "removal-token"), (None, TOKEN)])
+def test_a_service_is_read_and_removed_with_the_token_for_that_where_there_is_one(
+    removal: str | None, used: str
 ) -> None:
     # The stack's own policy has lost the name by the time that its service is removed.
     consul = held(OURS)
     with running(consul):
-        state = {**STATE, "agent": consul.address, "token": TOKEN, "management": management}
+        state = {**STATE, "agent": consul.address, "token": TOKEN, "removal": removal}
         AgentServiceProvider().read("billing_service", state)
         AgentServiceProvider().delete("billing_service", state)
     assert consul.tokens == {used}
@@ -683,7 +683,7 @@ def test_a_service_is_read_and_removed_with_the_management_token_where_there_is_
 def test_a_service_is_registered_with_its_own_token_and_no_other() -> None:
     consul = FakeConsul()
     with running(consul):
-        state = {**STATE, "agent": consul.address, "token": TOKEN, "management": "management-token"}
+        state = {**STATE, "agent": consul.address, "token": TOKEN, "removal": "removal-token"}
         AgentServiceProvider().create(state)
     assert consul.tokens == {TOKEN}
 

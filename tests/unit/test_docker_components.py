@@ -20,7 +20,7 @@ from components.standins import StandIns, StandInsArgs, image_name
 from services.agent_config import agent_config, server_config
 from services.roster import roster
 from services.rules import Roster
-from services.security import Stage, secured_config
+from services.security import Stage, secured_config, server_tokens
 from tests.unit.consul import FakeConsul, running
 from tests.unit.guide import GUIDE, Line
 from tests.unit.mocked import (
@@ -379,6 +379,10 @@ AGENTS_TOKENS = {"agent": "token-of-the-agent", "config_file_service_registratio
 every_stage = pytest.mark.parametrize("stage", ["accepted", "sent", "on"])
 
 
+def server_secured(keys: Keys, stage: Stage = "on") -> Secured:
+    return Secured(stage, keys, server_tokens(keys.management))
+
+
 @cache
 def secured(stage: Stage) -> Deployed:
     """Both with keys, published as HTTPS."""
@@ -387,7 +391,7 @@ def secured(stage: Stage) -> Deployed:
         network = Network("network", NetworkArgs(NETWORK, existing=False)).name
         keys = Keys("keys", KeysArgs("https://127.0.0.1:8500", frozenset({"127.0.0.1"})))
         server = Publish("127.0.0.1", 8500, https=True)
-        ConsulServer("server", ConsulServerArgs(CONSUL, network, server, stage, keys))
+        ConsulServer("server", ConsulServerArgs(CONSUL, network, server, server_secured(keys, stage)))
         tokens = {key: pulumi.Output.secret(token) for key, token in AGENTS_TOKENS.items()}
         agent = Publish("127.0.0.1", 8501, https=True)
         ConsulAgent("agent", ConsulAgentArgs(CONSUL, network, agent, Secured(stage, keys, tokens)))
@@ -463,24 +467,32 @@ def test_a_secured_servers_secrets_are_in_no_repr() -> None:
 
     def declare() -> None:
         keys = Keys("keys", KeysArgs("https://127.0.0.1:8500", frozenset()))
-        told.append(repr(ConsulServerArgs(CONSUL, NETWORK, Publish("127.0.0.1", 8500), "on", keys).secured))
+        told.append(repr(ConsulServerArgs(CONSUL, NETWORK, Publish("127.0.0.1", 8500), server_secured(keys))))
 
     on_docker(declare)
     assert [each for each in (GOSSIP, MANAGEMENT) if each in told[0]] == []
 
 
 def led(api: Endpoint | None) -> Deployed:
-    """A server by itself."""
-    publish = Publish("127.0.0.1", 8500)
-    return on_docker(lambda: ConsulServer("server", ConsulServerArgs(CONSUL, NETWORK, publish, api=api)))[0]
+    """A server by itself; secured, where its API is given."""
+
+    def declare() -> None:
+        secured = None
+        if api:
+            keys = Keys("keys", KeysArgs(api.address, frozenset()))
+            keys.servers = api  # whose authority is no made up one
+            secured = server_secured(keys)
+        ConsulServer("server", ConsulServerArgs(CONSUL, NETWORK, Publish("127.0.0.1", 8500), secured))
+
+    return on_docker(declare)[0]
 
 
-def test_a_server_whose_api_is_given_is_waited_for_until_it_has_a_leader() -> None:
+def test_a_secured_server_is_waited_for_until_it_has_a_leader() -> None:
     bound = {name: led(Endpoint("http://127.0.0.1:8500")).bound(name) for name in ("server-carry", "server-container")}
     assert bound == {"server-carry": {}, "server-container": {"after_create": ["await-leader"]}}
 
 
-def test_a_server_whose_api_is_not_given_is_waited_for_until_it_is_healthy_alone() -> None:
+def test_an_open_server_is_waited_for_until_it_is_healthy_alone() -> None:
     found = led(None)
     assert (found.bound("server-container"), found.hooks) == ({}, {})
 
@@ -489,10 +501,6 @@ def test_a_server_is_waited_for_with_the_token_that_it_is_to_know() -> None:
     with running(FakeConsul()) as consul:
         assert led(Endpoint(consul.address, MANAGEMENT)).call("await-leader", name="staging-consul") == ""
     assert (consul.tokens, consul.wrote) == ({MANAGEMENT}, [])
-
-
-def test_a_server_without_keys_is_open() -> None:
-    assert ConsulServerArgs(CONSUL, NETWORK, Publish("127.0.0.1", 8500)).secured is None
 
 
 # The stand-ins

@@ -401,7 +401,7 @@ def test_for_another_registration_one_error_says_what_heals(
 def test_a_secured_agent_is_healed_with_the_registrations_token(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    tokens = {role: f"{role}-token" for role in ("verify", "registration", "management")}
+    tokens = {role: f"{role}-token" for role in ("verify", "registration", "removal")}
     monkeypatch.delenv("CONSUL_HTTP_TOKEN", raising=False)
     monkeypatch.setattr(State, "outputs", lambda _: {"ca": None, "tokens": tokens})
     (tmp_path / "Pulumi.yaml").write_text("name: consul-staging\n")

@@ -366,7 +366,7 @@ def secrets(stack: str, registration: str) -> frozenset[str]:
     if stack != SECURED:
         return frozenset({TOKEN})
     gossip, management = made_password("keys-gossip"), made_password("keys-management")
-    tokens = {"agent", "registration", "verify", "reload", *(["esm"] if registration == "catalog" else [])}
+    tokens = {"agent", "registration", "verify", "removal", "reload", *(["esm"] if registration == "catalog" else [])}
     return frozenset(
         {
             base64.b64encode(gossip.encode()).decode(),

@@ -60,9 +60,9 @@ SECURITY = {
     "consul-staging:security:Acl": 1,
     "pulumi:providers:consul": 1,
     "pulumi:index:Stash": 2,
-    "consul:index/aclPolicy:AclPolicy": 4,
-    "consul:index/aclToken:AclToken": 4,
-    "pulumi-python:dynamic/consul:AclTokenSecret": 4,
+    "consul:index/aclPolicy:AclPolicy": 5,
+    "consul:index/aclToken:AclToken": 5,
+    "pulumi-python:dynamic/consul:AclTokenSecret": 5,
 }
 ESMS_TOKEN = {
     "consul:index/aclPolicy:AclPolicy": 1,
@@ -460,9 +460,9 @@ def token(name: str) -> str:
 @pytest.mark.parametrize(
     ("registration", "names"),
     [
-        ("agent", ["agent", "registration", "verify", "reload"]),
-        ("catalog", ["agent", "registration", "verify", "reload", "esm"]),
-        ("files", ["agent", "registration", "verify", "reload"]),
+        ("agent", ["agent", "registration", "verify", "removal", "reload"]),
+        ("catalog", ["agent", "registration", "verify", "removal", "reload", "esm"]),
+        ("files", ["agent", "registration", "verify", "removal", "reload"]),
     ],
 )
 def test_a_secured_stack_tells_its_authority_and_its_tokens_as_secrets(registration: str, names: list[str]) -> None:
@@ -487,7 +487,7 @@ def test_a_secured_stack_declares_all_else_as_an_open_one_does(registration: str
 def test_a_secured_stacks_services_are_the_same_but_for_how_consul_is_reached(registration: str) -> None:
     def services(stack: str) -> dict[str, object]:
         whole = made(stack, registration)
-        reached = ("agent", "token", "management", "ca")
+        reached = ("agent", "token", "removal", "ca")
         return {
             f"registration-{line.name}": {
                 key: value for key, value in whole.inputs(f"registration-{line.name}").items() if key not in reached
@@ -591,23 +591,28 @@ def test_in_a_secured_stack_nobody_but_who_registers_has_the_token_for_that(
 
 
 @every_registration
-@pytest.mark.parametrize("name", ["verify", "agent", "reload"])
+@pytest.mark.parametrize("name", ["verify", "agent", "reload", "removal"])
 def test_in_a_secured_stack_a_token_is_where_it_is_used_alone(registration: str, name: str) -> None:
     whole = made(SECURED, registration)
     parking = {"agent-parking"} if registration == "agent" else set()  # has what the agent's container has
-    users = {"verify": set(), "agent": {"agent-carry"} | parking, "reload": {"files-reload"}}
+    services = set(whole.of_type("pulumi-python:dynamic/consul:AgentService"))
+    users = {
+        "verify": set(),
+        "agent": {"agent-carry"} | parking,
+        "reload": {"files-reload"},
+        "removal": services | parking,
+    }
     assert {each for each in whole.requests if token(name) in repr(whole.sent(each))} == users[name]
 
 
 @every_registration
-def test_in_a_secured_stack_the_servers_who_makes_tokens_and_who_removes_services_have_the_management_token(
+def test_in_a_secured_stack_the_servers_and_who_makes_tokens_have_the_management_token_and_nobody_else(
     registration: str,
 ) -> None:
     whole = made(SECURED, registration)
     secrets = {name for name in whole.requests if whole.requests[name].type.endswith(":AclTokenSecret")}
     has = {name for name in whole.requests if MANAGEMENT in repr(whole.sent(name))}
-    services = whole.of_type("pulumi-python:dynamic/consul:AgentService")
-    assert has == {"server-carry", "acl-consul", "acl-management", *secrets, *services}
+    assert has == {"server-carry", "acl-consul", "acl-management", *secrets}
 
 
 @pytest.mark.parametrize(
@@ -675,7 +680,7 @@ def test_what_is_registered_otherwise_is_not_parked(stack: str, registration: st
     assert ("agent-parking" in whole.requests, whole.bound("agent-container")) == (False, {})
 
 
-def test_what_is_parked_is_reached_as_the_stack_says_and_with_its_token() -> None:
+def test_what_is_parked_is_reached_as_the_stack_says_and_with_a_token_for_that() -> None:
     assert made("staging").sent("agent-parking")["input"]["agent"] == {
         "address": "http://127.0.0.1:8501",
         "token": None,
@@ -683,7 +688,7 @@ def test_what_is_parked_is_reached_as_the_stack_says_and_with_its_token() -> Non
     }
     assert made(SECURED).sent("agent-parking")["input"]["agent"] == {
         "address": "https://127.0.0.1:8501",
-        "token": secret(token("registration")),
+        "token": secret(token("removal")),  # what the roster has dropped too, which the registration's policy has not
         "ca": AUTHORITY,
     }
 
@@ -792,8 +797,8 @@ def test_an_authority_that_the_stack_is_given_is_not_that_of_the_agent_that_it_d
     assert found.inputs("registration-consul")["caPem"] == "an authority"
 
 
-def test_in_a_secured_stack_every_service_can_be_removed_with_the_management_token() -> None:
+def test_in_a_secured_stack_every_service_can_be_removed_with_a_token_for_that() -> None:
     # By then the policy of registrations names it no more.
     made = program(SECURED)[0]
-    sent = [made.sent(name)["management"] for name in made.of_type("pulumi-python:dynamic/consul:AgentService")]
-    assert sent == [secret(MANAGEMENT)] * 40
+    sent = [made.sent(name)["removal"] for name in made.of_type("pulumi-python:dynamic/consul:AgentService")]
+    assert sent == [secret(token("removal"))] * 40

@@ -5,7 +5,7 @@ import pytest
 from services.agent_config import agent_config, reloaded_config, server_config
 from services.roster import roster
 from services.rules import Roster
-from services.security import CA_FILE, Stage, agent_tokens, host_names, secured_config, token_rules
+from services.security import CA_FILE, Stage, agent_tokens, host_names, secured_config, server_tokens, token_rules
 from tests.unit.fake_agent import two
 from tests.unit.guide import GUIDE
 
@@ -111,6 +111,7 @@ WITHOUT_ESM = {
         "agent_prefix": ALL_READ,
     },
     "verify": {"service_prefix": ALL_READ, "node_prefix": ALL_READ, "agent_prefix": ALL_READ},
+    "removal": {"service_prefix": {"": WRITE}, "node_prefix": ALL_READ, "agent_prefix": ALL_READ},
     "reload": {"agent": {"consul-agent-shared": WRITE}},
 }
 
@@ -143,7 +144,9 @@ def test_the_registrations_token_writes_the_40_services_names_and_no_other(esm: 
 
 @every_esm
 @pytest.mark.parametrize("services", [roster(), two(), Roster(services=())], ids=["40", "2", "none"])
-def test_no_token_writes_all_of_anything_but_the_keys_of_consul_esm(services: Roster, esm: bool) -> None:
+def test_no_token_writes_all_of_anything_but_the_services_for_removal_and_the_keys_of_consul_esm(
+    services: Roster, esm: bool
+) -> None:
     written = {
         (token, kind, name)
         for token, rules in token_rules(services, "staging-external", esm).items()
@@ -151,13 +154,17 @@ def test_no_token_writes_all_of_anything_but_the_keys_of_consul_esm(services: Ro
         for name, rule in names.items()
         if kind.endswith("_prefix") and rule != READ
     }
-    assert written == ({("esm", "key_prefix", "consul-esm/")} if esm else set())
+    assert written == {("removal", "service_prefix", ""), *({("esm", "key_prefix", "consul-esm/")} if esm else set())}
 
 
 @every_esm
 def test_no_token_may_change_tokens_or_operate_the_cluster(esm: bool) -> None:
     kinds = {kind for rules in token_rules(roster(), "staging-external", esm).values() for kind in rules}
     assert kinds & {"acl", "operator", "keyring", "mesh", "peering"} == set()
+
+
+def test_the_server_makes_the_management_token_and_keeps_its_node_with_it() -> None:
+    assert server_tokens("root") == {"initial_management": "root", "agent": "root"}
 
 
 def test_the_agent_has_its_own_token_and_that_of_its_definition_files() -> None:

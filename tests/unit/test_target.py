@@ -136,7 +136,9 @@ HTTPS_AGENT, HTTPS_SERVER = "https://127.0.0.1:8501", "https://127.0.0.1:8500"
 OUTPUTS = {
     "agent": HTTPS_AGENT,
     "ca": AUTHORITY,
-    "tokens": {role: f"{role}-token" for role in ("management", "agent", "registration", "verify", "reload")},
+    "tokens": {
+        role: f"{role}-token" for role in ("management", "agent", "registration", "verify", "removal", "reload")
+    },
 }
 
 
@@ -163,12 +165,12 @@ def test_a_role_is_let_in_with_its_own_token(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_target_reads_unless_it_is_said_otherwise(tmp_path: Path) -> None:
-    assert (secured(tmp_path).role, get_args(Role)) == ("verify", ("verify", "registration", "management"))
+    assert (secured(tmp_path).role, get_args(Role)) == ("verify", ("verify", "registration", "removal"))
 
 
 def test_a_target_that_is_let_in_otherwise_leaves_the_first_as_it_is(tmp_path: Path) -> None:
     found = secured(tmp_path)
-    assert (found.let_in_as("management").role, found.role) == ("management", "verify")
+    assert (found.let_in_as("removal").role, found.role) == ("removal", "verify")
 
 
 def test_the_outputs_are_asked_for_when_they_are_needed_and_once(tmp_path: Path) -> None:

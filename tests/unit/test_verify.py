@@ -563,7 +563,7 @@ def test_json_lists_strays_with_id_node_and_origin(case: Case, run: CliRunner) -
     }
 
 
-@pytest.mark.parametrize(("options", "role"), [([], "verify"), (["--fix"], "management")], ids=["looks", "fixes"])
+@pytest.mark.parametrize(("options", "role"), [([], "verify"), (["--fix"], "removal")], ids=["looks", "fixes"])
 def test_it_is_let_in_to_read_and_with_fix_to_do_anything(
     case: Case, run: CliRunner, monkeypatch: pytest.MonkeyPatch, options: list[str], role: str
 ) -> None:
