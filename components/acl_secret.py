@@ -9,7 +9,7 @@ The state refers to `AclTokenSecretProvider` by this module's path and its name:
 from typing import Any
 
 import pulumi
-from pulumi.dynamic import ConfigureRequest, CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
+from pulumi.dynamic import ConfigureRequest, CreateResult, DiffResult, Resource, ResourceProvider
 
 from components.endpoint import Endpoint
 from components.told import tell_refusals_alone
@@ -31,16 +31,18 @@ class AclTokenSecretProvider(ResourceProvider):
         tell_refusals_alone()
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        """Look again where it is another token, and nowhere else: how Consul is reached is not what is held."""
-        return DiffResult(changes=olds["accessor"] != news["accessor"])
+        """Compare the accessors, and nothing else: how Consul is reached is not what is held.
+
+        Another token's secret is another resource. The engine deletes at the end of a run, at once what nothing else
+        that it deletes depends on: were this one changed in place, it would delete the token beside what uses it still.
+        """
+        another = olds["accessor"] != news["accessor"]
+        return DiffResult(changes=another, replaces=["accessor"] if another else [])
 
     def create(self, props: Props) -> CreateResult:
         """Read the secret."""
-        return CreateResult(props["accessor"], _read(props))
-
-    def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
-        """Read the secret of the token that came in the place of another."""
-        return UpdateResult(_read(news))
+        consul = Consul(props["servers"], props["token"], props["ca"])
+        return CreateResult(props["accessor"], {**props, "secret": consul.token_secret(props["accessor"])})
 
 
 class AclTokenSecret(Resource, module="consul", name="AclTokenSecret"):
@@ -72,7 +74,3 @@ class AclTokenSecret(Resource, module="consul", name="AclTokenSecret"):
         }
         own = pulumi.ResourceOptions(additional_secret_outputs=["secret", "token"])
         super().__init__(AclTokenSecretProvider(), name, props, pulumi.ResourceOptions.merge(opts, own))
-
-
-def _read(props: Props) -> Props:
-    return {**props, "secret": Consul(props["servers"], props["token"], props["ca"]).token_secret(props["accessor"])}

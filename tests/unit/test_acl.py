@@ -205,20 +205,14 @@ def test_the_secret_is_read_when_the_token_is_made(servers: FakeConsul) -> None:
     assert (created.id, created.outs) == (ACCESSOR, {**props, "secret": "2d1c6f1a-of-the-token"})
 
 
-def test_the_secret_of_another_token_is_read_when_it_comes_in_the_place_of_the_first(servers: FakeConsul) -> None:
-    olds = {**STATE, "servers": servers.address, "secret": "2d1c6f1a-of-the-token"}
-    news = {**STATE, "servers": servers.address, "accessor": OTHER}
-    assert AclTokenSecretProvider().update(ACCESSOR, olds, news).outs == {**news, "secret": "8ca5a3e4-of-another"}
-
-
 def test_a_secret_is_asked_for_with_the_token_that_may_read_tokens_and_nothing_is_changed(servers: FakeConsul) -> None:
     AclTokenSecretProvider().create({**STATE, "servers": servers.address})
     assert (servers.tokens, servers.wrote) == ({MANAGEMENT}, [])
 
 
-def test_another_accessor_is_an_update() -> None:
+def test_another_accessor_is_another_secret_which_is_there_before_the_first_is_away() -> None:
     found = AclTokenSecretProvider().diff(ACCESSOR, {**STATE, "secret": "s"}, {**STATE, "accessor": OTHER})
-    assert (found.changes, found.replaces, found.delete_before_replace) == (True, None, None)
+    assert (found.changes, found.replaces, found.delete_before_replace) == (True, ["accessor"], None)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +229,7 @@ def test_another_accessor_is_an_update() -> None:
 )
 def test_how_consul_is_reached_is_no_change(change: dict[str, Any]) -> None:
     found = AclTokenSecretProvider().diff(ACCESSOR, {**STATE, "secret": "s", "__provider": "gASV"}, {**STATE, **change})
-    assert found.changes is False
+    assert (found.changes, found.replaces) == (False, [])
 
 
 def test_what_consul_refuses_is_told_in_its_own_words(servers: FakeConsul) -> None:
