@@ -7,6 +7,7 @@ import pulumi
 from components.container import ConsulContainerArgs, Publish, Secured, consul_container
 from components.endpoint import Endpoint, until_led
 from services.agent_config import SERVER_NODE, server_config
+from services.security import Stage, too_far
 
 
 @dataclass(frozen=True)
@@ -35,16 +36,32 @@ class ConsulServer(pulumi.ComponentResource):
     def __init__(self, name: str, args: ConsulServerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         """Declare the server's container; it is there once it answers."""
         super().__init__("consul-staging:docker:ConsulServer", name, None, opts)
+        stage = _stage(
+            f"{name}-stage", args.secured.stage if args.secured else "off", pulumi.ResourceOptions(parent=self)
+        )
         container = consul_container(
             name,
             ConsulContainerArgs(
                 SERVER_NODE, args.image, args.network, server_config(), args.publish, secured=args.secured
             ),
-            pulumi.ResourceOptions(parent=self),
+            pulumi.ResourceOptions(parent=self, depends_on=[stage]),
             _until_led(args.secured.keys.servers) if args.secured else None,
         )
         self.node = container.name
         self.register_outputs({"node": self.node})
+
+
+def _stage(name: str, stage: Stage, opts: pulumi.ResourceOptions) -> pulumi.Stash:
+    """Keep the stage in the state, and refuse another one that is too far from it, in a preview too."""
+
+    def refuse(args: pulumi.ResourceHookArgs) -> None:
+        before, after = [(inputs or {})["input"] for inputs in (args.old_inputs, args.new_inputs)]
+        if why := too_far(before, after):
+            raise pulumi.RunError(f"Pulumi.{pulumi.get_stack()}.yaml: security: {why}")
+
+    hook = pulumi.ResourceHook("refuse-stage", refuse, pulumi.ResourceHookOptions(on_dry_run=True))
+    hooks = pulumi.ResourceOptions(hooks=pulumi.ResourceHookBinding(before_update=[hook]))
+    return pulumi.Stash(name, input=stage, opts=pulumi.ResourceOptions.merge(opts, hooks))
 
 
 def _until_led(api: Endpoint) -> pulumi.ResourceHookBinding:

@@ -6,13 +6,15 @@ https://developer.hashicorp.com/consul/docs/security/acl/acl-rules
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from services.agent_config import AGENT_NODE, DATACENTER, ESM_NODE, HTTPS_PORT, SERVER_NODE
 from services.rules import Roster
 
 Stage = Literal["off", "accepted", "sent", "on"]
 """What a cluster does with encryption, TLS and tokens: knows none, accepts them, sends them too, takes nothing else."""
+
+STAGES = get_args(Stage)
 
 TLS_FOLDER = "/consul/config/tls"
 CA_FILE = f"{TLS_FOLDER}/ca.pem"
@@ -51,6 +53,20 @@ def secured_config(stage: Stage) -> dict[str, Any]:
             "policy_ttl": "1s",
         },
     }
+
+
+def too_far(before: Stage, after: Stage) -> str | None:
+    """Return why a cluster that runs cannot go from one stage to another at once, and what it can; None: it can."""
+    here, there = STAGES.index(before), STAGES.index(after)
+    if after == "off":
+        return (
+            "a cluster that was secured cannot go back to off: a Consul without ACLs removes no tokens. Set it to "
+            "accepted, which asks for nothing"
+        )
+    if abs(there - here) > 1:
+        step = STAGES[here + (1 if there > here else -1)]
+        return f"agent and server of a cluster would lose each other from {before} to {after}: set it to {step} first"
+    return None
 
 
 def host_names(node: str) -> list[str]:

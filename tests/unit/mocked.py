@@ -136,6 +136,7 @@ class _Monitor(MockMonitor):
         self.requests: list[RegisterResourceRequest] = []
         self.outputs: dict[str, dict[str, Any]] = {}
         self.hooks: dict[str, Hook] = {}
+        self.previewed: set[str] = set()
 
     def RegisterResource(self, request: RegisterResourceRequest) -> RegisterResourceResponse:  # noqa: N802 - gRPC's name
         self.requests.append(request)
@@ -151,6 +152,8 @@ class _Monitor(MockMonitor):
 
     def RegisterResourceHook(self, request: RegisterResourceHookRequest) -> object:  # noqa: N802 - gRPC's name
         assert request.name not in self.hooks, "two hooks have one name"
+        if request.on_dry_run:
+            self.previewed.add(request.name)
         [self.hooks[request.name]] = [
             each._callbacks[request.callback.token]
             for each in _CallbackServicer._servicers
@@ -169,6 +172,7 @@ class Deployed:
         exports: the stack's outputs.
         told: the same as they are sent, where a secret within one stands at its own place.
         hooks: what the engine is to call, by the hook's name.
+        previewed: the names of those that it is to call in a preview too.
     """
 
     requests: Mapping[str, RegisterResourceRequest]
@@ -176,6 +180,7 @@ class Deployed:
     exports: Mapping[str, Any]
     told: Mapping[str, Any]
     hooks: Mapping[str, Hook]
+    previewed: set[str]
 
     def inputs(self, name: str) -> dict[str, Any]:
         return dict(pulumi.runtime.rpc.deserialize_properties(self.requests[name].object))
@@ -242,7 +247,7 @@ def deploy(
         assert len(named) == len(monitor.requests) - 1, "two resources have one name"
         with closing(asyncio.new_event_loop()) as loop:
             told = loop.run_until_complete(pulumi.runtime.rpc.serialize_properties(dict(stack.outputs), {}))
-        return Deployed(named, monitor.outputs, stack.outputs, MessageToDict(told), monitor.hooks)
+        return Deployed(named, monitor.outputs, stack.outputs, MessageToDict(told), monitor.hooks, monitor.previewed)
 
     # The SDK keeps its settings, the config and the stack in context variables: in a context of its own, a run leaves
     # nothing to the next.

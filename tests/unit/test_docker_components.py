@@ -159,8 +159,9 @@ def test_a_network_that_should_exist_and_does_not_is_an_error() -> None:
 # The Consul server and the agent
 
 
-def test_the_server_is_an_image_two_volumes_a_container_and_one_that_carries_its_config() -> None:
+def test_the_server_is_an_image_two_volumes_a_container_one_that_carries_its_config_and_its_stage() -> None:
     assert children("server") == {
+        "server-stage": "pulumi:index:Stash",
         "server-image": REMOTE_IMAGE,
         "server-data": VOLUME,
         "server-config": VOLUME,
@@ -303,19 +304,27 @@ def test_the_agent_joins_the_servers_container() -> None:
 
 
 @pytest.mark.parametrize(
-    ("node", "volumes"),
-    [("server", {"server-data", "server-config"}), ("agent", {"agent-data", "agent-config", "agent-files"})],
+    ("node", "more"),
+    [
+        ("server", {"server-stage", "server-data", "server-config"}),
+        ("agent", {"agent-data", "agent-config", "agent-files"}),
+    ],
 )
 def test_a_consul_nodes_container_waits_for_its_image_its_volumes_its_config_and_the_network(
-    node: str, volumes: set[str]
+    node: str, more: set[str]
 ) -> None:
-    waits = {f"{node}-image", f"{node}-carry", *volumes, "network-network"}
+    waits = {f"{node}-image", f"{node}-carry", *more, "network-network"}
     assert made().waits_for(f"{node}-container") == waits
 
 
 @every_node
 def test_the_container_that_carries_a_config_waits_for_its_image_and_its_volume(node: str) -> None:
-    assert made().waits_for(f"{node}-carry") == {f"{node}-image", f"{node}-config"}
+    assert made().waits_for(f"{node}-carry") - {"server-stage"} == {f"{node}-image", f"{node}-config"}
+
+
+def test_nothing_of_the_server_is_changed_before_its_stage() -> None:
+    others = children("server").keys() - {"server-stage"}
+    assert {name for name in others if "server-stage" not in made().waits_for(name)} == set()
 
 
 @every_node
@@ -494,13 +503,38 @@ def test_a_secured_server_is_waited_for_until_it_has_a_leader() -> None:
 
 def test_an_open_server_is_waited_for_until_it_is_healthy_alone() -> None:
     found = led(None)
-    assert (found.bound("server-container"), found.hooks) == ({}, {})
+    assert (found.bound("server-container"), set(found.hooks)) == ({}, {"refuse-stage"})
 
 
 def test_a_server_is_waited_for_with_the_token_that_it_is_to_know() -> None:
     with running(FakeConsul()) as consul:
         assert led(Endpoint(consul.address, MANAGEMENT)).call("await-leader", name="staging-consul") == ""
     assert (consul.tokens, consul.wrote) == ({MANAGEMENT}, [])
+
+
+# How far the server's cluster is secured
+
+
+@pytest.mark.parametrize("stage", ["accepted", "sent", "on"])
+def test_the_stage_of_a_secured_server_is_kept_in_the_state(stage: Stage) -> None:
+    assert secured(stage).sent("server-stage") == {"input": stage}
+
+
+def test_the_stage_of_an_open_server_is_kept_in_the_state_as_off() -> None:
+    assert made().sent("server-stage") == {"input": "off"}
+
+
+def test_a_stage_that_is_too_far_is_refused_before_anything_is_changed_and_in_a_preview() -> None:
+    found = made()
+    assert (found.bound("server-stage"), found.previewed) == ({"before_update": ["refuse-stage"]}, {"refuse-stage"})
+    assert found.call("refuse-stage", {"input": "on"}, input="off") == (
+        "Pulumi.stack.yaml: security: a cluster that was secured cannot go back to off: "
+        "a Consul without ACLs removes no tokens. Set it to accepted, which asks for nothing"
+    )
+
+
+def test_the_next_stage_is_not_refused() -> None:
+    assert made().call("refuse-stage", {"input": "sent"}, input="on") == ""
 
 
 # The stand-ins

@@ -40,6 +40,7 @@ ALL_OF_STAGING = {
     "docker:index/image:Image": 1,
     "docker:index/volume:Volume": 5,
     "docker:index/container:Container": 45,
+    "pulumi:index:Stash": 1,
 }
 WHERE_A_PLATFORM_IS = {
     "consul-staging:docker:Network": 1,

@@ -5,7 +5,16 @@ import pytest
 from services.agent_config import agent_config, reloaded_config, server_config
 from services.roster import roster
 from services.rules import Roster
-from services.security import CA_FILE, Stage, agent_tokens, host_names, secured_config, server_tokens, token_rules
+from services.security import (
+    CA_FILE,
+    Stage,
+    agent_tokens,
+    host_names,
+    secured_config,
+    server_tokens,
+    token_rules,
+    too_far,
+)
 from tests.unit.fake_agent import two
 from tests.unit.guide import GUIDE
 
@@ -86,6 +95,40 @@ def test_a_stage_overrides_nothing_of_an_agents_own_configuration(stage: Stage, 
 
 def test_the_authoritys_file_is_where_the_configuration_has_it() -> None:
     assert secured_config("on")["tls"]["defaults"]["ca_file"] == CA_FILE
+
+
+# From one stage to another, of a cluster that runs
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("off", "accepted"), ("accepted", "sent"), ("sent", "on"), ("on", "sent"), ("sent", "accepted")],
+)
+def test_a_step_in_either_direction_is_not_too_far(before: Stage, after: Stage) -> None:
+    assert too_far(before, after) is None
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "step"),
+    [
+        ("off", "sent", "accepted"),
+        ("off", "on", "accepted"),
+        ("accepted", "on", "sent"),
+        ("on", "accepted", "sent"),
+    ],
+)
+def test_more_than_a_step_is_too_far_and_the_next_one_is_said(before: Stage, after: Stage, step: str) -> None:
+    assert too_far(before, after) == (
+        f"agent and server of a cluster would lose each other from {before} to {after}: set it to {step} first"
+    )
+
+
+@pytest.mark.parametrize("before", ["accepted", "sent", "on"])
+def test_back_to_off_is_too_far_from_anywhere(before: Stage) -> None:
+    assert too_far(before, "off") == (
+        "a cluster that was secured cannot go back to off: a Consul without ACLs removes no tokens. "
+        "Set it to accepted, which asks for nothing"
+    )
 
 
 # The names of a certificate
