@@ -14,6 +14,7 @@ import pytest
 import urllib3
 
 from operations import local
+from operations.engine import EngineError
 from operations.local import Local
 from operations.verification.report import report
 from services import roster
@@ -47,7 +48,10 @@ PORTS = {AGENT: 8501, SERVER: 8500}
 LOGGED = 4  # "anything >3 is very verbose", says pulumi; from 5 on, plugins log what they are handed as it is
 A_CHECKS_INTERVAL = 35  # and more: each has run once
 
-pytestmark = pytest.mark.timeout(1200)  # several runs of `up`, and a check's interval after each
+pytestmark = [
+    pytest.mark.timeout(1200),  # several runs of `up`, and a check's interval after each
+    pytest.mark.filterwarnings("ignore:Unverified HTTPS request"),  # of who watches, and of nobody else
+]
 
 
 @dataclass(frozen=True)
@@ -330,6 +334,7 @@ def replaced(secured: Secured, *names: str) -> Watched:
         ("acl-agent-token",),
         ("keys-management",),
         ("keys-staging-consul-key", "keys-consul-agent-shared-key"),
+        ("keys-authority-key",),
     ],
     ids=lambda names: names[0],
 )
@@ -339,7 +344,7 @@ def test_keys_and_tokens_are_replaced_with_no_service_twice_and_none_missing(
     old = secrets_of(secured.stack)
     seen = replaced(secured, *names)
     new = secrets_of(secured.stack)
-    assert (seen.twice, seen.missing < 1) == (set(), True), seen.missing
+    assert (seen.twice, seen.missing < 1, seen.looks > 100) == (set(), True, True), seen
     assert {name.partition(" ")[0] for name in old if old[name] != new[name]} >= {
         name.replace("-token", "-secret") for name in names
     }
@@ -383,6 +388,44 @@ def test_each_registration_works_in_a_secured_cluster(secured: Secured, registra
     assert changes(stack, refresh=True).keys() == {"same"}
 
 
+@pytest.mark.parametrize(
+    ("stage", "why"),
+    [
+        ("off", "a cluster that was secured cannot go back to off: "),
+        ("accepted", "agent and server of a cluster would lose each other from on to accepted: set it to sent first"),
+    ],
+)
+def test_a_stage_that_is_too_far_is_refused_in_a_preview_and_before_anything_is_changed(
+    secured: Secured, stage: str, why: str
+) -> None:
+    said: list[str] = []
+    stack = project(secured.stack.engine.project, "docker-local", **{**OPEN, "security": stage})
+    engine = replace(stack.engine, say=said.append)
+    for run in (engine.preview, engine.up):
+        said.clear()
+        with pytest.raises(EngineError):
+            run()
+        assert f"Pulumi.docker-local.yaml: security: {why}" in "\n".join(said)
+    after = project(secured.stack.engine.project, "docker-local", **STAGES["on"])
+    assert changes(after, refresh=True).keys() == {"same"}
+
+
+def test_the_way_back_is_the_same_steps_to_where_nothing_is_asked_for(secured: Secured) -> None:
+    folder = secured.stack.engine.project
+    before = project(folder, "docker-local", **STAGES["on"])
+    for stage in ("sent", "accepted"):
+        stack = project(folder, "docker-local", **STAGES[stage])
+        with watched(stack, before) as seen:
+            changes(stack)
+            time.sleep(A_CHECKS_INTERVAL)
+        assert (seen.twice, seen.missing < 1, seen.looks > 100) == (set(), True, True), (stage, seen)
+        assert instances(stack) == all_40(stack)
+        passing(stack)
+        assert changes(stack, refresh=True).keys() == {"same"}
+        before = stack
+    assert len(Consul("http://127.0.0.1:8500").catalog_checks()) > 40
+
+
 def test_destroy_leaves_nothing_of_ours(secured: Secured) -> None:
-    secured.stack.engine.destroy()
+    project(secured.stack.engine.project, "docker-local", **STAGES["accepted"]).engine.destroy()
     assert ours() == ""
