@@ -257,8 +257,8 @@ def secrets_of(stack: Local) -> dict[str, str]:
     for resource in exported(stack, "--show-secrets")["deployment"]["resources"]:
         name, outputs = resource["urn"].rpartition("::")[2], resource.get("outputs", {})
         for key in {"result", "input", "privateKeyPem", "secret"} & outputs.keys():
-            value = json.loads(outputs[key].get("plaintext", "null"))
-            if isinstance(value, str):
+            secret = isinstance(outputs[key], dict) and outputs[key].get("plaintext")
+            if secret and isinstance(value := json.loads(secret), str):
                 found[f"{name} {key}"] = value.splitlines()[1] if key == "privateKeyPem" else value
     return {**found, "management": stack.target.outputs()["tokens"]["management"]}
 
