@@ -65,6 +65,9 @@ class ConsulAgent(pulumi.ComponentResource):
         if args.parking:
             parked = args.parking.before(f"{name}-parking", consul, child)
             child = pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=[parked]))
-        container = consul_container(name, consul, child, args.parking.leave if args.parking else None)
+        container = consul_container(name, consul, child)
+        if args.parking:
+            there = pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=[container]))
+            args.parking.after(f"{name}-parked", consul, there)
         self.node, self.container, self.image, self.files = container.name, container.id, container.image, files.name
         self.register_outputs({"node": self.node})

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pulumi
@@ -18,15 +18,36 @@ GRACE_SECONDS = 30
 
 CONFIG_FOLDER = "/consul/config"
 
-# Whether the agent answers, not whether it has a server: an agent without one goes on checking, and whoever restarts
-# unhealthy containers must leave it alone. It needs no token, and within the container plain HTTP is never closed.
-_HEALTH = docker.ContainerHealthcheckArgs(
-    tests=["CMD", "wget", "-q", "-O", "/dev/null", "http://127.0.0.1:8500/v1/agent/version"],
-    interval="5s",
-    timeout="5s",
-    start_period="10s",
-    retries=6,
-)
+# What every container here may do: no more than its program needs, which is no right of root's at all.
+HARDENED: Mapping[str, Any] = {
+    "capabilities": {"drops": ["ALL"]},
+    "security_opts": ["no-new-privileges=true"],
+    "log_driver": "json-file",
+    "log_opts": {"max-size": "10m", "max-file": "3"},
+}
+
+# How each Consul process runs.
+_RUN: Mapping[str, Any] = {
+    "user": "consul",
+    "envs": ["CONSUL_DISABLE_PERM_MGMT=true"],  # it is that user already, and may not become another
+    "read_only": True,
+    # Whether the agent answers, not whether it has a server: an agent without one goes on checking, and whoever
+    # restarts unhealthy containers must leave it alone. It needs no token, and within the container plain HTTP is
+    # never closed.
+    "healthcheck": {
+        "tests": ["CMD", "wget", "-q", "-O", "/dev/null", "http://127.0.0.1:8500/v1/agent/version"],
+        "interval": "5s",
+        "timeout": "5s",
+        "start_period": "10s",
+        "retries": 6,
+    },
+    "wait": True,
+    "wait_timeout": 60,
+    "restart": "unless-stopped",
+    "destroy_grace_seconds": GRACE_SECONDS,
+    "stop_timeout": GRACE_SECONDS,
+    **HARDENED,
+}
 
 Uploads = Mapping[str, pulumi.Input[str]]
 
@@ -101,19 +122,22 @@ class ConsulContainerArgs:
         files: Uploads = {f"{CONFIG_FOLDER}/agent-config.json": json.dumps(config, indent=2) + "\n"}
         return {**files, **self.secured.files(self.node)} if self.secured else files
 
+    @property
+    def stated(self) -> Mapping[str, Any]:
+        """What the container is made of: another one may come in its place where this changes, and nowhere else."""
+        return {
+            "image": self.image,
+            "network": self.network,
+            "publish": asdict(self.publish) if self.publish else None,
+            "files": self.files,
+            "folders": list(self.folders),
+            "run": _RUN,
+        }
+
 
 def uploads(files: Uploads) -> list[docker.ContainerUploadArgs]:
     """Return files by path as what a container is given before it starts."""
     return [docker.ContainerUploadArgs(file=file, content=content) for file, content in files.items()]
-
-
-# What every container here may do: no more than its program needs, which is no right of root's at all.
-HARDENED: Mapping[str, Any] = {
-    "capabilities": docker.ContainerCapabilitiesArgs(drops=["ALL"]),
-    "security_opts": ["no-new-privileges=true"],
-    "log_driver": "json-file",
-    "log_opts": {"max-size": "10m", "max-file": "3"},
-}
 
 
 def consul_container(
@@ -151,22 +175,13 @@ def consul_container(
         name=args.node,
         image=image.image_id,
         hostname=args.node,
-        user="consul",
-        envs=["CONSUL_DISABLE_PERM_MGMT=true"],  # it is that user already, and may not become another
         command=["agent", *(f"-config-dir={folder}" for folder in args.folders)],
         labels=[docker.ContainerLabelArgs(label="config", value=carried.id)],  # another one starts with it
         networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=args.network)],
         ports=_ports(args.publish),
         volumes=[docker.ContainerVolumeArgs(container_path=path, volume_name=name) for path, name in volumes.items()],
-        read_only=True,
-        healthcheck=_HEALTH,
-        wait=True,
-        wait_timeout=60,
-        restart="unless-stopped",
-        destroy_grace_seconds=GRACE_SECONDS,
-        stop_timeout=GRACE_SECONDS,
         opts=pulumi.ResourceOptions.merge(one_at_a_time, pulumi.ResourceOptions(hooks=hooks)),
-        **HARDENED,
+        **_RUN,
     )
 
 

@@ -5,13 +5,13 @@ has run, up to an interval later. So before the container is replaced, its servi
 they move from one registration to another, and back when the next one has joined.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import pulumi
 
 from components.container import ConsulContainerArgs
-from components.endpoint import Endpoint, consul_hook, stash, until, until_led
+from components.endpoint import Endpoint, stash, until, until_led
 from components.registration.handover import Places, move_to_agent, refuse_anothers_node
 from services.agent_config import AGENT_NODE, EXTERNAL
 from services.consul_api import Consul, ConsulError, NoAnswerError
@@ -43,15 +43,15 @@ class Parking:
 
         Nothing can be hooked to the container's own deletion, or `pulumi destroy` would need the program.
         """
-        api = {"address": self.agent.address, "token": self.agent.secret_token, "ca": self.agent.ca}
-        publish = asdict(args.publish) if args.publish else None
-        container = {"image": args.image, "network": args.network, "publish": publish, "files": args.files}
-        return stash(name, {"agent": api, "container": container}, "park", self._park, opts)
+        return stash(name, self._stated(args), "park", self._park, opts)
 
-    @property
-    def leave(self) -> pulumi.ResourceHookBinding:
-        """Move them back once the container is there."""
-        return pulumi.ResourceHookBinding(after_create=[consul_hook("leave-parking", self._leave)])
+    def after(self, name: str, args: ConsulContainerArgs, opts: pulumi.ResourceOptions) -> pulumi.Resource:
+        """Declare what changes with the first, and moves the services back, whether another container came or not."""
+        return stash(name, self._stated(args), "leave-parking", self._leave, opts)
+
+    def _stated(self, args: ConsulContainerArgs) -> dict[str, Any]:
+        api = {"address": self.agent.address, "token": self.agent.secret_token, "ca": self.agent.ca}
+        return {"agent": api, "container": args.stated}
 
     async def _park(self, before: dict[str, Any], after: dict[str, Any]) -> None:
         if before["container"] == after["container"]:
@@ -73,7 +73,7 @@ class Parking:
             agent.deregister(service_id)
             servers.register_in_catalog(body)
 
-    async def _leave(self, _args: pulumi.ResourceHookArgs) -> None:
+    async def _leave(self, _before: dict[str, Any], _after: dict[str, Any]) -> None:
         servers, node = await self.places.servers.consul(), self.places.node
         found = servers.catalog_node(node)
         if not found or not bears(found["Node"]["Meta"], self.places.owner):

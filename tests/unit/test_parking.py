@@ -32,7 +32,8 @@ OUTPUT = "HTTP GET http://isa-billing:8216/health: 200 OK Output: well"
 
 
 def container(secured: Secured | None = None) -> ConsulContainerArgs:
-    return ConsulContainerArgs(AGENT, CONSUL, NETWORK, CONFIG, Publish("127.0.0.1", 8501), secured)
+    publish, folders = Publish("127.0.0.1", 8501), {"/consul/config/services": "a-volume"}
+    return ConsulContainerArgs(AGENT, CONSUL, NETWORK, CONFIG, publish, secured, folders)
 
 
 @dataclass
@@ -86,7 +87,7 @@ class Platform:
             places = Places(agent, Endpoint(self.servers.address, MANAGEMENT), NODE, self.services)
             parking = Parking(agent, places)
             parking.before("parking", container(), pulumi.ResourceOptions())
-            pulumi.CustomResource("test:index:Container", "container", {}, pulumi.ResourceOptions(hooks=parking.leave))
+            parking.after("parked", container(), pulumi.ResourceOptions())
 
         return deploy(program)
 
@@ -97,8 +98,8 @@ class Platform:
         return self.hooks().call("park", {"input": old}, input=new)
 
     def leave(self) -> str:
-        """What is said when the engine has created the agent's container."""
-        return self.hooks().call("leave-parking", name=AGENT)
+        """What is said when the engine is done with the agent's container."""
+        return self.hooks().call("leave-parking", {"input": "one"}, input="another")
 
 
 @pytest.fixture(name="platform")
@@ -137,34 +138,38 @@ def declared(agent: Endpoint, secured: bool = False) -> Deployed:
         if secured:
             keys = Keys("keys", KeysArgs("https://127.0.0.1:8500", frozenset({"127.0.0.1"})))
             own = Secured("on", keys, {"agent": pulumi.Output.secret("agent-token")})
-        Parking(agent, places).before("agent-parking", container(own), pulumi.ResourceOptions(protect=True))
+        parking, args = Parking(agent, places), container(own)
+        parking.before("agent-parking", args, pulumi.ResourceOptions(protect=True))
+        parking.after("agent-parked", args, pulumi.ResourceOptions(protect=True))
 
     return deploy(program)
 
 
 def test_in_an_open_cluster_the_stash_has_exactly_how_the_agent_is_reached_and_what_its_container_is() -> None:
-    assert declared(Endpoint("http://127.0.0.1:8501")).sent("agent-parking") == {
-        "input": {
-            "agent": {"address": "http://127.0.0.1:8501", "token": None, "ca": None},
-            "container": {
-                "image": "hashicorp/consul:1.17.2",
-                "network": "staging_staging-network",
-                "publish": {"ip": "127.0.0.1", "port": 8501, "https": False},
-                "files": {"/consul/config/agent-config.json": json.dumps(CONFIG, indent=2) + "\n"},
-            },
-        }
+    found = declared(Endpoint("http://127.0.0.1:8501")).sent("agent-parking")["input"]
+    found["container"].pop("run")
+    assert found == {
+        "agent": {"address": "http://127.0.0.1:8501", "token": None, "ca": None},
+        "container": {
+            "image": "hashicorp/consul:1.17.2",
+            "network": "staging_staging-network",
+            "publish": {"ip": "127.0.0.1", "port": 8501, "https": False},
+            "files": {"/consul/config/agent-config.json": json.dumps(CONFIG, indent=2) + "\n"},
+            "folders": ["/consul/config/services"],
+        },
     }
 
 
 def test_in_a_secured_cluster_the_stash_has_the_token_and_what_is_secret_of_the_files_as_secrets() -> None:
     found = declared(Endpoint("https://127.0.0.1:8501", NEW, AUTHORITY), secured=True).sent("agent-parking")["input"]
-    files = found["container"].pop("files")
+    files, _ = found["container"].pop("files"), found["container"].pop("run")
     assert found == {
         "agent": {"address": "https://127.0.0.1:8501", "token": secret(NEW), "ca": AUTHORITY},
         "container": {
             "image": "hashicorp/consul:1.17.2",
             "network": "staging_staging-network",
             "publish": {"ip": "127.0.0.1", "port": 8501, "https": False},
+            "folders": ["/consul/config/services"],
         },
     }
     secrets = files.pop("/consul/config/secrets.json")
@@ -177,11 +182,18 @@ def test_in_a_secured_cluster_the_stash_has_the_token_and_what_is_secret_of_the_
     }
 
 
-def test_the_stash_takes_options_and_is_bound_to_what_parks_before_it_is_updated() -> None:
+@pytest.mark.parametrize(("name", "hook"), [("agent-parking", "park"), ("agent-parked", "leave-parking")])
+def test_a_stash_takes_options_and_is_bound_to_what_is_done_before_it_is_updated(name: str, hook: str) -> None:
     found = declared(Endpoint("http://127.0.0.1:8501"))
-    request = found.requests["agent-parking"]
+    request = found.requests[name]
     assert (request.type, request.protect) == (STASH, True)
-    assert found.bound("agent-parking") == {"before_update": ["park"]}
+    assert found.bound(name) == {"before_update": [hook]}
+
+
+@pytest.mark.parametrize("secured", [True, False])
+def test_what_parks_and_what_moves_back_change_together(secured: bool) -> None:
+    found = declared(Endpoint("https://127.0.0.1:8501", NEW, AUTHORITY), secured)
+    assert found.sent("agent-parking") == found.sent("agent-parked")
 
 
 def test_of_an_agent_that_is_not_published_the_stash_says_so() -> None:
@@ -207,13 +219,17 @@ def agent(parking: bool) -> Deployed:
     return on_docker(program)[0]
 
 
-def test_an_agent_with_parking_has_its_stash_and_its_container_leaves_it() -> None:
+@pytest.mark.parametrize("name", ["agent-parking", "agent-parked"])
+def test_an_agent_with_parking_has_its_stashes(name: str) -> None:
     found = agent(parking=True)
-    assert found.requests["agent-parking"].parent == found.requests["agent-container"].parent
-    assert (found.bound("agent-parking"), found.bound("agent-container")) == (
-        {"before_update": ["park"]},
-        {"after_create": ["leave-parking"]},
-    )
+    assert found.requests[name].parent == found.requests["agent-container"].parent
+
+
+def test_services_move_back_after_the_container_and_whether_it_was_replaced_or_not() -> None:
+    # The same image under another name changes what is stated, and no container.
+    found = agent(parking=True)
+    assert {"agent-parking", "agent-container"} <= found.waits_for("agent-parked")
+    assert (found.bound("agent-parked"), found.bound("agent-container")) == ({"before_update": ["leave-parking"]}, {})
 
 
 @pytest.mark.parametrize("name", ["agent-container", "agent-carry", "agent-image"])

@@ -1,5 +1,6 @@
 import base64
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ WHERE_A_PLATFORM_IS = {
     "docker:index/volume:Volume": 3,
     "docker:index/container:Container": 3,
 }
-PARKING = {"pulumi:index:Stash": 1}
+PARKING = {"pulumi:index:Stash": 2}
 SECURITY = {
     "consul-staging:security:Keys": 1,
     "random:index/randomPassword:RandomPassword": 2,
@@ -577,7 +578,7 @@ def test_in_a_secured_stack_consul_esm_has_its_own_token() -> None:
 @pytest.mark.parametrize(
     ("registration", "users"),
     [
-        ("agent", ["agent-carry", "agent-parking", *(f"registration-{line.name}" for line in GUIDE)]),
+        ("agent", ["agent-carry", "agent-parking", "agent-parked", *(f"registration-{line.name}" for line in GUIDE)]),
         ("catalog", ["agent-carry", "registration-consul"]),
         ("files", ["agent-carry"]),
     ],
@@ -595,7 +596,9 @@ def test_in_a_secured_stack_nobody_but_who_registers_has_the_token_for_that(
 @pytest.mark.parametrize("name", ["verify", "agent", "reload", "removal"])
 def test_in_a_secured_stack_a_token_is_where_it_is_used_alone(registration: str, name: str) -> None:
     whole = made(SECURED, registration)
-    parking = {"agent-parking"} if registration == "agent" else set()  # has what the agent's container has
+    parking = (
+        {"agent-parking", "agent-parked"} if registration == "agent" else set()
+    )  # have what the agent's container has
     services = set(whole.of_type("pulumi-python:dynamic/consul:AgentService"))
     users = {
         "verify": set(),
@@ -668,10 +671,12 @@ def test_a_secured_agent_starts_once_its_tokens_and_its_certificate_are_there(re
 @pytest.mark.parametrize("stack", ["docker-local", "staging", SECURED])
 def test_over_the_agent_the_services_are_parked_while_its_container_is_replaced(stack: str) -> None:
     whole = made(stack)
-    assert (whole.bound("agent-parking"), whole.bound("agent-container")) == (
+    assert (whole.bound("agent-parking"), whole.bound("agent-parked")) == (
         {"before_update": ["park"]},
-        {"after_create": ["leave-parking"]},
+        {"before_update": ["leave-parking"]},
     )
+    services = whole.of_type("pulumi-python:dynamic/consul:AgentService")
+    assert [name for name in services if "agent-parked" not in whole.waits_for(name)] == []
 
 
 @pytest.mark.parametrize("stack", ["docker-local", "staging", SECURED])
@@ -701,7 +706,12 @@ def test_what_is_stashed_of_the_agents_container_is_what_its_container_is_made_o
     stashed, uploads = whole.sent("agent-parking")["input"]["container"], whole.sent("agent-carry")["uploads"]
     assert stashed["files"] == {each["file"]: each["content"] for each in uploads}
     assert stashed["image"] == whole.inputs("agent-image")["name"]
-    assert [{"name": stashed["network"]}] == whole.inputs("agent-container")["networksAdvanced"]
+    sent = whole.inputs("agent-container")
+    assert [{"name": stashed["network"]}] == sent["networksAdvanced"]
+    assert ["agent", *(f"-config-dir={folder}" for folder in stashed["folders"])] == sent["command"]
+    others = {"name", "hostname", "image", "command", "labels", "networksAdvanced", "ports", "volumes"}
+    camel = {re.sub("_(.)", lambda found: found[1].upper(), key) for key in stashed["run"]}
+    assert camel == sent.keys() - others
 
 
 @pytest.mark.parametrize("hook", ["move-to-agent", "leave-parking"])
