@@ -71,6 +71,7 @@ class Parking:
         for service_id, service in ours.items():
             body = self._parked(service_id, service, [each for each in checks if each["ServiceID"] == service_id])
             agent.deregister(service_id)
+            servers.deregister_from_catalog(AGENT_NODE, service_id)  # for an agent that cannot tell them any more
             servers.register_in_catalog(body)
 
     async def _leave(self, _before: dict[str, Any], _after: dict[str, Any]) -> None:

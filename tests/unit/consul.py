@@ -168,7 +168,7 @@ class FakeConsul:
         elif path == "/v1/catalog/deregister" and body.keys() == {"Node"}:
             del self.nodes[body["Node"]]
         elif path == "/v1/catalog/deregister":
-            if "CheckID" not in body:
+            if "CheckID" not in body and body["Node"] in self.nodes:
                 self.nodes[body["Node"]]["Services"].pop(body["ServiceID"], None)
             gone = "CheckID" if "CheckID" in body else "ServiceID"  # a service takes its checks along
             self.node_checks = [

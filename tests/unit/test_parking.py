@@ -265,6 +265,7 @@ def test_a_service_leaves_the_agent_and_then_is_on_the_external_node_with_what_i
     assert platform.wrote == [
         ("servers", "/v1/catalog/register", EXTERNAL),
         ("old agent", "/v1/agent/service/deregister/billing_service", None),
+        ("servers", "/v1/catalog/deregister", {"Node": "consul-agent-shared", "ServiceID": "billing_service"}),
         (
             "servers",
             "/v1/catalog/register",
@@ -292,6 +293,15 @@ def test_a_service_leaves_the_agent_and_then_is_on_the_external_node_with_what_i
             },
         ),
     ]
+
+
+def test_a_service_that_its_agent_cannot_take_out_of_the_catalog_any_more_is_there_once(platform: Platform) -> None:
+    # The servers may have another authority by then.
+    platform.on_agent(BILLING)
+    platform.servers.nodes[AGENT] = {"Node": {"Node": AGENT, "Meta": {}}, "Services": {"billing_service": {}}}
+    assert platform.park() == ""
+    found = [node for node, each in platform.servers.nodes.items() if "billing_service" in each["Services"]]
+    assert found == [NODE]
 
 
 @pytest.mark.parametrize("status", ["passing", "warning", "critical"])
