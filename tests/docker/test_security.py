@@ -372,6 +372,23 @@ def test_a_service_is_dropped_while_the_agent_and_all_that_removes_it_are_replac
     assert instances(stack) == all_40(stack)
 
 
+def test_the_same_image_under_another_name_leaves_every_service_with_the_agent(secured: Secured) -> None:
+    # What is stated of the container changes, and no container.
+    another = f"{CONSUL}-again"
+    docker("tag", CONSUL, another)
+    try:
+        stack = project(secured.stack.engine.project, "docker-local", **STAGES["on"], consulImage=another)
+        with watched(stack) as seen:
+            changes(stack)
+        assert (seen.twice, seen.missing < 1) == (set(), True), seen
+        assert instances(stack) == all_40(stack)
+        passing(stack)
+        assert changes(stack, refresh=True).keys() == {"same"}
+        changes(project(secured.stack.engine.project, "docker-local", **STAGES["on"]))
+    finally:
+        docker("rmi", another)
+
+
 # The other registrations, and the end
 
 
