@@ -401,7 +401,9 @@ def test_each_registration_works_in_a_secured_cluster(secured: Secured, registra
     assert (seen.twice, seen.missing < 1) == (set(), True), seen.missing
     assert instances(stack) == all_40(stack)
     passing(stack, 45)
-    assert [verdict for verdict in report(stack.target).verdicts if not verdict.well] == []
+    within(
+        60, lambda: report(stack.target).well
+    )  # each check has run: consul-esm's first runs are up to a minute later
     assert changes(stack, refresh=True).keys() == {"same"}
 
 
