@@ -244,7 +244,8 @@ def test_an_agent_that_was_away_is_waited_for_and_healed(clone: Clone) -> None:
     clone.consul.deregister(BILLING)
     within(35, lambda: clone.consul.service(BILLING))
     lines = ended(run, signal.SIGTERM)
-    assert sum("no answer" in line for line in lines) == 1
+    # Of some five rounds that failed; two, where the agent was killed between a round's two requests.
+    assert 1 <= sum("no answer" in line for line in lines) <= 2, lines
     assert any(line.endswith("all answer again") for line in lines)
     assert sum(line.endswith("billing_service: registered as deployed; it was gone") for line in lines) == 1
 
