@@ -16,8 +16,9 @@ from operations.local import Local
 from services.platform import Platform
 from services.roster import roster
 from services.rules import Roster
-from tests.docker.conftest import AGENT, REGISTRATIONS, changes, docker, instances, passing, project, status, within
+from tests.docker.conftest import AGENT, REGISTRATIONS, changes, docker, instances, passing, project, status
 from tests.docker.watched import watched
+from tests.within import within
 
 SETTLED = 35  # seconds in which every check has run once more
 

@@ -4,8 +4,7 @@ import json
 import os
 import shutil
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
@@ -21,6 +20,7 @@ from operations.health import await_passing, statuses
 from operations.local import Local
 from services.agent_config import server_config
 from services.consul_api import Consul, ConsulError
+from tests.within import within
 
 PLUGINS = ("docker", "consul", "random", "tls")
 AGENT, SERVER, NETWORK = "consul-agent-shared", "staging-consul", "staging_staging-network"
@@ -67,15 +67,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if reason and item.path.parent.name == "docker":
             item.add_marker(pytest.mark.skip(reason))
-
-
-def within(seconds: float, condition: Callable[[], bool]) -> float:
-    """Wait for a condition; returns the seconds that it took."""
-    started = time.monotonic()
-    while not condition():
-        assert time.monotonic() - started < seconds, f"not within {seconds} s"
-        time.sleep(0.1)
-    return time.monotonic() - started
 
 
 def status(stack: Local, service_id: str) -> str:

@@ -18,8 +18,8 @@ from tests.docker.conftest import (
     instances,
     members,
     project,
-    within,
 )
+from tests.within import within
 
 OUTPUT: list[str] = []
 

@@ -33,10 +33,10 @@ from tests.docker.conftest import (
     ours,
     passing,
     project,
-    within,
 )
 from tests.docker.watched import Watched, watched
 from tests.meanwhile import meanwhile
+from tests.within import within
 
 OPEN = {"security": "off"}
 STAGES = {
@@ -123,11 +123,14 @@ def test_the_catalog_has_each_of_the_40_once_and_every_check_passes(secured: Sec
     passing(secured.stack, 1)
 
 
+def without_billing(stack: Local) -> Roster:
+    return Roster(services=tuple(service for service in stack.roster.services if service.name != "billing_service"))
+
+
 def test_a_service_is_dropped_and_added_again_within_the_rights_that_its_name_has(
     secured: Secured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = secured.stack.roster.services
-    rest = Roster(services=tuple(service for service in whole if service.name != "billing_service"))
+    rest = without_billing(secured.stack)
     with monkeypatch.context() as patch:
         patch.setattr(roster, "roster", lambda *_: rest)
         summary = changes(secured.stack)
@@ -361,7 +364,7 @@ def test_keys_and_tokens_are_replaced_with_no_service_twice_and_none_missing(
 def test_a_service_is_dropped_while_the_agent_and_all_that_removes_it_are_replaced(
     secured: Secured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rest = Roster(services=tuple(each for each in secured.stack.roster.services if each.name != "billing_service"))
+    rest = without_billing(secured.stack)
     with monkeypatch.context() as patch:
         patch.setattr(roster, "roster", lambda *_: rest)
         replaced(secured, "keys-management", "acl-removal-token", "keys-consul-agent-shared-key")
@@ -401,9 +404,8 @@ def test_each_registration_works_in_a_secured_cluster(secured: Secured, registra
     assert (seen.twice, seen.missing < 1) == (set(), True), seen.missing
     assert instances(stack) == all_40(stack)
     passing(stack, 45)
-    within(
-        60, lambda: report(stack.target).well
-    )  # each check has run: consul-esm's first runs are up to a minute later
+    # Each check has run: consul-esm's first runs are up to a minute later.
+    within(60, lambda: report(stack.target).well)
     assert changes(stack, refresh=True).keys() == {"same"}
 
 

@@ -20,8 +20,8 @@ from tests.docker.conftest import (
     ours,
     passing,
     status,
-    within,
 )
+from tests.within import within
 
 RAN = r"HTTP GET http://isa-\S+/health: 200 OK|TCP connect isa-\S+: Success"
 

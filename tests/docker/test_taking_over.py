@@ -9,7 +9,8 @@ import urllib3
 from operations.health import statuses
 from operations.local import Local
 from services.consul_api import Consul
-from tests.docker.conftest import CONSUL, HTTPS, SERVER, changes, docker, instances, ours, project, within
+from tests.docker.conftest import CONSUL, HTTPS, SERVER, changes, docker, instances, ours, project
+from tests.within import within
 
 KEPT = "http://127.0.0.1:8500/v1/kv/platform/kept"
 STAGES: tuple[tuple[str, dict[str, str]], ...] = (("accepted", {}), ("sent", HTTPS), ("on", HTTPS))

@@ -12,6 +12,7 @@ import pytest
 
 from operations.processes import Program
 from tests.local.clones import Clone, deployed
+from tests.within import within
 
 BILLING, MINIO = "billing_service", "minio_grpc_service"
 
@@ -36,10 +37,7 @@ def await_status(clone: Clone, status: str, name: str = BILLING) -> None:
 def await_passing(clone: Clone) -> None:
     """Wait until the service answers, then for its check: one just started may turn critical after it was passing."""
     service = next(service for service in clone.cluster.roster.services if service.name == BILLING)
-    until = time.monotonic() + 20
-    while not answers(service.host, service.port):
-        assert time.monotonic() < until, f"{BILLING} does not answer"
-        time.sleep(0.02)
+    within(20, lambda: answers(service.host, service.port))
     await_status(clone, "passing")
 
 

@@ -3,7 +3,7 @@
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from tests.local.clones import Clone, deployed
 from tests.local.conftest import Stack
 from tests.local.test_killed import engine_of, start_up
 from tests.local.test_up import registers
+from tests.within import within
 
 BILLING = "billing_service"
 
@@ -44,15 +45,6 @@ def settled(one: Healer) -> Round:
     while (result := one.round()).waiting:
         time.sleep(0.5)
     return result
-
-
-def within(seconds: float, condition: Callable[[], object]) -> float:
-    """Wait; returns the seconds that it took."""
-    started = time.monotonic()
-    while not condition():
-        assert time.monotonic() < started + seconds, f"not within {seconds} s"
-        time.sleep(0.1)
-    return time.monotonic() - started
 
 
 def status(clone: Clone, service_id: str = BILLING) -> str:

@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from operations.engine import EngineError
 from operations.health import await_passing, statuses
 from tests.local.conftest import Stack, cluster_at, running, stack_on
+from tests.within import within
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +29,6 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def passing(stack: Stack, patience: float = 45) -> None:
     now = await_passing(stack.consul, stack.roster, lambda _: None, patience)
     assert set(now.values()) == {"passing"}, now
-
-
-def within(seconds: float, condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, f"not within {seconds} s"
-        time.sleep(0.1)
 
 
 @pytest.mark.parametrize(
