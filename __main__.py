@@ -6,26 +6,26 @@ from dataclasses import replace
 import pulumi
 
 import settings
-from components import found
-from components.acl import Acl, AclArgs
-from components.agent import ConsulAgent, ConsulAgentArgs
-from components.container import Publish, Secured
+from cluster.agent_configuration import ESM_NODE, SERVER_NODE
+from cluster.security_stages import agent_tokens, server_tokens, token_rules
+from components import preflight as found
+from components.acl_tokens import AclTokens, AclTokensArgs
+from components.cluster_keys import ClusterKeys, ClusterKeysArgs
+from components.consul_agent import ConsulAgent, ConsulAgentArgs
+from components.consul_container import Publish, Secured
+from components.consul_esm import ConsulEsm, ConsulEsmArgs
+from components.consul_server import ConsulServer, ConsulServerArgs
 from components.endpoint import Endpoint
-from components.esm import ConsulEsm, ConsulEsmArgs
-from components.keys import Keys, KeysArgs
 from components.network import Network, NetworkArgs
-from components.registration import handover
+from components.registration import switching as handover
 from components.registration.agent import AgentRegistration, AgentRegistrationArgs
 from components.registration.catalog import CatalogRegistration, CatalogRegistrationArgs
+from components.registration.draining import Draining
 from components.registration.files import FilesRegistration, FilesRegistrationArgs
-from components.registration.parking import Parking
-from components.server import ConsulServer, ConsulServerArgs
-from components.standins import StandIns, StandInsArgs
-from services.agent_config import ESM_NODE, SERVER_NODE
-from services.render import summary
+from components.stand_ins import StandIns, StandInsArgs
+from services.definition import summary
 from services.roster import RosterError, roster
 from services.rules import Roster
-from services.security import agent_tokens, server_tokens, token_rules
 
 NETWORK = "staging_staging-network"
 
@@ -46,14 +46,14 @@ def after(*resources: pulumi.Resource) -> pulumi.ResourceOptions:
 keys = None
 tokens: Mapping[str, pulumi.Output[str]] = {}
 if stack.stage != "off":
-    keys = Keys("keys", KeysArgs(stack.server_address, stack.hosts))
+    keys = ClusterKeys("keys", ClusterKeysArgs(stack.server_address, stack.hosts))
 own_ca = keys.ca if keys else None  # of what the stack deploys; another one may be given for what it does not
 ca = keys.ca if keys else stack.ca
 servers = keys.servers if keys else Endpoint(stack.server_address, stack.agent_token, ca)
 
 if stack.docker:
-    found.tell(
-        found.Expected(
+    found.report(
+        found.Prerequisites(
             NETWORK if stack.network == "existing" else None,
             SERVER_NODE if stack.server == "existing" else None,
             [] if stack.stand_ins else [service.container for service in services.services],
@@ -69,17 +69,17 @@ if stack.docker:
         StandIns("standins", StandInsArgs(services, network))
 if keys:
     rules = token_rules(services, stack.external_node, esm=stack.registration == "catalog")
-    tokens = Acl("acl", AclArgs(servers, rules), after(*first)).tokens
+    tokens = AclTokens("acl", AclTokensArgs(servers, rules), after(*first)).tokens
 
 registration_token = tokens.get("registration", stack.agent_token)
 agent_api = Endpoint(stack.agent_address, registration_token, ca) if stack.agent_address else None
-places = handover.Places(agent_api, servers, stack.external_node, services)
+places = handover.ServiceLocations(agent_api, servers, stack.external_node, services)
 
 if stack.docker:
     parking = None
     if agent_api and stack.registration == "agent":
         # What the roster has dropped is moved, and then removed, too: the registration's policy names it no more.
-        parking = Parking(replace(agent_api, token=tokens.get("removal", stack.agent_token)), places)
+        parking = Draining(replace(agent_api, token=tokens.get("removal", stack.agent_token)), places)
     agent_publish = Publish(*stack.agent_publish) if stack.agent_publish else None
     secured = Secured(stack.stage, keys, agent_tokens(tokens)) if keys else None
     agent_args = ConsulAgentArgs(stack.consul_image, network, agent_publish, secured, parking)
@@ -88,7 +88,7 @@ if stack.docker:
 
 match stack.registration:
     case "agent" if agent_api:
-        moves = handover.to_agent(places) if stack.docker else None
+        moves = handover.switch_to_agent(places) if stack.docker else None
         args = AgentRegistrationArgs(services, agent_api, stack.adopt, stack.docker, tokens.get("removal"), moves)
         registered = AgentRegistration("registration", args, after(*first))
     case "catalog":
@@ -96,7 +96,7 @@ match stack.registration:
         esm = ConsulEsm("esm", esm_args, after(*first))
         catalog = Endpoint(stack.server_address, registration_token, ca)
         catalog_args = CatalogRegistrationArgs(
-            services, catalog, stack.external_node, ESM_NODE, handover.to_catalog(places)
+            services, catalog, stack.external_node, ESM_NODE, handover.switch_to_catalog(places)
         )
         registered = CatalogRegistration("registration", catalog_args, after(*first, esm))
 if stack.docker:  # the files are emptied when what they held is held otherwise
@@ -107,7 +107,7 @@ if stack.docker:  # the files are emptied when what they held is held otherwise
         network,
         tokens.get("reload"),
         own_ca,
-        handover.to_agent(places) if files else None,
+        handover.switch_to_agent(places) if files else None,
     )
     FilesRegistration("files", files_args, after(*first) if files else after(*first, registered))
 

@@ -15,9 +15,9 @@ from pulumi.runtime.config import CONFIG
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
-from services.agent_config import AGENT_NODE, SERVER_NODE
+from cluster.agent_configuration import AGENT_NODE, SERVER_NODE
+from cluster.security_stages import Stage
 from services.model import Host, Identifier, host
-from services.security import Stage
 
 
 class SettingsError(pulumi.RunError):

@@ -11,9 +11,9 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import ConfigureRequest, CreateResult, DiffResult, Resource, ResourceProvider
 
+from cluster.client import Consul
 from components.endpoint import Endpoint
-from components.told import tell_refusals_alone
-from services.consul_api import Consul
+from components.provider_errors import send_consul_errors_without_traceback
 
 Props = dict[str, Any]
 
@@ -28,7 +28,7 @@ class AclTokenSecretProvider(ResourceProvider):
 
     def configure(self, _req: ConfigureRequest) -> None:
         """Have Consul's refusals told in its words alone."""
-        tell_refusals_alone()
+        send_consul_errors_without_traceback()
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
         """Compare the accessors, and nothing else: how Consul is reached is not what is held.

@@ -9,7 +9,7 @@ from typing import Any
 
 import pulumi
 
-from services.consul_api import Consul, ConsulError, NoAnswerError
+from cluster.client import Consul, ConsulError, NoAnswerError
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Endpoint:
 _PATIENCE, _PAUSE = 60, 0.1  # seconds
 
 
-async def until(ready: Callable[[], bool], otherwise: str) -> None:
+async def wait_until(ready: Callable[[], bool], otherwise: str) -> None:
     """Wait for what Consul does by itself; what it refuses in the meantime is for its being not ready.
 
     Raises:
@@ -55,13 +55,13 @@ async def until(ready: Callable[[], bool], otherwise: str) -> None:
     raise ConsulError(otherwise)
 
 
-async def until_led(servers: Consul, token: bool) -> None:
+async def wait_for_leader(servers: Consul, token: bool) -> None:
     """Wait until servers that answer have a leader, which is up to ten seconds later, and know their own tokens.
 
     Raises:
         ConsulError: they have none within a minute.
     """
-    await until(
+    await wait_until(
         lambda: bool(servers.leader() and (not token or servers.own_accessor())),
         f"the servers at {servers.address} have no leader after {_PATIENCE} s: see the log of each",
     )

@@ -3,15 +3,20 @@
 import typer
 from rich.console import Console
 
-from operations import compare, drill, heal, local, render, verify, watch
-from operations.cluster import ClusterError
+from cluster.client import ConsulError
+from operations import local, render
+from operations import migration as compare
+from operations.command_line import ServiceName, StackName, out, say
+from operations.drill import command as drill
+from operations.drill.running_service import InstanceError
 from operations.engine import STACK, EngineError
-from operations.health import statuses, table
-from operations.instances import InstanceError
-from operations.options import ServiceName, StackName, out, say
+from operations.heal import command as heal
+from operations.sandbox.sandbox import ClusterError
+from operations.service_status import statuses, table
 from operations.signals import TooLongError
 from operations.target import TargetError
-from services.consul_api import ConsulError
+from operations.verify import command as verify
+from operations.watch import command as watch
 from services.roster import RosterError
 from settings import SettingsError
 from toolchain import ToolchainError

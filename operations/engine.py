@@ -17,7 +17,7 @@ import psutil
 import yaml
 from pulumi import automation
 
-from operations.folders import ROOT
+from operations.paths import ROOT
 
 Result = TypeVar("Result")
 

@@ -6,15 +6,15 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import toolchain
-from operations.cluster import Cluster, ClusterError
+from cluster.client import Consul
+from cluster.ownership import is_owned_by
 from operations.engine import STACK, Engine
-from operations.folders import FOLDER, ROOT
-from operations.health import await_passing
-from operations.processes import Program
+from operations.paths import FOLDER, ROOT
+from operations.sandbox.processes import Program
+from operations.sandbox.sandbox import Cluster, ClusterError
+from operations.service_status import await_passing
 from operations.state import State
 from operations.target import Target, target
-from services.consul_api import Consul
-from services.marks import bears
 from services.rules import Roster
 
 # A TCP check waits up to its 30 s for its first run, an HTTP check up to 10 s.
@@ -116,7 +116,7 @@ def up(stack: Local) -> dict[str, str]:
     if not changes:
         stack.say("pulumi: nothing to change")
     kept = {name for group in result.outputs["services"].value.values() for name in group}
-    for service_id in sweep(stack.target.let_in_as("removal").consul, stack.target.owner, kept):
+    for service_id in sweep(stack.target.let_in_as("removal").consul, stack.target.owner_prefix, kept):
         stack.say(f"consul: deregistered {service_id}, left behind by a killed run")
     return await_passing(stack.consul, stack.roster, stack.say, FIRST_RUN, stack.target.node)
 
@@ -144,7 +144,7 @@ def sweep(consul: Consul, owned: str, kept: set[str]) -> list[str]:
     Returns:
         the ids that were removed.
     """
-    ours = [key for key, service in consul.all_services().items() if bears(service["Meta"], owned)]
+    ours = [key for key, service in consul.all_services().items() if is_owned_by(service["Meta"], owned)]
     left = [service_id for service_id in ours if service_id not in kept]
     for service_id in left:
         consul.deregister(service_id)

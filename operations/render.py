@@ -9,13 +9,13 @@ from urllib.parse import urlsplit
 
 import typer
 
+from cluster.agent_configuration import SERVER_NODE, agent_config
+from cluster.ownership import DEFINITION_FILES
+from cluster.security_stages import stage_config
+from operations.command_line import StackName
 from operations.engine import STACK
-from operations.options import StackName
 from operations.target import Target, target
-from services.agent_config import SERVER_NODE, agent_config
-from services.marks import FILES
-from services.render import definition_files
-from services.security import secured_config
+from services.definition import definition_files
 
 # The image gives it on the command line; a file that stands for itself, and is validated, must say it.
 _DATA = "/consul/data"
@@ -48,11 +48,11 @@ def render(stack: StackName = STACK, out: Out = None) -> None:
 
 def contents(aim: Target) -> Mapping[str, Any]:
     """Return what each file holds, by its name."""
-    return {"agent-config.json": _agent(aim), **definition_files(aim.roster, aim.owner + FILES)}
+    return {"agent-config.json": _agent(aim), **definition_files(aim.roster, aim.owner_prefix + DEFINITION_FILES)}
 
 
 def _agent(aim: Target) -> dict[str, Any]:
-    return {**_addressed(aim), **secured_config(aim.settings.stage), "data_dir": _DATA}
+    return {**_addressed(aim), **stage_config(aim.settings.stage), "data_dir": _DATA}
 
 
 def _addressed(aim: Target) -> dict[str, Any]:

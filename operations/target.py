@@ -10,9 +10,9 @@ from typing import Any, Literal
 import yaml
 
 import settings
-from operations.folders import ROOT
-from services.consul_api import Consul
-from services.marks import owner
+from cluster.client import Consul
+from cluster.ownership import owner_prefix
+from operations.paths import ROOT
 from services.roster import roster
 from services.rules import Roster
 
@@ -86,9 +86,9 @@ class Target:
         return self.settings.node
 
     @property
-    def owner(self) -> str:
+    def owner_prefix(self) -> str:
         """What the marks of the stack's registrations begin with."""
-        return owner(self.project, self.stack)
+        return owner_prefix(self.project, self.stack)
 
 
 def target(stack: str, project: Path = ROOT) -> Target:

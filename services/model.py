@@ -18,7 +18,7 @@ Kind = Literal["user", "ai", "grpc"]
 # https://developer.hashicorp.com/consul/docs/services/configuration/checks-configuration-reference
 DEREGISTER_FLOOR = timedelta(minutes=1)
 
-MARK = "managed-by"
+OWNER_KEY = "managed-by"
 """Key in a service's meta that says which Pulumi resource registered it. What bears no mark of ours stays untouched."""
 
 # Consul's limits: https://developer.hashicorp.com/consul/docs/services/configuration/services-configuration-reference#meta
@@ -86,8 +86,8 @@ def _meta(value: Mapping[str, str]) -> Mapping[str, str]:
     for key, text in value.items():
         if not _META_KEY.fullmatch(key):
             raise ValueError(f"key {key!r} must be 1 to 128 of the characters A-Z a-z 0-9 - _")
-        if key == MARK:
-            raise ValueError(f"key {MARK!r} is the mark by which Pulumi knows its own: it is added")
+        if key == OWNER_KEY:
+            raise ValueError(f"key {OWNER_KEY!r} is the mark by which Pulumi knows its own: it is added")
         if key.startswith("consul-"):
             raise ValueError(f"key {key!r} begins with consul-, which Consul keeps for itself")
         if (size := len(text.encode())) > _META_VALUE:

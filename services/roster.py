@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
+from services.group import Platform
 from services.model import Service
-from services.platform import Platform
 from services.rules import Roster
 
 

@@ -21,15 +21,15 @@ from pulumi.dynamic import (
     UpdateResult,
 )
 
+from cluster.client import Consul, ConsulError, ForbiddenError, NoAnswerError
+from cluster.drift import catalog_matches, read_service
+from cluster.ownership import definition_files_owner, with_owner
+from components.child_options import child_options
 from components.endpoint import Endpoint
-from components.options import of_child
-from components.registration.handover import stack_owner
-from components.told import tell_refusals_alone
-from services.consul_api import Consul, ConsulError, ForbiddenError, NoAnswerError
-from services.held import held, in_step
-from services.marks import marked, same_owners_files
-from services.model import MARK, Service
-from services.render import api, definition
+from components.provider_errors import send_consul_errors_without_traceback
+from components.registration.switching import stack_owner_prefix
+from services.definition import definition, register_request
+from services.model import OWNER_KEY, Service
 from services.rules import Roster
 
 _HELD = ("name", "address", "port", "tags", "meta", "checks")
@@ -52,7 +52,7 @@ class AgentServiceProvider(ResourceProvider):
 
     def configure(self, _req: ConfigureRequest) -> None:
         """Have Consul's refusals told in its words alone."""
-        tell_refusals_alone()
+        send_consul_errors_without_traceback()
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
         """Compare by field. Another agent or id is a replacement."""
@@ -81,7 +81,7 @@ class AgentServiceProvider(ResourceProvider):
     def read(self, id_: str, props: Props) -> ReadResult:
         """Return what the agent really holds; a blank id where it holds nothing."""
         try:
-            found = held(_remover(props), id_, patient=True)
+            found = read_service(_remover(props), id_, patient=True)
         except NoAnswerError:
             if not props.get("owned"):
                 raise
@@ -92,12 +92,12 @@ class AgentServiceProvider(ResourceProvider):
         """Deregister, if it still is ours, and see it leave the catalog."""
         consul = _remover(props)
         try:
-            found = held(consul, id_)
+            found = read_service(consul, id_)
         except NoAnswerError:
             if not props.get("owned"):
                 raise
             return  # it is gone with the agent
-        if found and found["meta"].get(MARK) != props["mark"]:
+        if found and found["meta"].get(OWNER_KEY) != props["mark"]:
             return
         if found:
             consul.deregister(id_)
@@ -134,8 +134,8 @@ class AgentService(Resource, module="consul", name="AgentService"):
                 removed, the stack's own policy for registrations names it no more.
             opts: as of every resource.
         """
-        mark = stack_owner() + name
-        fields = definition(marked(service, mark))
+        mark = stack_owner_prefix() + name
+        fields = definition(with_owner(service, mark))
         props = {
             "mark": mark,  # apart from the meta too, which a refresh replaces by what the agent holds
             "agent": agent.address,
@@ -179,7 +179,7 @@ class AgentRegistration(pulumi.ComponentResource):
     def __init__(self, name: str, args: AgentRegistrationArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         """Declare one `AgentService` for each service, named after it."""
         super().__init__("consul-staging:registration:AgentRegistration", name, None, opts)
-        child = pulumi.ResourceOptions.merge(of_child(self, opts), pulumi.ResourceOptions(hooks=args.moves))
+        child = pulumi.ResourceOptions.merge(child_options(self, opts), pulumi.ResourceOptions(hooks=args.moves))
         self.services = {
             service.id: AgentService(
                 f"{name}-{service.id}",
@@ -199,12 +199,12 @@ def _apply(wanted: Props, anew: bool = False) -> Props:
     """Make the agent and the catalog hold what is wanted; returns it as the resource's new state."""
     consul, service_id = _agent(wanted), wanted["service_id"]
     fields = {**{key: wanted[key] for key in _HELD}, "port": int(wanted["port"])}  # the engine's numbers are floats
-    found = held(consul, service_id)
-    ours = (wanted["mark"], same_owners_files(wanted["mark"]))  # from its files too, before a stack moved to this
-    if found and found["meta"].get(MARK) not in ours and not wanted["adopt"]:
+    found = read_service(consul, service_id)
+    ours = (wanted["mark"], definition_files_owner(wanted["mark"]))  # from its files too, before a stack moved to this
+    if found and found["meta"].get(OWNER_KEY) not in ours and not wanted["adopt"]:
         raise ConsulError(_taken(consul, service_id, found))
     if anew or found != fields:
-        _register(consul, api({"id": service_id, **fields}))
+        _register(consul, register_request({"id": service_id, **fields}))
     _await_catalog(consul, service_id, fields["name"], fields)
     return {**wanted, **fields}
 
@@ -219,7 +219,7 @@ def _register(consul: Consul, body: Props) -> None:
 
 
 def _taken(consul: Consul, service_id: str, found: Props) -> str:
-    owner = found["meta"].get(MARK, "another party, not by Pulumi")
+    owner = found["meta"].get(OWNER_KEY, "another party, not by Pulumi")
     return (
         f"service id {service_id!r} is already registered with the agent {consul.address} by {owner}, "
         f"at {found['address']}:{found['port']}. Deregister it there, or let this stack take it over: "
@@ -256,7 +256,7 @@ def _await_catalog(consul: Consul, service_id: str, name: str, wanted: Props | N
     for pause in _CATALOG_PAUSES:
         time.sleep(pause)
         try:
-            if in_step(consul.in_catalog(_node(consul), name, service_id), wanted):
+            if catalog_matches(consul.in_catalog(_node(consul), name, service_id), wanted):
                 return
             refusal = None
         except ConsulError as error:  # an agent that has just started may not have joined yet

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_consul as consul
 
-from components.acl import consul_provider
+from cluster.agent_configuration import EXTERNAL_NODE_META
+from cluster.ownership import with_owner
+from components.acl_tokens import consul_provider
+from components.child_options import child_options
 from components.endpoint import Endpoint
-from components.options import of_child
-from components.registration.handover import refuse_anothers_node, stack_owner
-from services.agent_config import EXTERNAL
-from services.marks import marked
-from services.model import MARK, Service
-from services.render import definition
+from components.registration.switching import refuse_foreign_node, stack_owner_prefix
+from services.definition import definition
+from services.model import OWNER_KEY, Service
 from services.rules import Roster
 
 
@@ -49,7 +49,7 @@ class CatalogRegistration(pulumi.ComponentResource):
         """Declare the provider, the node, and one `consul.Service` for each service, named after it."""
         super().__init__("consul-staging:registration:CatalogRegistration", name, None, opts)
         provider = consul_provider(f"{name}-consul", args.servers, pulumi.ResourceOptions(parent=self))
-        child = of_child(self, opts, provider)
+        child = child_options(self, opts, provider)
         node = _node(f"{name}-node", args, child)
         each = pulumi.ResourceOptions.merge(
             child,
@@ -67,17 +67,19 @@ class CatalogRegistration(pulumi.ComponentResource):
 
 def _node(name: str, args: CatalogRegistrationArgs, opts: pulumi.ResourceOptions) -> consul.Node:
     async def refuse(_args: pulumi.ResourceHookArgs) -> None:
-        refuse_anothers_node(await args.servers.consul(), args.node, ours)
+        refuse_foreign_node(await args.servers.consul(), args.node, ours)
 
-    ours = stack_owner()
+    ours = stack_owner_prefix()
     mark = ours + name
     hooks = pulumi.ResourceHookBinding(before_create=[pulumi.ResourceHook("refuse-anothers-node", refuse)])
     own = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(hooks=hooks))
-    return consul.Node(name, name=args.node, address=args.address, meta={**EXTERNAL, MARK: mark}, opts=own)
+    return consul.Node(
+        name, name=args.node, address=args.address, meta={**EXTERNAL_NODE_META, OWNER_KEY: mark}, opts=own
+    )
 
 
 def _service(name: str, service: Service, node: pulumi.Input[str], opts: pulumi.ResourceOptions) -> consul.Service:
-    fields = definition(marked(service, stack_owner() + name))
+    fields = definition(with_owner(service, stack_owner_prefix() + name))
     return consul.Service(
         name,
         service_id=fields["id"],

@@ -10,13 +10,13 @@ from typing import Any
 import pulumi
 import pulumi_docker as docker
 
-from components.agent import FILES_FOLDER, ConsulAgent
-from components.container import HARDENED, Uploads, uploads
-from components.options import of_child
-from components.registration.handover import stack_owner
-from services.agent_config import AGENT_NODE, HTTPS_PORT, reloaded_config
-from services.marks import FILES
-from services.render import definition_files
+from cluster.agent_configuration import AGENT_NODE, HTTPS_PORT, reloadable_config
+from cluster.ownership import DEFINITION_FILES
+from components.child_options import child_options
+from components.consul_agent import FILES_FOLDER, ConsulAgent
+from components.consul_container import HARDENED, Uploads, uploads
+from components.registration.switching import stack_owner_prefix
+from services.definition import definition_files
 from services.rules import Roster
 
 _TOKEN, _CA = "/reload/token", "/reload/ca.pem"
@@ -58,10 +58,10 @@ class FilesRegistration(pulumi.ComponentResource):
             pulumi.RunError: the agent refused the files.
         """
         super().__init__("consul-staging:registration:FilesRegistration", name, None, opts)
-        definitions = definition_files(args.roster, stack_owner() + FILES)
+        definitions = definition_files(args.roster, stack_owner_prefix() + DEFINITION_FILES)
         files: Uploads = {
             f"{FILES_FOLDER}/{file}": json.dumps(content, indent=2) + "\n"
-            for file, content in {"agent-reloaded.json": reloaded_config(), **definitions}.items()
+            for file, content in {"agent-reloaded.json": reloadable_config(), **definitions}.items()
         }
         api, options = f"http://{AGENT_NODE}:8500", list[str]()
         if args.token is not None and args.ca is not None:
@@ -82,7 +82,7 @@ class FilesRegistration(pulumi.ComponentResource):
             logs=True,
             must_run=False,
             opts=pulumi.ResourceOptions.merge(
-                of_child(self, opts), pulumi.ResourceOptions(delete_before_replace=True, hooks=args.moves)
+                child_options(self, opts), pulumi.ResourceOptions(delete_before_replace=True, hooks=args.moves)
             ),
             **HARDENED,
         )

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from operations import local
 from operations.local import Local
-from services.platform import Platform
+from services.group import Platform
 from services.roster import roster
 from services.rules import Roster
 from tests.docker.conftest import AGENT, REGISTRATIONS, changes, docker, instances, passing, project, status

@@ -14,12 +14,12 @@ import pytest
 import yaml
 
 import toolchain
+from cluster.agent_configuration import server_config
+from cluster.client import Consul, ConsulError
 from operations import local
-from operations.folders import ROOT
-from operations.health import await_passing, statuses
 from operations.local import Local
-from services.agent_config import server_config
-from services.consul_api import Consul, ConsulError
+from operations.paths import ROOT
+from operations.service_status import await_passing, statuses
 from tests.within import within
 
 PLUGINS = ("docker", "consul", "random", "tls")

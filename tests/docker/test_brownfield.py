@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from operations.health import statuses
+from cluster.client import Consul
 from operations.local import Local
-from services.consul_api import Consul
+from operations.service_status import statuses
 from tests.docker.conftest import (
     AGENT,
     NETWORK,

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from cluster.agent_configuration import agent_config
 from operations import local
 from operations.engine import EngineError
 from operations.local import Local
-from services.agent_config import agent_config
-from services.render import definition_files
+from services.definition import definition_files
 from services.rules import Roster
 from tests.docker.conftest import AGENT, SERVER, changes, docker, passing, project
 from tests.docker.watched import watched
@@ -83,7 +83,7 @@ def test_what_consul_reads_at_its_start_alone_replaces_the_container(
 ) -> None:
     before = container()
     config = {**agent_config(retry_join=SERVER), "retry_interval": "4s"}
-    monkeypatch.setattr("components.agent.agent_config", lambda **_: config)
+    monkeypatch.setattr("components.consul_agent.agent_config", lambda **_: config)
     previewed = {str(what): count for what, count in stack.engine.preview().change_summary.items()}
     assert previewed["replace"] == 3  # what carries its configuration, the agent, and what makes it read the files
     assert container() == before

@@ -13,12 +13,12 @@ import psutil
 import pytest
 import urllib3
 
+from cluster.client import Consul, ConsulError, ForbiddenError
 from operations import local
 from operations.engine import EngineError
 from operations.local import Local
-from operations.verification.report import report
+from operations.verify.report import report
 from services import roster
-from services.consul_api import Consul, ConsulError, ForbiddenError
 from services.rules import Roster
 from tests.docker.conftest import (
     AGENT,

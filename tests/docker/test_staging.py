@@ -8,7 +8,7 @@ import pytest
 import urllib3
 
 from operations.local import Local
-from operations.verification.report import report
+from operations.verify.report import report
 from tests.docker.conftest import (
     AGENT,
     SERVER,

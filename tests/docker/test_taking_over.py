@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from operations.health import statuses
+from cluster.client import Consul
 from operations.local import Local
-from services.consul_api import Consul
+from operations.service_status import statuses
 from tests.docker.conftest import CONSUL, HTTPS, SERVER, changes, docker, instances, ours, project
 from tests.within import within
 

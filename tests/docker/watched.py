@@ -7,8 +7,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from cluster.client import ConsulError
 from operations.local import Local
-from services.consul_api import ConsulError
 from tests.meanwhile import meanwhile
 
 

@@ -14,10 +14,10 @@ from rich.table import Table
 import toolchain
 from components.endpoint import Endpoint
 from components.registration.agent import AgentRegistration, AgentRegistrationArgs
-from operations.cluster import Cluster
 from operations.engine import Engine
+from operations.sandbox.sandbox import Cluster
+from services.definition import definition_file
 from services.model import Service, TcpCheck
-from services.render import definition_file
 from services.rules import Roster
 
 SIZES = (0, 40, 400, 2000)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import toolchain
-from operations.cluster import Cluster
+from cluster.client import Consul
 from operations.engine import Engine
-from operations.folders import ROOT
-from services.consul_api import Consul
+from operations.paths import ROOT
+from operations.sandbox.sandbox import Cluster
 from tests.local.conftest import NETWORK, cluster_at
 from tests.local.test_make import make, tracked
 

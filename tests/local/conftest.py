@@ -10,11 +10,11 @@ import pytest
 from pulumi.automation import OpType
 
 import toolchain
+from cluster.client import Consul
 from components.endpoint import Endpoint
 from components.registration.agent import AgentRegistration, AgentRegistrationArgs
-from operations.cluster import Cluster
 from operations.engine import Engine
-from services.consul_api import Consul
+from operations.sandbox.sandbox import Cluster
 from services.model import Service
 from services.roster import roster
 from services.rules import Roster

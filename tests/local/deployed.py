@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from operations.folders import ROOT
-from operations.health import await_passing
-from services.agent_config import AGENT_NODE, SERVER_NODE
-from services.consul_api import Consul
-from services.held import held
-from services.marks import marked
+from cluster.agent_configuration import AGENT_NODE, SERVER_NODE
+from cluster.client import Consul
+from cluster.drift import read_service
+from cluster.ownership import with_owner
+from operations.paths import ROOT
+from operations.service_status import await_passing
+from services.definition import definition, register_request
 from services.model import Service
-from services.render import api, definition
 from services.rules import Roster
 from tests.local.conftest import Stack, cluster_at, running, stack_on
 
@@ -63,8 +63,8 @@ class Deployed:
 
     def register(self, service_id: str, **fields: object) -> None:
         """Register one service as the stack does, but for some fields."""
-        stated = marked(self.stack.service(service_id), f"{OWNER}registration-{service_id}")
-        self.agent.register(api({**definition(stated), **fields}))
+        stated = with_owner(self.stack.service(service_id), f"{OWNER}registration-{service_id}")
+        self.agent.register(register_request({**definition(stated), **fields}))
 
     def mend(self) -> None:
         """Have all as it was deployed."""
@@ -78,8 +78,8 @@ class Deployed:
             for service_id in self.server.node_services(node):
                 self.server.deregister_from_catalog(node, service_id)
         for service_id, service in stated.items():
-            wanted = definition(marked(service, f"{OWNER}registration-{service_id}"))
-            if held(self.agent, service_id) != {key: value for key, value in wanted.items() if key != "id"}:
+            wanted = definition(with_owner(service, f"{OWNER}registration-{service_id}"))
+            if read_service(self.agent, service_id) != {key: value for key, value in wanted.items() if key != "id"}:
                 self.register(service_id)
         now = await_passing(self.agent, self.stack.roster, lambda _: None, 30)
         assert set(now.values()) == {"passing"}, now

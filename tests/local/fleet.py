@@ -10,16 +10,16 @@ from functools import cached_property
 from pathlib import Path
 
 import settings
+from cluster.agent_configuration import SERVER_NODE, agent_config, server_config
+from cluster.client import Consul, ConsulError
 from components.endpoint import Endpoint
 from components.registration.agent import AgentRegistration, AgentRegistrationArgs
-from operations.cluster import ClusterError, consul_program, write_config
 from operations.engine import STACK
-from operations.processes import Program
+from operations.sandbox.processes import Program
+from operations.sandbox.sandbox import ClusterError, consul_program, write_config
 from operations.target import Target
-from services.agent_config import SERVER_NODE, agent_config, server_config
-from services.consul_api import Consul, ConsulError
+from services.group import Platform
 from services.model import Service
-from services.platform import Platform
 from services.rules import Roster
 from tests.local import answering
 
@@ -126,9 +126,9 @@ class OneAgent(Target):
         return node(self.at)
 
     @property
-    def owner(self) -> str:
+    def owner_prefix(self) -> str:
         """What the marks of the agent's registrations begin with."""
-        return f"{super().owner}{self.node}-"
+        return f"{super().owner_prefix}{self.node}-"
 
 
 def node(address: str) -> str:

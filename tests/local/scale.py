@@ -17,8 +17,8 @@ from rich.table import Table
 
 import toolchain
 from operations.engine import Engine
-from operations.processes import Program
-from operations.verification.report import report
+from operations.sandbox.processes import Program
+from operations.verify.report import report
 from services.model import Service
 from services.rules import Roster
 from tests.local.bench import seconds, void

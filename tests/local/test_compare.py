@@ -7,10 +7,10 @@ import consul
 import pytest
 
 import settings
-from operations.compare import Comparison, compare_stack
-from operations.health import await_passing
+from cluster.agent_configuration import SERVER_NODE
+from operations.migration import Comparison, compare_stack
+from operations.service_status import await_passing
 from operations.target import Target
-from services.agent_config import SERVER_NODE
 from services.model import Service
 from tests.local.conftest import Stack
 

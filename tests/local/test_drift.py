@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from operations.engine import EngineError
-from operations.health import await_passing
-from services.model import MARK
-from services.render import api, definition
+from operations.service_status import await_passing
+from services.definition import definition, register_request
+from services.model import OWNER_KEY
 from tests.local.conftest import Stack
 
 MINE = "pulumi/consul-staging/local/registration-billing_service"
@@ -17,8 +17,8 @@ MINE = "pulumi/consul-staging/local/registration-billing_service"
 
 def body(stack: Stack) -> dict[str, Any]:
     fields = definition(stack.service("billing_service"))
-    fields["meta"][MARK] = MINE
-    return api(fields)
+    fields["meta"][OWNER_KEY] = MINE
+    return register_request(fields)
 
 
 def with_check(name: str, value: str) -> Callable[[dict[str, Any]], None]:

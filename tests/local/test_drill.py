@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from operations.processes import Program
+from operations.sandbox.processes import Program
 from tests.local.clones import Clone, deployed
 from tests.within import within
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from operations import heal
-from operations.healer import Healer, Round
-from operations.options import period
+from cluster.agent_configuration import AGENT_NODE
+from operations.command_line import period
+from operations.heal import command as heal
+from operations.heal.reconcile import Healer, Round
 from operations.state import State
-from services.agent_config import AGENT_NODE
-from services.model import MARK
-from services.render import api, definition
+from services.definition import definition, register_request
+from services.model import OWNER_KEY
 from services.rules import Roster
 from tests.local.clones import Clone, deployed
 from tests.local.conftest import Stack
@@ -89,8 +89,8 @@ def test_one_service_that_is_gone_is_one_request_and_no_other_check_starts_anew(
 def test_a_change_by_hand_is_undone_after_one_run_of_its_check(stack: Stack) -> None:
     stack.up()
     fields = definition(stack.service(BILLING))
-    fields["meta"][MARK] = f"pulumi/consul-staging/local/registration-{BILLING}"
-    stack.consul.register({**api(fields), "Port": 9999})
+    fields["meta"][OWNER_KEY] = f"pulumi/consul-staging/local/registration-{BILLING}"
+    stack.consul.register({**register_request(fields), "Port": 9999})
     one, started = healer(stack), time.monotonic()
     assert settled(one).written == [BILLING]
     assert time.monotonic() - started >= 15

@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from operations.engine import EngineError
-from operations.folders import ROOT
 from operations.local import sweep
+from operations.paths import ROOT
 from tests.local import run_up
 from tests.local.conftest import Stack
 

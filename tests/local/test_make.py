@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from operations.folders import ROOT
-from services.consul_api import Consul
+from cluster.client import Consul
+from operations.paths import ROOT
 from tests.local.conftest import NETWORK
 
 SERVER, AGENT, SERVICES = (f"{NETWORK}.3.{host}" for host in (1, 2, 3))

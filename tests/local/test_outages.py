@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from operations.engine import EngineError
-from operations.health import await_passing, statuses
+from operations.service_status import await_passing, statuses
 from tests.local.conftest import Stack, cluster_at, running, stack_on
 from tests.within import within
 

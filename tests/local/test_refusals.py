@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 import toolchain
+from cluster.agent_configuration import agent_config, server_config
+from cluster.client import Consul, ConsulError
 from components.endpoint import Endpoint
-from operations.cluster import Cluster
 from operations.engine import Engine, EngineError
-from operations.processes import Program
-from services.agent_config import agent_config, server_config
-from services.consul_api import Consul, ConsulError
+from operations.sandbox.processes import Program
+from operations.sandbox.sandbox import Cluster
 from tests.local.conftest import NETWORK, Stack
 
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import toolchain
-from operations.folders import ROOT
+from operations.paths import ROOT
 
 
 def render(folder: Path, stack: str) -> None:

@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 import urllib3
 
-from operations.health import await_passing, statuses
-from services.model import MARK
-from services.render import definition
+from operations.service_status import await_passing, statuses
+from services.definition import definition
+from services.model import OWNER_KEY
 from tests.local.conftest import Stack
 
 REGISTER = re.compile(r'consul_api_http_count\{method="PUT",path="v1_agent_service_register"\} (\d+)')
@@ -43,7 +43,7 @@ def test_what_the_agent_holds_is_what_the_roster_states(stack: Stack) -> None:
         one = held[service.id]
         assert (one["Service"], one["Address"], one["Port"]) == (wanted["name"], wanted["address"], wanted["port"])
         assert one["Tags"] == wanted["tags"]
-        assert one["Meta"] == wanted["meta"] | {MARK: f"pulumi/consul-staging/local/registration-{service.id}"}
+        assert one["Meta"] == wanted["meta"] | {OWNER_KEY: f"pulumi/consul-staging/local/registration-{service.id}"}
 
 
 def test_the_catalog_shows_each_service_once_when_up_returns(stack: Stack) -> None:

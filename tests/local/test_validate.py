@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 import toolchain
-from services.agent_config import agent_config, server_config
+from cluster.agent_configuration import agent_config, server_config
+from services.definition import definition_file
 from services.model import Kind
-from services.render import definition_file
 from services.roster import roster
 
 HOST = (

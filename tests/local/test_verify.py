@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import urllib3
 
-from services.agent_config import AGENT_NODE, SERVER_NODE
-from services.model import MARK
+from cluster.agent_configuration import AGENT_NODE, SERVER_NODE
+from services.model import OWNER_KEY
 from tests.local.deployed import OWNER, Deployed, deployed_at
 
-OURS = {MARK: f"{OWNER}registration-order_service"}
-OTHERS = {MARK: "pulumi/consul-staging/other/registration-order_service"}
+OURS = {OWNER_KEY: f"{OWNER}registration-order_service"}
+OTHERS = {OWNER_KEY: "pulumi/consul-staging/other/registration-order_service"}
 
 
 @pytest.fixture(scope="module", name="cluster")
@@ -120,9 +120,9 @@ def test_a_service_that_the_roster_does_not_know_is_found(here: Deployed) -> Non
 @pytest.mark.parametrize(
     ("meta", "origin"),
     [
-        (OURS, f"left behind by this stack ({OURS[MARK]})"),
+        (OURS, f"left behind by this stack ({OURS[OWNER_KEY]})"),
         ({}, "registered by the service itself, over the API"),
-        (OTHERS, f"another party's ({OTHERS[MARK]})"),
+        (OTHERS, f"another party's ({OTHERS[OWNER_KEY]})"),
     ],
     ids=["ours", "its own", "another stack's"],
 )

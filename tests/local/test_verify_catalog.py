@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 import urllib3
 
-from operations.cluster import Cluster
+from cluster.agent_configuration import EXTERNAL_NODE_META
+from cluster.client import Consul
+from operations.sandbox.sandbox import Cluster
 from operations.target import Target
-from operations.verification.findings import Finding
-from operations.verification.registrations import stated
-from operations.verification.report import report
-from services.agent_config import EXTERNAL
-from services.consul_api import Consul
+from operations.verify.findings import Finding
+from operations.verify.registrations import stated
+from operations.verify.report import report
 from services.model import Service
 from services.roster import roster
 from settings import Settings
@@ -47,7 +47,7 @@ def register(aim: Target, service: Service, interval: str | None = None) -> None
     entry = {"ID": service.id, "Service": wanted["name"]}
     entry |= {key.capitalize(): wanted[key] for key in ("address", "port", "tags", "meta")}
     checks = [_check(service, key, check, interval) for key, check in wanted["checks"].items()]
-    body = {"Node": NODE, "Address": "10.0.0.9", "NodeMeta": EXTERNAL, "Service": entry, "Checks": checks}
+    body = {"Node": NODE, "Address": "10.0.0.9", "NodeMeta": EXTERNAL_NODE_META, "Service": entry, "Checks": checks}
     put(aim.server, "/v1/catalog/register", body)
 
 

@@ -10,9 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote_plus, urlsplit
 
-from services.consul_api import Consul
-from services.platform import Platform
-from services.render import api
+from cluster.client import Consul
+from services.definition import register_request
+from services.group import Platform
 from services.rules import Roster
 
 NODE = "consul-agent-shared"
@@ -60,7 +60,7 @@ class FakeConsul:
         return [path for method, path in self.asked if method == "PUT"]
 
     def holds(self, fields: dict[str, Any], service_id: str) -> None:
-        self.bodies[service_id] = api({"id": service_id, **fields})
+        self.bodies[service_id] = register_request({"id": service_id, **fields})
 
     def registers(
         self, node: str, service_id: str, name: str, port: int, *checks: tuple[str, str], **more: object

@@ -12,12 +12,12 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
+from cluster.agent_configuration import EXTERNAL_NODE_META
 from operations import local
 from operations.engine import Engine
-from operations.folders import FOLDER, ROOT
+from operations.paths import FOLDER, ROOT
 from operations.target import Target
-from operations.verification.registrations import stated
-from services.agent_config import EXTERNAL
+from operations.verify.registrations import stated
 from services.roster import roster
 from settings import Settings
 
@@ -183,7 +183,7 @@ def well(aim: Target) -> FakeConsul:
         checks={(node, "serfHealth"): _check(node, "", "serfHealth", Output="alive") for node in (SERVER, AGENT)},
     )
     if external:
-        consul.nodes[aim.node] = {"Node": aim.node, "Meta": dict(EXTERNAL)}
+        consul.nodes[aim.node] = {"Node": aim.node, "Meta": dict(EXTERNAL_NODE_META)}
         consul.add(AGENT, "consul-esm:1", "consul-esm")
     consul.add(SERVER, "consul", "consul")
     for service in aim.roster.services:

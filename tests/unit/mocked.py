@@ -26,7 +26,7 @@ from pulumi.runtime.proto.resource_pb2 import (
     ResourceHookResponse,
 )
 
-from components import found
+from components import preflight as found
 
 HOUSE = Path(__file__).parents[2]
 PROJECT = "consul-staging"
@@ -103,7 +103,7 @@ class Docker(pulumi.runtime.Mocks):
     def __init__(self, ended: tuple[int, str] = (0, "")) -> None:
         self.ended = ended
         self.calls: list[pulumi.runtime.MockCallArgs] = []
-        self.expected: list[found.Expected] = []
+        self.expected: list[found.Prerequisites] = []
 
     @property
     def asked(self) -> list[tuple[str, dict[str, Any]]]:
@@ -263,7 +263,7 @@ def on_docker(
     """Deploy where there is a Docker engine."""
     engine = Docker(ended)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(found, "tell", engine.expected.append)  # asks the machine's own engine, if it has one
+        patch.setattr(found, "report", engine.expected.append)  # asks the machine's own engine, if it has one
         return deploy(program, config, secrets, engine), engine
 
 

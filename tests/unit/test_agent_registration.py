@@ -12,6 +12,7 @@ import pytest
 
 import services.roster
 import settings
+from cluster.client import ConsulError, ForbiddenError, NoAnswerError
 from components.endpoint import Endpoint
 from components.registration.agent import (
     AgentRegistration,
@@ -19,11 +20,10 @@ from components.registration.agent import (
     AgentService,
     AgentServiceProvider,
 )
-from services.consul_api import ConsulError, ForbiddenError, NoAnswerError
 from services.model import Service
 from services.roster import roster
 from services.rules import Roster
-from tests.unit.consul import FakeConsul, running
+from tests.unit.fake_http import FakeConsul, running
 from tests.unit.guide import GUIDE, Line
 from tests.unit.mocked import HOUSE, ROOT, Deployed, deploy, secret
 

@@ -10,7 +10,7 @@ from components.endpoint import Endpoint
 from components.registration.catalog import CatalogRegistration, CatalogRegistrationArgs
 from services.roster import roster
 from services.rules import Roster
-from tests.unit.consul import FakeConsul, running
+from tests.unit.fake_http import FakeConsul, running
 from tests.unit.guide import GUIDE, Line
 from tests.unit.mocked import ROOT, Deployed, deploy, secret
 

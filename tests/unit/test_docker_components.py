@@ -9,19 +9,19 @@ from uuid import UUID
 import pulumi
 import pytest
 
-from components import standins
-from components.agent import ConsulAgent, ConsulAgentArgs
-from components.container import Publish, Secured
+from cluster.agent_configuration import agent_config, server_config
+from cluster.security_stages import Stage, server_tokens, stage_config
+from components import stand_ins as standins
+from components.cluster_keys import ClusterKeys, ClusterKeysArgs
+from components.consul_agent import ConsulAgent, ConsulAgentArgs
+from components.consul_container import Publish, Secured
+from components.consul_server import ConsulServer, ConsulServerArgs
 from components.endpoint import Endpoint
-from components.keys import Keys, KeysArgs
 from components.network import Network, NetworkArgs
-from components.server import ConsulServer, ConsulServerArgs
-from components.standins import StandIns, StandInsArgs, image_name
-from services.agent_config import agent_config, server_config
+from components.stand_ins import StandIns, StandInsArgs, image_name
 from services.roster import roster
 from services.rules import Roster
-from services.security import Stage, secured_config, server_tokens
-from tests.unit.consul import FakeConsul, running
+from tests.unit.fake_http import FakeConsul, running
 from tests.unit.guide import GUIDE, Line
 from tests.unit.mocked import (
     BUILT_IMAGE,
@@ -388,7 +388,7 @@ AGENTS_TOKENS = {"agent": "token-of-the-agent", "config_file_service_registratio
 every_stage = pytest.mark.parametrize("stage", ["accepted", "sent", "on"])
 
 
-def server_secured(keys: Keys, stage: Stage = "on") -> Secured:
+def server_secured(keys: ClusterKeys, stage: Stage = "on") -> Secured:
     return Secured(stage, keys, server_tokens(keys.management))
 
 
@@ -398,7 +398,7 @@ def secured(stage: Stage) -> Deployed:
 
     def declare() -> None:
         network = Network("network", NetworkArgs(NETWORK, existing=False)).name
-        keys = Keys("keys", KeysArgs("https://127.0.0.1:8500", frozenset({"127.0.0.1"})))
+        keys = ClusterKeys("keys", ClusterKeysArgs("https://127.0.0.1:8500", frozenset({"127.0.0.1"})))
         server = Publish("127.0.0.1", 8500, https=True)
         ConsulServer("server", ConsulServerArgs(CONSUL, network, server, server_secured(keys, stage)))
         tokens = {key: pulumi.Output.secret(token) for key, token in AGENTS_TOKENS.items()}
@@ -424,7 +424,7 @@ def test_a_secured_consul_node_is_given_exactly_these_files_and_what_is_secret_a
     assert secured(stage).sent(f"{node}-carry")["uploads"] == [
         {
             "file": "/consul/config/agent-config.json",
-            "content": json.dumps({**config, **secured_config(stage)}, indent=2) + "\n",
+            "content": json.dumps({**config, **stage_config(stage)}, indent=2) + "\n",
         },
         {"file": "/consul/config/secrets.json", "content": secret(json.dumps(secrets))},
         {"file": "/consul/config/tls/ca.pem", "content": "certificate keys-authority"},
@@ -475,7 +475,7 @@ def test_a_secured_servers_secrets_are_in_no_repr() -> None:
     told: list[str] = []
 
     def declare() -> None:
-        keys = Keys("keys", KeysArgs("https://127.0.0.1:8500", frozenset()))
+        keys = ClusterKeys("keys", ClusterKeysArgs("https://127.0.0.1:8500", frozenset()))
         told.append(repr(ConsulServerArgs(CONSUL, NETWORK, Publish("127.0.0.1", 8500), server_secured(keys))))
 
     on_docker(declare)
@@ -488,7 +488,7 @@ def led(api: Endpoint | None) -> Deployed:
     def declare() -> None:
         secured = None
         if api:
-            keys = Keys("keys", KeysArgs(api.address, frozenset()))
+            keys = ClusterKeys("keys", ClusterKeysArgs(api.address, frozenset()))
             keys.servers = api  # whose authority is no made up one
             secured = server_secured(keys)
         ConsulServer("server", ConsulServerArgs(CONSUL, NETWORK, Publish("127.0.0.1", 8500), secured))

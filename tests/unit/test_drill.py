@@ -17,14 +17,15 @@ from requests.exceptions import ReadTimeout
 from typer.testing import CliRunner
 
 import settings
-from operations import drill, local, signals
-from operations.cluster import Cluster
-from operations.drill import Drill, DrillError, Step
+from cluster.client import ConsulError
+from operations import local, signals
+from operations.drill import command as drill
+from operations.drill.command import Drill, DrillError, Step
+from operations.drill.running_service import Container, InstanceError, StandIn, engine_of
 from operations.engine import Engine
-from operations.instances import Container, InstanceError, StandIn, engine_of
 from operations.local import Local
+from operations.sandbox.sandbox import Cluster
 from operations.target import Target
-from services.consul_api import ConsulError
 from services.model import Service
 from services.rules import Roster
 from tests.unit.fake_agent import BILLING, NODE, FakeConsul, serving, two

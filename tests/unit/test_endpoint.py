@@ -7,10 +7,10 @@ from typing import Any
 import pulumi
 import pytest
 
+from cluster.client import Consul, ConsulError, NoAnswerError
 from components import endpoint
-from components.endpoint import Endpoint, consul_hook, until, until_led
-from services.consul_api import Consul, ConsulError, NoAnswerError
-from tests.unit.consul import FakeConsul, running
+from components.endpoint import Endpoint, consul_hook, wait_for_leader, wait_until
+from tests.unit.fake_http import FakeConsul, running
 from tests.unit.mocked import Deployed, deploy, secret
 
 TOKEN = "5c1b2b5e-consul-acl-token"  # noqa: S105 - no real one
@@ -108,13 +108,13 @@ def test_where_nobody_answers_a_hook_has_nothing_to_do() -> None:
 
 def test_what_is_ready_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     slept = sleeping(monkeypatch)
-    ran(until(lambda: True, OTHERWISE))
+    ran(wait_until(lambda: True, OTHERWISE))
     assert slept == []
 
 
 def test_what_is_not_ready_is_looked_at_again_every_tenth_of_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     slept = sleeping(monkeypatch)
-    ran(until(lambda: len(slept) == 3, OTHERWISE))
+    ran(wait_until(lambda: len(slept) == 3, OTHERWISE))
     assert slept == [0.1, 0.1, 0.1]
 
 
@@ -126,14 +126,14 @@ def test_what_consul_refuses_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> No
             raise ConsulError("Consul answers 500: No cluster leader")
         return True
 
-    ran(until(ready, OTHERWISE))
+    ran(wait_until(ready, OTHERWISE))
     assert slept == [0.1]
 
 
 def test_what_does_not_become_ready_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endpoint, "_PATIENCE", 0.1)
     with pytest.raises(ConsulError, match=f"^{OTHERWISE}$"):
-        ran(until(lambda: False, OTHERWISE))
+        ran(wait_until(lambda: False, OTHERWISE))
 
 
 def test_an_error_of_another_kind_ends_the_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +142,7 @@ def test_an_error_of_another_kind_ends_the_waiting(monkeypatch: pytest.MonkeyPat
 
     slept = sleeping(monkeypatch)
     with pytest.raises(KeyError):
-        ran(until(ready, OTHERWISE))
+        ran(wait_until(ready, OTHERWISE))
     assert slept == []
 
 
@@ -151,7 +151,7 @@ def test_an_error_of_another_kind_ends_the_waiting(monkeypatch: pytest.MonkeyPat
 
 def test_servers_with_a_leader_are_not_waited_for(servers: FakeConsul, monkeypatch: pytest.MonkeyPatch) -> None:
     slept = sleeping(monkeypatch)
-    ran(until_led(Consul(servers.address), token=False))
+    ran(wait_for_leader(Consul(servers.address), token=False))
     assert slept == []
 
 
@@ -160,7 +160,7 @@ def test_servers_are_waited_for_until_they_have_a_leader(servers: FakeConsul, mo
         servers.leader = "10.0.0.1:8300"
 
     slept, servers.leader = sleeping(monkeypatch, elect), ""
-    ran(until_led(Consul(servers.address), token=False))
+    ran(wait_for_leader(Consul(servers.address), token=False))
     assert slept == [0.1]
 
 
@@ -169,13 +169,13 @@ def test_servers_are_waited_for_until_they_know_the_token(servers: FakeConsul, m
         servers.refuses_token = None
 
     slept, servers.refuses_token = sleeping(monkeypatch, know), DENIED
-    ran(until_led(Consul(servers.address, TOKEN), token=True))
+    ran(wait_for_leader(Consul(servers.address, TOKEN), token=True))
     assert (slept, servers.tokens) == ([0.1], {TOKEN})
 
 
 def test_servers_that_ask_for_no_token_need_not_know_one(servers: FakeConsul, monkeypatch: pytest.MonkeyPatch) -> None:
     slept, servers.refuses_token = sleeping(monkeypatch), DENIED
-    ran(until_led(Consul(servers.address), token=False))
+    ran(wait_for_leader(Consul(servers.address), token=False))
     assert slept == []
 
 
@@ -183,5 +183,5 @@ def test_servers_that_have_no_leader_are_told(servers: FakeConsul, monkeypatch: 
     monkeypatch.setattr(endpoint, "_PATIENCE", 0.2)
     servers.leader = ""
     with pytest.raises(ConsulError) as caught:
-        ran(until_led(Consul(servers.address), token=False))
+        ran(wait_for_leader(Consul(servers.address), token=False))
     assert str(caught.value) == (f"the servers at {servers.address} have no leader after 0.2 s: see the log of each")

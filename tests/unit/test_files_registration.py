@@ -5,7 +5,7 @@ from typing import Any
 import pulumi
 import pytest
 
-from components.agent import ConsulAgent, ConsulAgentArgs
+from components.consul_agent import ConsulAgent, ConsulAgentArgs
 from components.registration.files import FilesRegistration, FilesRegistrationArgs
 from services.roster import roster
 from services.rules import Roster

@@ -17,10 +17,10 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from services.marks import marked
+from cluster.ownership import with_owner
+from services.definition import definition, definition_files, register_request
+from services.group import Platform
 from services.model import Service
-from services.platform import Platform
-from services.render import api, definition, definition_files
 from services.roster import roster
 from services.rules import Roster
 from settings import Settings, SettingsError, load, of_file
@@ -183,7 +183,7 @@ def assert_usable(found: Settings) -> None:
 def assert_rendered(found: Roster) -> None:
     """What is accepted is what Consul takes: over the agent's API and in definition files."""
     event(f"a roster of {len(found)}")
-    bodies = [api(definition(marked(service, MARK))) for service in found.services]
+    bodies = [register_request(definition(with_owner(service, MARK))) for service in found.services]
     for body in bodies:
         assert_body(body)
     listed = [service for file in definition_files(found, MARK).values() for service in file["services"]]

@@ -14,17 +14,19 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from operations import heal, healer, local, signals
+from cluster.client import NoAnswerError
+from cluster.drift import read_service, read_services
+from cluster.ownership import with_owner
+from operations import local, signals
+from operations.command_line import period
 from operations.engine import Engine, EngineError
-from operations.healer import Healer, Round
-from operations.options import period
+from operations.heal import command as heal
+from operations.heal import reconcile as healer
+from operations.heal.reconcile import Healer, Round
 from operations.state import Deployed, Registration, State
-from services.consul_api import NoAnswerError
-from services.held import all_held, held
-from services.marks import marked
-from services.model import MARK
-from services.render import definition
-from tests.unit import consul as fake_consul
+from services.definition import definition
+from services.model import OWNER_KEY
+from tests.unit import fake_http as fake_consul
 from tests.unit.fake_agent import BILLING, NODE, FakeConsul, serving, two
 
 MINIO = "minio_grpc_service"
@@ -73,7 +75,7 @@ def case() -> Iterator[Case]:
         state = FakeState()
         for service in roster.services:
             mark = f"pulumi/consul-staging/local/registration-{service.id}"
-            fields = {key: value for key, value in definition(marked(service, mark)).items() if key != "id"}
+            fields = {key: value for key, value in definition(with_owner(service, mark)).items() if key != "id"}
             state.services[service.id] = Registration(consul.address, mark, fields)
             consul.holds(fields, service.id)
         yield Case(consul, state, Healer(roster, consul.api, NODE, cast(State, state)))
@@ -195,7 +197,7 @@ def test_a_difference_that_went_and_came_waits_anew(case: Case, clock: Callable[
 def test_what_bears_no_mark_of_ours_is_never_written(
     case: Case, clock: Callable[[float], None], owner: str | None
 ) -> None:
-    case.drifts(meta={MARK: owner} if owner else {}, port=1)
+    case.drifts(meta={OWNER_KEY: owner} if owner else {}, port=1)
     case.healer.round()
     clock(1000)
     result = case.healer.round()
@@ -362,7 +364,7 @@ def test_once_undoes_a_change_also_where_something_else_is_left(case: Case) -> N
 
 def test_all_held_is_what_held_says_of_each(case: Case) -> None:
     case.consul.bodies[MINIO]["Checks"][0] |= {"Notes": "", "Interval": "1m"}
-    assert all_held(case.consul.api) == {key: held(case.consul.api, key) for key in (BILLING, MINIO)}
+    assert read_services(case.consul.api) == {key: read_service(case.consul.api, key) for key in (BILLING, MINIO)}
 
 
 def test_once_is_not_well_where_something_is_left(case: Case) -> None:

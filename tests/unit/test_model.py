@@ -10,8 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from services.definition import (
+    check_fields,
+    check_target,
+    definition,
+    definition_file,
+    duration,
+    from_notes,
+    notes,
+    register_request,
+)
 from services.model import Check, HttpCheck, Service, TcpCheck
-from services.render import api, check_fields, definition, definition_file, duration, from_notes, notes, target
 
 BILLING: dict[str, Any] = {
     "id": "billing_service",
@@ -270,12 +279,12 @@ def test_a_check_of_an_unknown_kind_is_refused() -> None:
 
 def test_an_http_check_asks_for_health_where_nothing_else_is_said() -> None:
     made = service()
-    assert target(made, made.checks[0]) == "http://isa-billing:8216/health"
+    assert check_target(made, made.checks[0]) == "http://isa-billing:8216/health"
 
 
 def test_an_http_check_may_ask_for_another_path() -> None:
     made = service(checks=[{**BILLING["checks"][0], "path": "/v1/ready?deep=1"}])
-    assert target(made, made.checks[0]) == "http://isa-billing:8216/v1/ready?deep=1"
+    assert check_target(made, made.checks[0]) == "http://isa-billing:8216/v1/ready?deep=1"
 
 
 @pytest.mark.parametrize("path", ["", "health", "/a b", "/health\n", "/ü", "http://isa-billing/health"])
@@ -376,12 +385,14 @@ def as_in_a_file(body: dict[str, Any]) -> dict[str, Any]:
 
 @given(services)
 def test_the_api_and_the_definition_file_are_told_the_same(made: Service) -> None:
-    assert as_in_a_file(api(definition(made))) == definition_file([made])["services"][0]
+    assert as_in_a_file(register_request(definition(made))) == definition_file([made])["services"][0]
 
 
 @given(services)
 def test_every_check_is_rendered_with_its_own_id(made: Service) -> None:
-    assert [each["CheckID"] for each in api(definition(made))["Checks"]] == [each.id for each in made.checks]
+    assert [each["CheckID"] for each in register_request(definition(made))["Checks"]] == [
+        each.id for each in made.checks
+    ]
 
 
 @given(services)

@@ -14,8 +14,8 @@ from uuid import UUID
 
 import pytest
 
-from components.standins import image_name
-from services.render import definition
+from components.stand_ins import image_name
+from services.definition import definition
 from services.roster import roster
 from tests.unit.mocked import (
     BUILT_IMAGE,

@@ -10,8 +10,8 @@ from uuid import UUID
 
 import pytest
 
-from services.security import Stage, secured_config
-from tests.unit.consul import FakeConsul, Wrote, running
+from cluster.security_stages import Stage, stage_config
+from tests.unit.fake_http import FakeConsul, Wrote, running
 from tests.unit.guide import GUIDE, Line
 from tests.unit.mocked import SECURED, Deployed, made_password, program, program_with, secret, stack_config
 from tests.unit.test_docker_components import LOOK_UP
@@ -637,7 +637,7 @@ def test_a_certificate_is_for_where_the_apis_are_published(
 def test_a_stage_of_security_is_that_of_both_consul_nodes(stage: Stage, node: str) -> None:
     whole = program_with({**stack_config(SECURED), "security": stage})[0]
     config = json.loads(whole.sent(f"{node}-carry")["uploads"][0]["content"])
-    assert config.items() >= secured_config(stage).items()
+    assert config.items() >= stage_config(stage).items()
 
 
 @pytest.mark.parametrize(("address", "internal"), [("http://127.0.0.1:8501", 8500), ("https://127.0.0.1:8501", 8501)])

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from operations import render as command
 from operations.render import contents
 from operations.target import target
-from services.model import MARK
+from services.model import OWNER_KEY
 
 FILES = ["agent-config.json", "ai-services.json", "grpc-services.json", "user-services.json"]
 
@@ -65,7 +65,7 @@ def test_without_a_folder_it_prints_all_of_it_as_one_object_and_writes_nothing(
 
 def test_each_service_bears_the_mark_of_the_stacks_files() -> None:
     (service, *_) = contents(target("staging"))["ai-services.json"]["services"]
-    assert service["meta"][MARK] == "pulumi/consul-staging/staging/definition-files"
+    assert service["meta"][OWNER_KEY] == "pulumi/consul-staging/staging/definition-files"
 
 
 def test_the_agent_of_a_docker_stack_joins_the_server_by_its_name() -> None:

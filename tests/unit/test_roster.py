@@ -8,9 +8,9 @@ import pytest
 from pydantic import ValidationError
 
 from services import roster as roster_module
+from services.definition import check_target, definition
+from services.group import Platform
 from services.model import HttpCheck, Kind, Service, TcpCheck
-from services.platform import Platform
-from services.render import definition, target
 from services.roster import RosterError, roster
 from services.rules import Roster
 from tests.unit.guide import GUIDE, Line
@@ -102,7 +102,7 @@ def test_a_check_id_begins_with_its_services_name(line: Line) -> None:
 @every_line
 def test_a_check_connects_to_its_service(line: Line) -> None:
     found = STAGING[line.name]
-    assert target(found, found.checks[0]) == line.target
+    assert check_target(found, found.checks[0]) == line.target
 
 
 @every_line
@@ -160,7 +160,7 @@ def test_a_host_stands_for_every_container() -> None:
 @every_line
 def test_a_check_connects_to_the_host_that_stands_for_its_container(line: Line) -> None:
     found = {each.name: each for each in roster(host="127.0.0.3").services}[line.name]
-    assert target(found, found.checks[0]) == line.target.replace(line.container, "127.0.0.3")
+    assert check_target(found, found.checks[0]) == line.target.replace(line.container, "127.0.0.3")
 
 
 def test_a_host_leaves_the_containers_their_names() -> None:

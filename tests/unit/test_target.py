@@ -6,11 +6,11 @@ from typing import Any, get_args
 import pytest
 import yaml
 
+from cluster.client import Consul
 from operations import local
 from operations import target as module
 from operations.state import State
 from operations.target import Role, Target, TargetError, target
-from services.consul_api import Consul
 from settings import SettingsError
 from tests.unit.guide import GUIDE
 
@@ -55,7 +55,7 @@ def test_every_committed_stack_is_a_target(name: str) -> None:
 
 
 def test_a_targets_marks_begin_with_its_project_and_name(tmp_path: Path) -> None:
-    assert target("test", stack(tmp_path)).owner == "pulumi/consul-staging/test/"
+    assert target("test", stack(tmp_path)).owner_prefix == "pulumi/consul-staging/test/"
 
 
 @pytest.mark.parametrize(

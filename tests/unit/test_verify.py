@@ -11,15 +11,14 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from operations import verify as command
+from cluster import client as consul_api
 from operations.target import Target, target
-from operations.verification import advice
-from operations.verification.findings import Finding
-from operations.verification.fix import fix
-from operations.verification.report import Report, report
-from operations.verification.snapshot import Place
-from services import consul_api
-from services.model import MARK
+from operations.verify import advice, command
+from operations.verify.findings import Finding
+from operations.verify.prune import fix
+from operations.verify.report import Report, report
+from operations.verify.snapshot import Place
+from services.model import OWNER_KEY
 from tests.unit.fake_consul import AGENT, SERVER, FakeConsul, aim_at, found_here, serving, well
 
 OURS = "pulumi/consul-staging/local/registration-order_service"
@@ -110,7 +109,7 @@ def test_without_the_agents_api_the_catalog_is_what_is_judged(case: Case) -> Non
     case.target = aim_at(None, case.target.server.address, registration="files", docker=True)
     for (_, service_id), service in case.consul.services.items():
         if service_id != "consul":
-            service["Meta"][MARK] = "pulumi/consul-staging/local/definition-files"
+            service["Meta"][OWNER_KEY] = "pulumi/consul-staging/local/definition-files"
     found = case.look()
     assert found.well
     assert summaries(found)["metrics"] == "not looked at: the agent's API is not published"
@@ -202,7 +201,7 @@ def test_a_field_that_differs_is_named_with_both_values(
 
 @pytest.mark.parametrize("mark", ["", "pulumi/consul-staging/other/registration-billing_service"])
 def test_a_mark_that_is_not_ours_is_a_finding(any_case: Case, mark: str) -> None:
-    any_case.consul.services[any_case.target.node, "billing_service"]["Meta"][MARK] = mark
+    any_case.consul.services[any_case.target.node, "billing_service"]["Meta"][OWNER_KEY] = mark
     assert any_case.finding("registrations").expected.startswith("meta managed-by pulumi/consul-staging/local/")
 
 
@@ -343,8 +342,8 @@ def test_consul_esm_is_stated_where_it_runs_the_checks_alone(case: Case) -> None
 @pytest.mark.parametrize(
     ("meta", "origin"),
     [
-        ({MARK: OURS}, f"left behind by this stack ({OURS})"),
-        ({MARK: OTHERS}, f"another party's ({OTHERS})"),
+        ({OWNER_KEY: OURS}, f"left behind by this stack ({OURS})"),
+        ({OWNER_KEY: OTHERS}, f"another party's ({OTHERS})"),
         ({}, "registered by the service itself, over the API"),
     ],
 )
@@ -356,7 +355,7 @@ def test_a_duplicate_on_the_agents_node_is_told_with_its_origin(case: Case, meta
 
 
 def test_the_same_id_on_another_node_is_a_duplicate(case: Case) -> None:
-    case.consul.add(SERVER, "order_service", "order_service", **{MARK: OTHERS})
+    case.consul.add(SERVER, "order_service", "order_service", **{OWNER_KEY: OTHERS})
     assert case.finding("others").found.startswith("id order_service on staging-consul, another party's")
 
 
@@ -396,7 +395,7 @@ def removed(case: Case) -> list[tuple[str, str]]:
 
 
 def test_fix_removes_through_the_agent_what_the_stack_left_on_its_node(case: Case) -> None:
-    case.consul.add(AGENT, "order-2", "order_service", **{MARK: OURS})
+    case.consul.add(AGENT, "order-2", "order_service", **{OWNER_KEY: OURS})
     assert removed(case) == [(AGENT, "order-2")]
     assert [path for method, path, _ in case.consul.asked if method == "PUT"] == [
         "/v1/agent/service/deregister/order-2"
@@ -405,7 +404,7 @@ def test_fix_removes_through_the_agent_what_the_stack_left_on_its_node(case: Cas
 
 
 def test_fix_removes_from_the_catalog_what_the_stack_left_elsewhere(case: Case) -> None:
-    case.consul.add("old-agent", "order_service", "order_service", **{MARK: OURS})
+    case.consul.add("old-agent", "order_service", "order_service", **{OWNER_KEY: OURS})
     assert removed(case) == [("old-agent", "order_service")]
     assert [body for method, _, body in case.consul.asked if method == "PUT"] == [
         {"Node": "old-agent", "ServiceID": "order_service"}
@@ -414,7 +413,7 @@ def test_fix_removes_from_the_catalog_what_the_stack_left_elsewhere(case: Case) 
 
 
 def test_fix_removes_from_the_servers_own_agent_too_what_it_would_put_back(case: Case) -> None:
-    case.consul.add(SERVER, "order_service", "order_service", **{MARK: OURS})
+    case.consul.add(SERVER, "order_service", "order_service", **{OWNER_KEY: OURS})
     assert removed(case) == [(SERVER, "order_service")]
     assert [path for method, path, _ in case.consul.asked if method == "PUT"] == [
         "/v1/agent/service/deregister/order_service",
@@ -423,11 +422,13 @@ def test_fix_removes_from_the_servers_own_agent_too_what_it_would_put_back(case:
 
 
 def test_fix_removes_what_the_roster_has_dropped(case: Case) -> None:
-    case.consul.add(AGENT, "former_service", "former_service", **{MARK: f"{case.target.owner}registration-former"})
+    case.consul.add(
+        AGENT, "former_service", "former_service", **{OWNER_KEY: f"{case.target.owner_prefix}registration-former"}
+    )
     assert removed(case) == [(AGENT, "former_service")]
 
 
-@pytest.mark.parametrize("meta", [{}, {MARK: OTHERS}, {MARK: "pulumi/consul-staging/local2/x"}])
+@pytest.mark.parametrize("meta", [{}, {OWNER_KEY: OTHERS}, {OWNER_KEY: "pulumi/consul-staging/local2/x"}])
 @pytest.mark.parametrize("node", [AGENT, SERVER, "old-agent"])
 def test_fix_leaves_what_is_not_ours(case: Case, node: str, meta: dict[str, str]) -> None:
     case.consul.add(node, "order-2", "order_service", **meta)
@@ -579,7 +580,7 @@ def test_it_is_let_in_to_read_and_with_fix_to_do_anything(
 
 
 def test_fix_shows_what_is_there_before_it_removes_and_looks_again(case: Case, run: CliRunner) -> None:
-    case.consul.add(AGENT, "order-2", "order_service", **{MARK: OURS})
+    case.consul.add(AGENT, "order-2", "order_service", **{OWNER_KEY: OURS})
     result = run.invoke(app(), ["--fix"])
     assert result.exit_code == 0
     first, then = result.stdout.split("removed order_service: id order-2 on consul-agent-shared\n")
@@ -588,7 +589,7 @@ def test_fix_shows_what_is_there_before_it_removes_and_looks_again(case: Case, r
 
 
 def test_json_with_fix_is_one_object_with_what_was_removed(case: Case, run: CliRunner) -> None:
-    case.consul.add(AGENT, "order-2", "order_service", **{MARK: OURS})
+    case.consul.add(AGENT, "order-2", "order_service", **{OWNER_KEY: OURS})
     said = json.loads(run.invoke(app(), ["--fix", "--json"]).stdout)
     assert (said["well"], [stray["id"] for stray in said["removed"]]) == (True, ["order-2"])
 

@@ -12,15 +12,15 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
-from operations import watch as command
-from operations.health import worst
+from cluster.client import Consul, ConsulError, NoAnswerError
+from operations.service_status import worst
 from operations.target import Target
-from operations.watching import feed as feeding
-from operations.watching.board import Board
-from operations.watching.events import Away, Back, Changed, Started, fields, line
-from operations.watching.feed import feed
-from operations.watching.screen import screen
-from services.consul_api import Consul, ConsulError, NoAnswerError
+from operations.watch import command
+from operations.watch import feed as feeding
+from operations.watch.board import Board
+from operations.watch.events import Away, Back, Changed, Started, fields, line
+from operations.watch.feed import feed
+from operations.watch.screen import screen
 from services.roster import roster
 from tests.unit.fake_consul import AGENT, FakeConsul, aim_at, found_here, serving, well
 

@@ -1,0 +1,84 @@
+"""The ACL policies and tokens of a secured Consul, with the least rights that each needs."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
+import pulumi
+import pulumi_consul as consul
+
+from cluster.agent_configuration import DATACENTER
+from cluster.security_stages import Rules
+from components.acl_secret import AclTokenSecret
+from components.child_options import child_options
+from components.endpoint import Endpoint, stash
+
+
+@dataclass(frozen=True)
+class AclTokensArgs:
+    """Which tokens there are.
+
+    Attributes:
+        servers: their API, with a token that may do everything.
+        rules: what each token may do, by its name.
+    """
+
+    servers: Endpoint
+    rules: Mapping[str, Rules]
+
+
+class AclTokens(pulumi.ComponentResource):
+    """A policy and a token of each name.
+
+    Attributes:
+        tokens: the tokens' secrets, by name.
+    """
+
+    tokens: Mapping[str, pulumi.Output[str]]
+
+    def __init__(self, name: str, args: AclTokensArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        """Declare the provider, the policies and the tokens."""
+        super().__init__("consul-staging:security:Acl", name, None, opts)
+        own = pulumi.ResourceOptions(parent=self)
+        provider = consul_provider(f"{name}-consul", args.servers, own)
+        child = child_options(self, opts, provider)
+        _forget_the_one_before(f"{name}-management", args.servers, child_options(self, opts))
+        self.tokens = {
+            token: _token(f"{name}-{token}", f"{pulumi.get_project()}-{token}", rules, args.servers, child)
+            for token, rules in args.rules.items()
+        }
+        self.register_outputs({"tokens": list(self.tokens)})
+
+
+def _forget_the_one_before(name: str, servers: Endpoint, opts: pulumi.ResourceOptions) -> None:
+    """Declare what removes a management token once another one has come in its place: Consul keeps both."""
+
+    async def forget(before: str, _after: str) -> None:
+        accessor = (await replace(servers, token=before).consul()).own_accessor()
+        (await servers.consul()).delete_token(accessor)
+
+    stash(name, servers.secret_token, "forget-management-token", forget, opts)
+
+
+def consul_provider(name: str, servers: Endpoint, opts: pulumi.ResourceOptions) -> consul.Provider:
+    """Declare the Consul provider for the servers' API."""
+    parts = urlsplit(servers.address)
+    return consul.Provider(
+        name,
+        address=parts.netloc,
+        scheme=parts.scheme,
+        datacenter=DATACENTER,
+        ca_pem=servers.ca,
+        token=servers.secret_token,
+        opts=opts,
+    )
+
+
+def _token(
+    name: str, policy_name: str, rules: Rules, servers: Endpoint, opts: pulumi.ResourceOptions
+) -> pulumi.Output[str]:
+    policy = consul.AclPolicy(f"{name}-policy", name=policy_name, rules=json.dumps(rules, indent=2), opts=opts)
+    token = consul.AclToken(f"{name}-token", description=policy_name, policies=[policy.name], opts=opts)
+    child = pulumi.ResourceOptions(parent=opts.parent)
+    return AclTokenSecret(f"{name}-secret", servers, token.id, child).secret

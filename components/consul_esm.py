@@ -1,0 +1,68 @@
+"""consul-esm, which runs the checks of services on a node without an agent (`registration: catalog`)."""
+
+from dataclasses import dataclass, field
+
+import pulumi
+import pulumi_docker as docker
+
+from cluster.agent_configuration import ESM_METRICS, ESM_NODE, esm_config
+from components.consul_container import HARDENED, uploads
+
+_FOLDER = "/etc/consul-esm"
+_CONFIG, _CA = f"{_FOLDER}/config.json", f"{_FOLDER}/ca.pem"
+
+
+@dataclass(frozen=True)
+class ConsulEsmArgs:
+    """What a `ConsulEsm` is.
+
+    Attributes:
+        image: consul-esm's, by exact tag.
+        network: the Docker network of the agent and of the services.
+        token: ACL token for it; kept as a secret.
+        ca: PEM text of the authority of a secured cluster; None: the cluster is open.
+    """
+
+    image: str
+    network: pulumi.Input[str]
+    token: pulumi.Input[str] | None = field(default=None, repr=False)
+    ca: pulumi.Input[str] | None = None
+
+
+class ConsulEsm(pulumi.ComponentResource):
+    """One external service monitor beside the shared agent, `consul-esm`.
+
+    https://developer.hashicorp.com/consul/tutorials/connect-services/service-registration-external-services
+    """
+
+    def __init__(self, name: str, args: ConsulEsmArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        """Declare its image and its container."""
+        super().__init__("consul-staging:docker:ConsulEsm", name, None, opts)
+        child = pulumi.ResourceOptions(parent=self, delete_before_replace=True)
+        image = docker.RemoteImage(f"{name}-image", name=args.image, keep_locally=True, opts=child)
+        token = pulumi.Output.secret(args.token) if args.token is not None else None
+        config = esm_config(token, _CA if args.ca is not None else None)
+        files = {_CONFIG: pulumi.Output.json_dumps(config, indent=2), **({_CA: args.ca} if args.ca is not None else {})}
+        docker.Container(
+            f"{name}-container",
+            name=ESM_NODE,
+            image=image.image_id,
+            hostname=ESM_NODE,
+            command=["consul-esm", f"-config-file={_CONFIG}"],
+            networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=args.network)],
+            uploads=uploads(files),
+            healthcheck=docker.ContainerHealthcheckArgs(
+                tests=["CMD", "wget", "-q", "-O", "/dev/null", f"http://{ESM_METRICS}/metrics"],
+                interval="5s",
+                timeout="5s",
+                start_period="10s",
+                retries=6,
+            ),
+            wait=True,
+            wait_timeout=60,
+            restart="unless-stopped",
+            destroy_grace_seconds=10,
+            opts=child,
+            **HARDENED,
+        )
+        self.register_outputs({})

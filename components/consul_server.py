@@ -1,0 +1,71 @@
+"""The Consul server, where the platform has none yet."""
+
+from dataclasses import dataclass
+
+import pulumi
+
+from cluster.agent_configuration import SERVER_NODE, server_config
+from cluster.security_stages import Stage, why_not_reachable
+from components.consul_container import ConsulContainerArgs, Publish, Secured, consul_container
+from components.endpoint import Endpoint, wait_for_leader
+
+
+@dataclass(frozen=True)
+class ConsulServerArgs:
+    """What a `ConsulServer` is.
+
+    Attributes:
+        image: Consul's, by exact tag.
+        network: the Docker network that it joins.
+        publish: where its API and UI are published.
+        secured: what it starts with in a secured cluster, where it is waited for until it has a leader, since tokens
+            are made there; None: the cluster is open.
+    """
+
+    image: str
+    network: pulumi.Input[str]
+    publish: Publish
+    secured: Secured | None = None
+
+
+class ConsulServer(pulumi.ComponentResource):
+    """One server with its UI, `staging-consul`."""
+
+    node: pulumi.Output[str]
+
+    def __init__(self, name: str, args: ConsulServerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        """Declare the server's container; it is there once it answers."""
+        super().__init__("consul-staging:docker:ConsulServer", name, None, opts)
+        stage = _stage(
+            f"{name}-stage", args.secured.stage if args.secured else "off", pulumi.ResourceOptions(parent=self)
+        )
+        container = consul_container(
+            name,
+            ConsulContainerArgs(
+                SERVER_NODE, args.image, args.network, server_config(), args.publish, secured=args.secured
+            ),
+            pulumi.ResourceOptions(parent=self, depends_on=[stage]),
+            _until_led(args.secured.keys.servers) if args.secured else None,
+        )
+        self.node = container.name
+        self.register_outputs({"node": self.node})
+
+
+def _stage(name: str, stage: Stage, opts: pulumi.ResourceOptions) -> pulumi.Stash:
+    """Keep the stage in the state, and refuse another one that is too far from it, in a preview too."""
+
+    def refuse(args: pulumi.ResourceHookArgs) -> None:
+        before, after = [(inputs or {})["input"] for inputs in (args.old_inputs, args.new_inputs)]
+        if why := why_not_reachable(before, after):
+            raise pulumi.RunError(f"Pulumi.{pulumi.get_stack()}.yaml: security: {why}")
+
+    hook = pulumi.ResourceHook("refuse-stage", refuse, pulumi.ResourceHookOptions(on_dry_run=True))
+    hooks = pulumi.ResourceOptions(hooks=pulumi.ResourceHookBinding(before_update=[hook]))
+    return pulumi.Stash(name, input=stage, opts=pulumi.ResourceOptions.merge(opts, hooks))
+
+
+def _until_led(api: Endpoint) -> pulumi.ResourceHookBinding:
+    async def wait(_args: pulumi.ResourceHookArgs) -> None:
+        await wait_for_leader(await api.consul(), token=True)
+
+    return pulumi.ResourceHookBinding(after_create=[pulumi.ResourceHook("await-leader", wait)])

@@ -1,0 +1,138 @@
+"""`heal`: registers again what Consul reaped while its container was down, without a person."""
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Annotated
+
+import durationpy
+import typer
+
+from cluster.client import ConsulError
+from operations import local, signals
+from operations.command_line import StackName, period, say
+from operations.engine import STACK, EngineError
+from operations.heal.reconcile import Healer, Round, log
+from operations.state import State
+
+_LIMIT = 60  # seconds for one round
+_BACKOFF = (1, 2, 4, 8, 16, 30)  # seconds between tries while something does not answer
+
+
+class HealError(Exception):
+    """There is nothing that this command could heal: says what does."""
+
+
+# What brings a service back that is registered otherwise.
+_OTHERWISE = {
+    "catalog": "pulumi up --refresh registers again what is missing from the catalog",
+    "files": "docker exec consul-agent-shared consul reload registers again what its definition files state",
+}
+
+
+def of_stack(stack: str) -> Healer:
+    """Return the healer of one of this clone's stacks.
+
+    Raises:
+        HealError: its services are not registered over the agent's API.
+        settings.SettingsError: the stack's file is wrong.
+        operations.target.TargetError: there is no such stack.
+    """
+    here = local.here(say, stack)
+    target = here.target.let_in_as("registration")
+    kind = target.settings.registration
+    if kind != "agent" or not target.agent:
+        raise HealError(f"heal is for registration agent, and stack {stack} has {kind}: {_OTHERWISE[kind]}")
+    return Healer(target.roster, target.agent, target.node, State(here.engine))
+
+
+def once(healer: Healer) -> bool:
+    """Run a round, and more where a difference has to stand for a while; returns whether all is as deployed.
+
+    Raises:
+        ConsulError: the agent does not answer.
+        EngineError: the state cannot be read.
+        signals.TooLongError: a round took longer than it may.
+    """
+    while (result := _round(healer)).waiting:
+        time.sleep(1)
+    return not result.troubles
+
+
+def keep(healer: Healer, every: timedelta, wait: Callable[[float], object] = time.sleep) -> None:
+    """Run a round again and again, until a signal ends it; sooner after one that failed.
+
+    Args:
+        healer: whose rounds.
+        every: between the end of a round and the next.
+        wait: takes the seconds to wait.
+    """
+    failures, told = 0, ""
+    while True:
+        try:
+            _round(healer)
+            if failures:
+                log.info("all answer again")
+            failures, told, pause = 0, "", every.total_seconds()
+        except (ConsulError, EngineError, signals.TooLongError) as error:
+            pause = _BACKOFF[min(failures, len(_BACKOFF) - 1)]
+            failures += 1
+            if str(error) != told:
+                log.error(f"{error}; trying again, every {_BACKOFF[-1]} s at the latest")
+                told = str(error)
+        wait(pause)
+
+
+def _round(healer: Healer) -> Round:
+    with signals.limited(_LIMIT):
+        return healer.round()
+
+
+Every = Annotated[
+    timedelta | None,
+    typer.Option(parser=period, metavar="DURATION", help="Go on, with a round every 30s, say, until Ctrl-C or kill."),
+]
+
+
+def heal(stack: StackName = STACK, every: Every = None) -> None:
+    """Register again what Consul has removed since it was deployed, such as after 90 s in critical.
+
+    Each round compares what the agent holds with the roster, field by field, in two requests. Only where they differ
+    does it look at the stack's state, and writes what that says: never an edit that was not deployed, never an id that
+    another party holds. What is gone is registered at once; what was changed by hand, when it has stood for one run of
+    its check. So the next `pulumi preview --refresh` shows no difference. It waits while a run of pulumi holds the
+    stack's lock, or has left operations unfinished.
+
+    With --every 30s, a service whose container was away is found again within 30 s and one interval of its check.
+    A token is taken from CONSUL_HTTP_TOKEN. The state is that of PULUMI_BACKEND_URL, else this clone's own where it has
+    the stack, else that of `pulumi login`; the first line says which. The exit code is 0 if all is as deployed, or
+    --every was ended by a signal.
+
+    Example: python -m operations heal --stack local --every 30s
+    """
+    _log_to_stderr()
+    try:
+        with signals.interrupting():
+            healer = of_stack(stack)
+            pace = f"every {durationpy.to_str(every)}" if every else "once"
+            log.info(f"stack {stack} on {healer.agent.address}, {pace}; the state is in {healer.state.backend}")
+            if every is None:
+                raise typer.Exit(not once(healer))
+            keep(healer, every)
+    except KeyboardInterrupt:
+        log.info("ended by a signal")
+        raise typer.Exit(0 if every else 130) from None
+
+
+class _OneLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return " ".join(super().format(record).split())
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False

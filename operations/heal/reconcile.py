@@ -1,0 +1,200 @@
+"""One round of `heal`: what the agent holds becomes what the last `pulumi up` deployed, where the two differ.
+
+Compared first and field by field, as Nomad does: registering what is there already would restart its check's timer.
+https://github.com/hashicorp/nomad/blob/main/command/agent/consul/service_client.go
+"""
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import durationpy
+
+from cluster.client import Consul, ConsulError, NoAnswerError
+from cluster.drift import catalog_matches, read_service, read_services
+from cluster.ownership import definition_files_owner
+from operations.state import Deployed, Registration, State
+from services.definition import definition, register_request
+from services.model import OWNER_KEY, Service
+from services.rules import Roster
+
+# The agent hands a registration to the servers within milliseconds, or after a retry when it has just lost them.
+_CATALOG_PATIENCE = 10
+
+log = logging.getLogger("heal")
+
+Fields = dict[str, Any]
+
+
+@dataclass
+class Round:
+    """What one round came to.
+
+    Attributes:
+        written: ids that were registered again.
+        waiting: ids that differ, but not yet for as long as a run of their checks takes.
+        troubles: what keeps something from being as it was deployed, a line each.
+        notices: what a person should know all the same, a line each.
+    """
+
+    written: list[str] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
+    troubles: list[str] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Healer:
+    """Keeps what is deployed on one agent.
+
+    Attributes:
+        roster: what this clone states, deployed or not: never written, only compared.
+        agent: where the services are registered.
+        node: the agent's.
+        state: says what is deployed: the only thing that is ever written.
+    """
+
+    roster: Roster
+    agent: Consul
+    node: str
+    state: State
+    _deployed: Deployed | None = None
+    _differing: dict[str, tuple[Fields, float]] = field(default_factory=dict)
+    _told: set[str] = field(default_factory=set)
+
+    def round(self) -> Round:
+        """Look, and write where that is called for.
+
+        The agent is read before the state: what it lacks by then cannot be what a run began to remove after that.
+
+        Raises:
+            ConsulError: the agent does not answer.
+            operations.engine.EngineError: the state cannot be read.
+        """
+        found, result = read_services(self.agent), Round()
+        if not self._as_known(found):
+            self._look_closer(found, result)
+        lines = {*result.troubles, *result.notices}
+        for line in sorted(lines - self._told):
+            log.warning(line)
+        self._told = lines
+        return result
+
+    def _as_known(self, found: Mapping[str, Fields]) -> bool:
+        """Whether all is as the roster states it and as it was last seen deployed: then the state need not be read."""
+        if self._deployed is None:
+            return False
+        stated = all(_unmarked(found.get(service.id)) == _stated(service) for service in self.roster.services)
+        return stated and all(found.get(key) == one.fields for key, one in self._deployed.services.items())
+
+    def _look_closer(self, found: Mapping[str, Fields], result: Round) -> None:
+        busy = "a run of pulumi is at work on the stack, or was broken off: nothing is written until one has completed"
+        if self.state.locked:
+            result.troubles.append(busy)
+            return
+        deployed = self.state.read()
+        if deployed.unfinished:
+            result.troubles.append(busy)
+            return
+        self._deployed = deployed
+        result.notices.extend(_undeployed(self.roster, deployed))
+        for service_id, one in deployed.services.items():
+            self._compare(service_id, one, found.get(service_id), result)
+        if result.written:
+            self._confirm({key: deployed.services[key].fields for key in result.written}, result)
+
+    def _compare(self, service_id: str, one: Registration, found: Fields | None, result: Round) -> None:
+        if one.agent != self.agent.address:
+            result.troubles.append(f"{service_id} is deployed on {one.agent}, not on {self.agent.address}: pulumi up")
+        elif found and (owner := found["meta"].get(OWNER_KEY)) not in (one.mark, definition_files_owner(one.mark)):
+            result.troubles.append(f"{service_id} is held by {owner or 'another party'}: it is left alone")
+        elif found != one.fields and self._stands(service_id, one, found):
+            self._write(service_id, one, found, result)
+        elif found != one.fields:
+            result.waiting.append(service_id)
+        else:
+            self._differing.pop(service_id, None)
+
+    def _stands(self, service_id: str, one: Registration, found: Fields | None) -> bool:
+        """Whether a service is gone, or has differed in the same way for as long as its checks take to run once.
+
+        Until then the agent shows, of a check that was just changed, the output of before.
+        """
+        if found is None:
+            return True
+        seen, since = self._differing.get(service_id, ({}, 0.0))
+        if seen != found:
+            self._differing[service_id] = found, time.monotonic()
+            return False
+        return time.monotonic() - since >= _one_run(one.fields)
+
+    def _write(self, service_id: str, one: Registration, found: Fields | None, result: Round) -> None:
+        """Register, if nobody has touched it since it was compared."""
+        try:
+            if self.state.locked or read_service(self.agent, service_id) != found:
+                result.waiting.append(service_id)
+                return
+            self.agent.register(register_request({"id": service_id, **one.fields}))
+        except NoAnswerError:
+            raise
+        except ConsulError as error:
+            result.troubles.append(f"{service_id} is not registered: {error}")
+            return
+        self._differing.pop(service_id, None)
+        result.written.append(service_id)
+        log.info(f"{service_id}: registered as deployed; it {_difference(found, one.fields)}")
+
+    def _confirm(self, written: Mapping[str, Fields], result: Round) -> None:
+        """See the servers hold what was written: an agent answers 200 to what they then refuse."""
+        deadline = time.monotonic() + _CATALOG_PATIENCE
+        while missing := self._not_in_catalog(written):
+            if time.monotonic() > deadline:
+                result.troubles.append(
+                    f"the servers do not show {', '.join(missing)} as registered: the token may lack service:write, "
+                    "or the agent has lost them; its log says which"
+                )
+                return
+            time.sleep(0.1)
+
+    def _not_in_catalog(self, written: Mapping[str, Fields]) -> list[str]:
+        try:
+            services, checks = self.agent.node_services(self.node), self.agent.node_checks(self.node)
+        except ConsulError:  # the servers are away
+            return list(written)
+        entries = {
+            key: {"Service": service, "Checks": [check for check in checks if check["ServiceID"] == key]}
+            for key, service in services.items()
+        }
+        return [key for key, fields in written.items() if not catalog_matches(entries.get(key), fields)]
+
+
+def _undeployed(roster: Roster, deployed: Deployed) -> Iterator[str]:
+    """Yield a line on what the roster states and no run has deployed."""
+    stated = {service.id: _stated(service) for service in roster.services}
+    held_now = {key: _unmarked(one.fields) for key, one in deployed.services.items()}
+    differing = sorted(key for key in stated.keys() | held_now.keys() if stated.get(key) != held_now.get(key))
+    if differing:
+        yield f"the roster differs from what is deployed ({', '.join(differing)}), which stays: pulumi up deploys it"
+
+
+def _stated(service: Service) -> Fields:
+    return {key: value for key, value in definition(service).items() if key != "id"}
+
+
+def _unmarked(fields: Fields | None) -> Fields | None:
+    return fields and {**fields, "meta": {key: text for key, text in fields["meta"].items() if key != OWNER_KEY}}
+
+
+def _one_run(fields: Fields) -> float:
+    checks = fields["checks"].values()
+    return max(
+        sum(durationpy.from_str(check[key]).total_seconds() for key in ("interval", "timeout")) for check in checks
+    )
+
+
+def _difference(found: Fields | None, wanted: Fields) -> str:
+    if found is None:
+        return "was gone"
+    return f"had other {', '.join(key for key in wanted if found.get(key) != wanted[key])}"

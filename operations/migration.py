@@ -1,0 +1,229 @@
+"""`compare`: the guide's migration, service by service: what the agent checks, and what still registers itself."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+
+from cluster.agent_configuration import AGENT_NODE
+from cluster.client import Consul
+from operations import local
+from operations.command_line import AsJson, StackName, print_json, print_rows, say
+from operations.engine import STACK
+from operations.target import Target
+from services.model import OWNER_KEY, Service
+
+ENVIRONMENT = (f"CONSUL_HOST={AGENT_NODE}", f"CONSUL_AGENT_HOST={AGENT_NODE}")
+"""What the guide's option B sets in a service's container, instead of staging-consul."""
+
+_WORST_FIRST = ("critical", "warning", "passing")
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One registration of a service in the catalog.
+
+    Attributes:
+        id: of the registration.
+        node: that it is on.
+        address: where clients find it: its own, or its node's where it has none.
+        port: its port.
+        status: the worst of its checks'; `missing` where it has none.
+        heartbeat: status of its TTL checks; None where it has none, and so sends no heartbeats.
+        mark: which Pulumi resource registered it; None: another party.
+    """
+
+    id: str
+    node: str
+    address: str
+    port: int
+    status: str
+    heartbeat: str | None
+    mark: str | None
+
+    @property
+    def at(self) -> str:
+        """`host:port`."""
+        return f"{self.address}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Where a service is in the guide's migration.
+
+    Attributes:
+        phase: 1 deploy, 2 monitor, 3 migrate; 4: it has dropped its heartbeats.
+        says: what is the case, and what to do.
+        wrong: the two registrations contradict each other.
+    """
+
+    phase: int
+    says: str
+    wrong: bool = False
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A service as the stack registered it, and as it registered itself.
+
+    Attributes:
+        service: as the roster states it.
+        ours: what the stack registered; None: nothing.
+        own: what the service, or another party, registered under its name.
+    """
+
+    service: Service
+    ours: Instance | None
+    own: tuple[Instance, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The first that applies; what contradicts stands before what is to be done."""
+        return next(_verdicts(self))
+
+    @property
+    def can_drop(self) -> bool:
+        """Whether nobody would miss the service's own registration."""
+        return self.verdict.phase == _MIGRATE
+
+
+_DEPLOY, _MONITOR, _MIGRATE, _DONE = 1, 2, 3, 4
+_PHASES = {
+    _DEPLOY: "deploy: the agent does not have it",
+    _MONITOR: "monitor: keep both",
+    _MIGRATE: "migrate: heartbeats can be dropped",
+    _DONE: "migrated: without heartbeats",
+}
+
+
+def _verdicts(one: Comparison) -> Iterator[Verdict]:
+    service, ours = one.service, one.ours
+    for own in one.own:
+        if own.port != service.port:
+            yield Verdict(_MONITOR, f"{own.id} is at port {own.port}, the roster says {service.port}", wrong=True)
+        if ours is None and own.id == service.id and own.node == AGENT_NODE:
+            yield Verdict(_DEPLOY, f"another party holds the id {own.id} at the agent", wrong=True)
+        if ours and ours.status == "critical" and own.heartbeat == "passing":
+            yield Verdict(_MONITOR, "it sends heartbeats, but the agent's check fails", wrong=True)
+    if ours is None:
+        yield Verdict(_DEPLOY, "pulumi up registers it")
+        return
+    if ours.status != "passing":
+        yield Verdict(_MONITOR, f"the agent's check is {ours.status}: keep the heartbeats")
+    if not one.own:
+        yield Verdict(_DONE, "nothing to do")
+    for own in one.own:
+        if own.at != ours.at:
+            yield Verdict(_MONITOR, f"{own.id} is at {own.at}: keep the heartbeats until both agree")
+    left = ", ".join(f"{own.id} on {own.node}" for own in one.own if own.heartbeat != "passing")
+    yield Verdict(_DONE, f"deregister what it left: {left}") if left else Verdict(_MIGRATE, "option A or B")
+
+
+def compare_stack(stack: Target) -> list[Comparison]:
+    """Return each service of a stack beside what else the catalog has under its name; a request a node, and two more.
+
+    Raises:
+        cluster.client.ConsulError: Consul does not answer.
+    """
+    found = list(_instances(stack.consul))
+    return [_comparison(stack, service, found) for service in stack.roster.services]
+
+
+def _comparison(stack: Target, service: Service, found: Iterable[tuple[str, Instance]]) -> Comparison:
+    named = [instance for name, instance in found if name == service.name]
+    ours = [each for each in named if each.node == stack.node and (each.mark or "").startswith(stack.owner_prefix)]
+    return Comparison(service, ours[0] if ours else None, tuple(each for each in named if each not in ours))
+
+
+def _instances(consul: Consul) -> Iterator[tuple[str, Instance]]:
+    """Yield every registration in the catalog, with the name that it is under."""
+    checks = consul.catalog_checks()
+    for node in sorted(consul.nodes()):
+        of_node = [check for check in checks if check["Node"] == node]
+        found = consul.catalog_node(node) or {"Node": {}, "Services": {}}
+        for service in found["Services"].values():
+            yield service["Service"], _instance(found["Node"], service, of_node)
+
+
+def _instance(node: Mapping[str, Any], service: Mapping[str, Any], checks: Iterable[Mapping[str, Any]]) -> Instance:
+    its = [check for check in checks if check["ServiceID"] == service["ID"]]
+    of_node = [check for check in checks if not check["ServiceID"]]  # an agent that is gone leaves its last statuses
+    return Instance(
+        id=service["ID"],
+        node=node["Node"],
+        address=service["Address"] or node["Address"],
+        port=service["Port"],
+        status=_worst([*its, *of_node]) if its else "missing",
+        heartbeat=_worst(ttl) if (ttl := [check for check in its if check["Type"] == "ttl"]) else None,
+        mark=(service["Meta"] or {}).get(OWNER_KEY),
+    )
+
+
+def _worst(checks: Iterable[Mapping[str, Any]]) -> str:
+    statuses = {check["Status"] for check in checks}
+    return next(status for status in _WORST_FIRST if status in statuses)
+
+
+def compare(stack: StackName = STACK, as_json: AsJson = False) -> None:
+    """Show which services still register themselves, and which of them can stop.
+
+    The guide's way from "Before" to "After", for each service: the agent's registration, with its status and where it
+    says that the service is; the service's own, with its node and its heartbeat (a TTL check); and the phase:
+    1 deploy, 2 monitor both, 3 migrate, 4 migrated. Phase 3 is reached where the agent's check passes, and both name
+    the same address and port. Nothing is changed.
+
+    The exit code is 1 where the two contradict each other: another port than the roster's, heartbeats of a service
+    whose check fails, or another party that holds the service's id at the agent.
+
+    Example: python -m operations compare --stack staging --json
+    """
+    compared = compare_stack(local.here(say, stack).target)
+    if as_json:
+        print_json([_document(one) for one in compared])
+    else:
+        print_rows(("Service", "Agent's", "Its own", "Phase", "What to do"), [_row(one) for one in compared])
+        for line in _summary(compared):
+            say(line)
+    raise typer.Exit(any(one.verdict.wrong for one in compared))
+
+
+def _row(one: Comparison) -> tuple[str, ...]:
+    ours = f"{one.ours.status} {one.ours.at}" if one.ours else "missing"
+    own = ", ".join(f"{each.heartbeat or 'no'} heartbeat, {each.at} on {each.node}" for each in one.own)
+    verdict = one.verdict
+    return one.service.name, ours, own or "-", str(verdict.phase), ("wrong: " if verdict.wrong else "") + verdict.says
+
+
+def _summary(compared: list[Comparison]) -> Iterator[str]:
+    count = Counter(one.verdict.phase for one in compared)
+    for phase, what in _PHASES.items():
+        if count[phase]:
+            yield f"{count[phase]} of {len(compared)} in phase {phase}, {what}"
+    if count[_MIGRATE]:
+        yield "Option A: change nothing: the agent's check stands beside the heartbeats."
+        yield "Option B: in the environment of those services' containers, " + " and ".join(ENVIRONMENT)
+    wrong = sum(one.verdict.wrong for one in compared)
+    if wrong:
+        yield f"{wrong} contradict the roster: see what is wrong above"
+
+
+def _document(one: Comparison) -> dict[str, Any]:
+    verdict = one.verdict
+    return {
+        "service": one.service.name,
+        "container": one.service.container,
+        "roster": one.service.address,
+        "agent": _listed(one.ours) if one.ours else None,
+        "own": [_listed(each) for each in one.own],
+        "phase": verdict.phase,
+        "says": verdict.says,
+        "wrong": verdict.wrong,
+        "can_drop": one.can_drop,
+        "environment": list(ENVIRONMENT) if one.can_drop else [],
+    }
+
+
+def _listed(one: Instance) -> dict[str, Any]:
+    return {"id": one.id, "node": one.node, "at": one.at, "status": one.status, "heartbeat": one.heartbeat}

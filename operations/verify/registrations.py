@@ -1,0 +1,130 @@
+"""Whether every service is registered as stated (guide, "Verify All Services Registered")."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from cluster.drift import normalize
+from cluster.ownership import DEFINITION_FILES, with_owner
+from operations.target import Target
+from operations.verify import advice
+from operations.verify.findings import Finding, Verdict, unseen
+from operations.verify.snapshot import Fields, Place, Snapshot
+from services.definition import definition
+from services.model import Service
+
+Views = Mapping[str, Fields | None]
+Difference = tuple[str, Any, Any]
+
+
+def registrations(seen: Snapshot) -> Verdict:
+    """Judge each service on the expected node: address, port, tags, meta with our mark, and checks."""
+    if not seen.catalog:
+        return unseen("registrations")
+    target, services = seen.target, seen.target.roster.services
+    findings = [finding for service in services if (finding := _misfit(seen, service))]
+    summary = f"{len(services) - len(findings)} of {len(services)} on {target.node}, with all fields and checks"
+    absent = [finding for finding in findings if finding.found == _NOTHING]
+    if len(absent) == len(services):
+        findings = [_none_at_all(target)]
+    return Verdict("registrations", summary, findings)
+
+
+_NOTHING = "it is not registered there"
+
+
+def _none_at_all(target: Target) -> Finding:
+    return Finding(
+        f"all {len(target.roster)}", f"registered on {target.node}", "none of them is", advice.deploy(target)
+    )
+
+
+def _misfit(seen: Snapshot, service: Service) -> Finding | None:
+    wanted, views = stated(seen.target, service), _views(seen, service)
+    expected = f"registered on {seen.target.node} at {service.address}"
+    if not any(views.values()):
+        cause = f"where it was critical for long: {advice.start(seen.target, service)}"
+        return Finding(service.name, expected, _NOTHING, f"{advice.deploy(seen.target)}; first, {cause}")
+    for where, missing in _LACKING.items():
+        if where in views and not views[where]:
+            return Finding(service.name, expected, *missing)
+    return _difference(seen.target, service, wanted, views)
+
+
+# What one of two holds alone.
+_LACKING = {
+    "the agent": (
+        "the catalog has it, and the agent does not: within 2 minutes, it vanishes there too",
+        "wait; what then is missing, the next deployment registers",
+    ),
+    "the catalog": (
+        "the agent has it, and the catalog does not",
+        "see the agent's log: a token may lack service:write, or the agent has lost the servers",
+    ),
+}
+
+
+def stated(target: Target, service: Service) -> dict[str, Any]:
+    """Return what the catalog and the agent are to show of a service."""
+    kind = target.settings.registration
+    resource = DEFINITION_FILES if kind == "files" else f"registration-{service.id}"
+    fields = definition(with_owner(service, target.owner_prefix + resource))
+    if kind == "catalog":
+        fields["meta"] |= _OF_THE_PROVIDER
+    return {key: value for key, value in fields.items() if key != "id"}
+
+
+# What the Consul provider adds to a service's meta: the UI shows a sign for it.
+_OF_THE_PROVIDER = {"external-source": "terraform"}
+
+
+def _views(seen: Snapshot, service: Service) -> Views:
+    views: dict[str, Fields | None] = {}
+    if seen.agent and seen.target.settings.registration != "catalog":
+        held = seen.agent.services.get(service.id)
+        views["the agent"] = normalize(dict(held), _checks(seen.agent.checks.get(service.id))) if held else None
+    if seen.catalog:
+        place = Place(seen.target.node, service.id)
+        entry = seen.catalog.instances.get(place)
+        views["the catalog"] = normalize(dict(entry), _checks(seen.catalog.checks.get(place))) if entry else None
+    return views
+
+
+def _checks(checks: Mapping[str, Fields] | None) -> dict[str, dict[str, Any]]:
+    return {check_id: dict(check) for check_id, check in (checks or {}).items()}
+
+
+def _difference(target: Target, service: Service, wanted: Fields, views: Views) -> Finding | None:
+    differing = {where: found for where, view in views.items() if (found := list(_differences(wanted, view or {})))}
+    if not differing:
+        return None
+    every = dict.fromkeys((path, _text(want)) for found in differing.values() for path, want, _ in found)
+    expected = [f"{path} {want}" for path, want in every if want != _NONE] or ["nothing more"]
+    by_what: dict[str, list[str]] = {}
+    for where, found in differing.items():
+        by_what.setdefault(_list(f"{path} {_text(have)}" for path, _, have in found), []).append(where)
+    told = "; ".join(f"{' and '.join(wheres)}: {what}" for what, wheres in by_what.items())
+    return Finding(service.name, _list(expected), told, advice.deploy(target))
+
+
+def _differences(wanted: Fields, found: Fields, path: str = "") -> Iterator[Difference]:
+    for key in sorted(wanted.keys() | found.keys()):
+        want, have = wanted.get(key), found.get(key)
+        if isinstance(want, Mapping) and isinstance(have, Mapping):
+            yield from _differences(want, have, "" if key == "checks" else f"{path}{key} ")
+        elif want != have:
+            yield f"{path}{key}", want, have
+
+
+_NONE = "none"
+
+
+def _text(value: object) -> str:
+    if isinstance(value, Mapping):
+        return f"({_list(f'{key} {_text(each)}' for key, each in value.items())})"
+    if isinstance(value, list):
+        return f"[{_list(map(str, value))}]"
+    return _NONE if value in (None, "") else str(value)
+
+
+def _list(parts: Iterable[str]) -> str:
+    return ", ".join(parts)

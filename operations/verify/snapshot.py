@@ -1,0 +1,141 @@
+"""What a running cluster shows, fetched at once: what is judged is of one moment."""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+from cluster.client import Consul, ConsulError, NoAnswerError
+from operations.target import Target
+
+Fields = Mapping[str, Any]
+Result = TypeVar("Result")
+
+
+class Place(NamedTuple):
+    """Where an instance is registered: an id is unique on its node, not in the catalog."""
+
+    node: str
+    id: str
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """What the servers hold.
+
+    Attributes:
+        members: of the cluster, by name.
+        nodes: by name.
+        instances: every registered service.
+        checks: of each instance, by check id; those of a node itself have a blank id.
+    """
+
+    members: Mapping[str, Fields]
+    nodes: Mapping[str, Fields]
+    instances: Mapping[Place, Fields]
+    checks: Mapping[Place, Mapping[str, Fields]]
+
+    def dead(self, node: str) -> bool:
+        """Whether nobody keeps a node: it failed, or left without being removed. One outside the cluster is kept."""
+        outside = (self.nodes[node].get("Meta") or {}).get("external-node") == "true"
+        return not outside and (node not in self.members or not self.passing(Place(node, "")))
+
+    def passing(self, place: Place) -> bool:
+        """Whether every check there passes."""
+        return all(check["Status"] == "passing" for check in self.checks.get(place, {}).values())
+
+
+@dataclass(frozen=True)
+class AgentView:
+    """What the agent itself holds, and runs.
+
+    Attributes:
+        services: by id.
+        checks: of each service, by check id.
+        metrics: as Prometheus reads them, or Consul's words where it has none.
+    """
+
+    services: Mapping[str, Fields]
+    checks: Mapping[str, Mapping[str, Fields]]
+    metrics: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a running cluster shows. A part is None where its API does not answer, or is not published.
+
+    Attributes:
+        target: the stack.
+        catalog: what the servers hold.
+        agent: what the agent holds.
+        discovered: the passing instances that clients find under each name of the roster.
+        failures: why an API has no part in it, by the API's address.
+    """
+
+    target: Target
+    catalog: Catalog | None
+    agent: AgentView | None
+    discovered: Mapping[str, set[Place]] | None
+    failures: Mapping[str, str]
+
+
+def snapshot(target: Target) -> Snapshot:
+    """Fetch everything, each API's part beside the others'."""
+    agent, server = target.agent, target.server
+    failures: dict[str, str] = {}
+
+    def part(consul: Consul, get: Callable[[Consul], Result]) -> Result | None:
+        try:
+            return get(consul)
+        except ConsulError as error:
+            failures.setdefault(consul.address, str(error))
+            return None
+
+    with ThreadPoolExecutor(3) as at_once:
+        catalog = at_once.submit(part, server, _catalog)
+        seen = at_once.submit(part, agent, _agent_view) if agent else None
+        found = at_once.submit(part, agent or server, lambda consul: _discovered(consul, target))
+    return Snapshot(target, catalog.result(), seen.result() if seen else None, found.result(), failures)
+
+
+def _catalog(server: Consul) -> Catalog:
+    nodes = server.catalog_nodes()
+    instances = {
+        Place(node, service_id): service for node in nodes for service_id, service in server.node_services(node).items()
+    }
+    members = {member["Name"]: member for member in server.members()}
+    return Catalog(members, nodes, instances, _by_place(server.catalog_checks()))
+
+
+def _by_place(checks: list[dict[str, Any]]) -> Mapping[Place, Mapping[str, Fields]]:
+    found: dict[Place, dict[str, Fields]] = {}
+    for check in checks:
+        found.setdefault(Place(check["Node"], check["ServiceID"]), {})[check["CheckID"]] = check
+    return found
+
+
+def _agent_view(agent: Consul) -> AgentView:
+    checks: dict[str, dict[str, Fields]] = {}
+    for check_id, check in agent.all_checks().items():
+        checks.setdefault(check["ServiceID"], {})[check_id] = check
+    return AgentView(agent.all_services(), checks, _metrics(agent))
+
+
+def _metrics(agent: Consul) -> str:
+    try:
+        return agent.metrics()
+    except NoAnswerError:
+        raise
+    except ConsulError as error:  # it answers, but has none for Prometheus
+        return str(error)
+
+
+def _discovered(consul: Consul, target: Target) -> Mapping[str, set[Place]]:
+    names = [service.name for service in target.roster.services]
+    with ThreadPoolExecutor(4) as at_once:  # as each client asks for the one name that it needs
+        found = at_once.map(consul.discover, names)
+        return {name: {_place(entry) for entry in entries} for name, entries in zip(names, found, strict=True)}
+
+
+def _place(entry: Fields) -> Place:
+    return Place(entry["Node"]["Node"], entry["Service"]["ID"])

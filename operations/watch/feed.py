@@ -1,0 +1,31 @@
+"""Consul's own word on a node's checks, as soon as it changes."""
+
+import time
+from collections.abc import Iterator, Mapping
+
+from cluster.client import Consul, ConsulError
+from operations.service_status import worst
+from services.rules import Roster
+
+_WAIT = "10s"  # Consul adds up to a sixteenth; a read ends after 15 s
+_PAUSE = 1.0
+
+
+def feed(consul: Consul, node: str, roster: Roster) -> Iterator[Mapping[str, str] | ConsulError]:
+    """Yield each service's status by id, now and after each change; where Consul has no answer, why. It never ends.
+
+    Args:
+        consul: whom to ask, with blocking queries: https://developer.hashicorp.com/consul/api-docs/features/blocking
+        node: which the services are registered on.
+        roster: the services.
+    """
+    index = 0
+    while True:
+        try:
+            checks, index = consul.node_checks_after(node, index, _WAIT)
+        except ConsulError as error:
+            yield error
+            index = 0
+            time.sleep(_PAUSE)
+        else:
+            yield worst(checks, roster)

@@ -1,0 +1,596 @@
+import json
+import re
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from urllib3.util import Timeout
+
+from cluster import client as consul_api
+from cluster.client import Consul, ConsulError, ForbiddenError
+from tests.unit.fake_http import Answer, Asked, serve
+
+TOKEN = "5c1b2b5e-consul-acl-token"  # noqa: S105 - no real one
+
+# Consul 1.17.2's own words.
+UNKNOWN = b"unknown service ID: billing_service"
+UNKNOWN_TOO = b'Unknown service ID "billing_service". Ensure that the service ID is passed, not the service name.'
+NO_ENDPOINT = b"Invalid URL path: not a recognized HTTP API endpoint\n"
+
+
+@dataclass
+class Agent:
+    """Answers with what a test told it to: one answer a request, the last of them from then on."""
+
+    asked: list[Asked] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+    port: int = 0
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The leader's, as errors name it."""
+        return f"{self.address}/v1/status/leader"
+
+    def says(self, status: int, body: bytes = b"", **headers: str) -> None:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.answers.append((status, body, named))
+
+    def answer(self, asked: Asked) -> Answer:
+        self.asked.append(asked)
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+    def serve(self) -> ThreadingHTTPServer:
+        """Listen on `port`, or on a free one."""
+        server = serve(self.answer, self.port)
+        self.port = server.server_port
+        return server
+
+
+def serving() -> Iterator[Agent]:
+    agent = Agent()
+    server = agent.serve()
+    yield agent
+    server.shutdown()
+    server.server_close()
+
+
+agent = pytest.fixture(serving, name="agent")
+elsewhere = pytest.fixture(serving, name="elsewhere")
+
+
+@pytest.fixture(name="pauses")
+def _pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds that were waited between tries, without waiting for them."""
+    waited: list[float] = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    return waited
+
+
+def nobodys_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+def error_of(ask: Callable[[], object]) -> str:
+    with pytest.raises(ConsulError) as caught:
+        ask()
+    return str(caught.value)
+
+
+# What is asked
+
+
+def test_the_token_is_sent_as_x_consul_token(agent: Agent) -> None:
+    agent.says(200, b'""')
+    Consul(agent.address, TOKEN).leader()
+    assert agent.asked[0].headers["X-Consul-Token"] == TOKEN
+
+
+def test_the_token_is_sent_with_a_body_too(agent: Agent) -> None:
+    agent.says(200)
+    Consul(agent.address, TOKEN).register({"ID": "billing_service"})
+    assert agent.asked[0].headers["X-Consul-Token"] == TOKEN
+
+
+@pytest.mark.parametrize("token", [None, ""])
+def test_without_a_token_no_header_is_sent(agent: Agent, token: str | None) -> None:
+    agent.says(200, b'""')
+    Consul(agent.address, token).leader()
+    assert "X-Consul-Token" not in agent.asked[0].headers
+
+
+def test_a_service_is_registered_with_exactly_its_own_checks(agent: Agent) -> None:
+    # Without replace-existing-checks, a check that is given up would stay.
+    agent.says(200)
+    Consul(agent.address).register({"ID": "billing_service"})
+    asked = agent.asked[0]
+    assert (asked.method, asked.path, asked.query) == (
+        "PUT",
+        "/v1/agent/service/register",
+        {"replace-existing-checks": ["true"]},
+    )
+
+
+def test_a_service_is_registered_with_the_body_that_was_given(agent: Agent) -> None:
+    agent.says(200)
+    Consul(agent.address).register({"ID": "billing_service", "Port": 8216, "Tags": ["v1"]})
+    assert json.loads(agent.asked[0].body) == {"ID": "billing_service", "Port": 8216, "Tags": ["v1"]}
+
+
+def test_a_service_is_deregistered_by_id(agent: Agent) -> None:
+    agent.says(200)
+    Consul(agent.address).deregister("billing_service")
+    assert (agent.asked[0].method, agent.asked[0].path) == ("PUT", "/v1/agent/service/deregister/billing_service")
+
+
+def test_an_id_is_one_segment_of_the_path_whatever_is_in_it(agent: Agent) -> None:
+    agent.says(200, b"{}")
+    Consul(agent.address).service("a/../b?c")
+    assert agent.asked[0].path == "/v1/agent/service/a%2F..%2Fb%3Fc"
+
+
+def test_checks_are_those_of_one_service(agent: Agent) -> None:
+    agent.says(200, b"{}")
+    Consul(agent.address).checks('a" or "b')
+    assert agent.asked[0].query == {"filter": [r'ServiceID == "a\" or \"b"']}
+
+
+def test_the_catalog_is_asked_for_one_service_of_one_node(agent: Agent) -> None:
+    agent.says(200, b"[]")
+    Consul(agent.address).in_catalog("consul-agent-shared", "billing", "billing_service")
+    assert (agent.asked[0].path, agent.asked[0].query) == (
+        "/v1/health/service/billing",
+        {"filter": ['Service.ID == "billing_service" and Node.Node == "consul-agent-shared"']},
+    )
+
+
+def test_a_node_of_the_catalog_is_asked_for_by_name(agent: Agent) -> None:
+    agent.says(200, b"null")
+    Consul(agent.address).catalog_node("staging/external")
+    assert (agent.asked[0].method, agent.asked[0].path) == ("GET", "/v1/catalog/node/staging%2Fexternal")
+
+
+def test_a_nodes_services_are_asked_for_with_the_node(agent: Agent) -> None:
+    agent.says(200, b"null")
+    Consul(agent.address).node_services("staging-external")
+    assert (agent.asked[0].method, agent.asked[0].path) == ("GET", "/v1/catalog/node/staging-external")
+
+
+def test_a_nodes_checks_are_asked_for_by_the_nodes_name(agent: Agent) -> None:
+    agent.says(200, b"[]")
+    Consul(agent.address).node_checks("staging/external")
+    assert (agent.asked[0].method, agent.asked[0].path) == ("GET", "/v1/health/node/staging%2Fexternal")
+
+
+def test_a_service_is_removed_from_a_node_of_the_catalog_with_exactly_this_body(agent: Agent) -> None:
+    # Without its id, the whole node would be removed.
+    agent.says(200, b"true")
+    Consul(agent.address).deregister_from_catalog("staging-external", "billing_service")
+    assert (agent.asked[0].method, agent.asked[0].path) == ("PUT", "/v1/catalog/deregister")
+    assert json.loads(agent.asked[0].body) == {"Node": "staging-external", "ServiceID": "billing_service"}
+
+
+def test_a_check_is_removed_from_a_node_of_the_catalog_with_exactly_this_body(agent: Agent) -> None:
+    # Without its id, the whole node would be removed.
+    agent.says(200, b"true")
+    Consul(agent.address).deregister_check("staging-external", "billing_service-health")
+    assert (agent.asked[0].method, agent.asked[0].path, agent.asked[0].query) == ("PUT", "/v1/catalog/deregister", {})
+    assert json.loads(agent.asked[0].body) == {"Node": "staging-external", "CheckID": "billing_service-health"}
+
+
+def test_a_whole_node_is_removed_from_the_catalog_with_exactly_this_body(agent: Agent) -> None:
+    agent.says(200, b"true")
+    Consul(agent.address).deregister_node("staging-external")
+    assert (agent.asked[0].method, agent.asked[0].path) == ("PUT", "/v1/catalog/deregister")
+    assert json.loads(agent.asked[0].body) == {"Node": "staging-external"}
+
+
+def test_a_service_is_registered_in_the_catalog_with_the_body_that_was_given(agent: Agent) -> None:
+    agent.says(200, b"true")
+    Consul(agent.address).register_in_catalog({"Node": "staging-external", "Service": {"ID": "billing_service"}})
+    assert (agent.asked[0].method, agent.asked[0].path) == ("PUT", "/v1/catalog/register")
+    assert json.loads(agent.asked[0].body) == {"Node": "staging-external", "Service": {"ID": "billing_service"}}
+
+
+def test_a_tokens_secret_is_asked_for_by_its_accessor(agent: Agent) -> None:
+    agent.says(200, b'{"AccessorID": "6a1253d2", "SecretID": "45a3bd52", "Policies": []}')
+    assert Consul(agent.address).token_secret("6a12/53d2") == "45a3bd52"
+    assert (agent.asked[0].method, agent.asked[0].path) == ("GET", "/v1/acl/token/6a12%2F53d2")
+
+
+def test_the_accessor_of_ones_own_token_is_asked_for_with_that_token(agent: Agent) -> None:
+    agent.says(200, b'{"AccessorID": "6a1253d2", "SecretID": "5c1b2b5e"}')
+    assert Consul(agent.address, TOKEN).own_accessor() == "6a1253d2"
+    assert (agent.asked[0].method, agent.asked[0].path) == ("GET", "/v1/acl/token/self")
+    assert agent.asked[0].headers["X-Consul-Token"] == TOKEN
+
+
+def test_a_token_is_removed_by_its_accessor(agent: Agent) -> None:
+    agent.says(200, b"true")
+    Consul(agent.address).delete_token("6a1253d2")
+    assert (agent.asked[0].method, agent.asked[0].path) == ("DELETE", "/v1/acl/token/6a1253d2")
+
+
+def test_a_gossip_key_is_installed_and_then_used(agent: Agent) -> None:
+    agent.says(200)
+    Consul(agent.address).replace_gossip_key("pUqJrVyVRj5jsiYEkM/tFQYfWyJIv4s3XkvDwy7Cu5s=")
+    assert [(each.method, each.path) for each in agent.asked] == [
+        ("POST", "/v1/operator/keyring"),
+        ("PUT", "/v1/operator/keyring"),
+    ]
+    key = {"Key": "pUqJrVyVRj5jsiYEkM/tFQYfWyJIv4s3XkvDwy7Cu5s="}
+    assert [json.loads(each.body) for each in agent.asked] == [key, key]
+
+
+def test_a_gossip_key_that_is_not_installed_is_not_used(agent: Agent) -> None:
+    agent.says(403, b"Permission denied")
+    said = error_of(lambda: Consul(agent.address).replace_gossip_key("pUqJrVyV"))
+    assert said == f"POST {agent.address}/v1/operator/keyring: Consul answers 403: Permission denied"
+    assert len(agent.asked) == 1
+
+
+def test_a_checks_status_is_written_with_the_rest_of_it_as_it_was_and_nothing_of_its_node(agent: Agent) -> None:
+    agent.says(200, b"true")
+    check = {
+        "Node": "staging-external",
+        "CheckID": "a-health",
+        "Status": "critical",
+        "Output": "",
+        "Notes": "as it was",
+    }
+    Consul(agent.address).set_status(check, "passing", "HTTP GET http://a:1/health: 200 OK")
+    assert (agent.asked[0].method, agent.asked[0].path) == ("PUT", "/v1/catalog/register")
+    assert json.loads(agent.asked[0].body) == {
+        "Node": "staging-external",
+        "SkipNodeUpdate": True,
+        "Check": {
+            "Node": "staging-external",
+            "CheckID": "a-health",
+            "Status": "passing",
+            "Output": "HTTP GET http://a:1/health: 200 OK",
+            "Notes": "as it was",
+        },
+    }
+
+
+def test_what_clients_find_is_asked_for_as_they_ask(agent: Agent) -> None:
+    agent.says(200, b"[]")
+    Consul(agent.address).discover("billing_service")
+    assert (agent.asked[0].path, agent.asked[0].query) == (
+        "/v1/health/service/billing_service",
+        {"passing": ["true"]},
+    )
+
+
+def test_every_check_is_one_request(agent: Agent) -> None:
+    agent.says(200, b"[]")
+    Consul(agent.address).catalog_checks()
+    assert [asked.path for asked in agent.asked] == ["/v1/health/state/any"]
+
+
+# What is answered
+
+
+def test_a_service_is_what_the_agent_says_it_is(agent: Agent) -> None:
+    agent.says(200, b'{"ID": "billing_service", "Port": 8216}')
+    assert Consul(agent.address).service("billing_service") == {"ID": "billing_service", "Port": 8216}
+
+
+@pytest.mark.parametrize("words", [UNKNOWN, UNKNOWN_TOO])
+def test_a_service_that_the_agent_does_not_know_is_none(agent: Agent, words: bytes) -> None:
+    agent.says(404, words)
+    assert Consul(agent.address).service("billing_service") is None
+
+
+@pytest.mark.parametrize("words", [UNKNOWN, UNKNOWN_TOO])
+def test_deregistering_what_is_gone_already_is_no_error(agent: Agent, words: bytes) -> None:
+    agent.says(404, words)
+    Consul(agent.address).deregister("billing_service")
+    assert len(agent.asked) == 1
+
+
+@pytest.mark.parametrize("words", [b"", b"<h1>Not Found</h1>", NO_ENDPOINT])
+def test_a_404_of_what_is_no_consul_is_no_missing_service(agent: Agent, words: bytes) -> None:
+    agent.says(404, words)
+    said = error_of(lambda: Consul(agent.address).service("billing_service"))
+    assert said.startswith(f"GET {agent.address}/v1/agent/service/billing_service: Consul answers 404: ")
+
+
+def test_a_404_of_what_is_no_consul_is_no_deregistration(agent: Agent) -> None:
+    agent.says(404, b"<h1>Not Found</h1>")
+    said = error_of(lambda: Consul(agent.address).deregister("billing_service"))
+    assert said.endswith("Consul answers 404: <h1>Not Found</h1>")
+
+
+def test_a_register_is_never_missing(agent: Agent) -> None:
+    agent.says(404, UNKNOWN)
+    assert "Consul answers 404" in error_of(lambda: Consul(agent.address).register({}))
+
+
+def test_an_agents_node_is_known_by_name(agent: Agent) -> None:
+    agent.says(200, b'{"Config": {"NodeName": "consul-agent-shared"}}')
+    assert Consul(agent.address).node() == "consul-agent-shared"
+
+
+def test_the_catalogs_nodes_are_known_by_name(agent: Agent) -> None:
+    agent.says(200, b'[{"Node": "staging-consul"}, {"Node": "consul-agent-shared"}]')
+    assert Consul(agent.address).nodes() == {"staging-consul", "consul-agent-shared"}
+
+
+def test_a_node_that_the_catalog_does_not_have_is_none(agent: Agent) -> None:
+    agent.says(200, b"null")
+    assert Consul(agent.address).catalog_node("staging-external") is None
+
+
+def test_a_node_of_the_catalog_is_what_the_servers_say_it_is(agent: Agent) -> None:
+    agent.says(200, b'{"Node": {"Node": "staging-external"}, "Services": {}}')
+    found = Consul(agent.address).catalog_node("staging-external")
+    assert found == {"Node": {"Node": "staging-external"}, "Services": {}}
+
+
+def test_a_node_that_the_catalog_does_not_have_has_no_services(agent: Agent) -> None:
+    agent.says(200, b"null")
+    assert Consul(agent.address).node_services("staging-external") == {}
+
+
+def test_a_nodes_services_are_known_by_id(agent: Agent) -> None:
+    agent.says(200, b'{"Node": {}, "Services": {"billing_service": {"Port": 8216}}}')
+    assert Consul(agent.address).node_services("staging-external") == {"billing_service": {"Port": 8216}}
+
+
+def test_a_nodes_checks_are_what_the_servers_say_they_are(agent: Agent) -> None:
+    agent.says(200, b'[{"CheckID": "a-health", "Status": "passing"}]')
+    assert Consul(agent.address).node_checks("staging-external") == [{"CheckID": "a-health", "Status": "passing"}]
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda consul: consul.catalog_node("staging-external"),
+        lambda consul: consul.node_services("staging-external"),
+        lambda consul: consul.node_checks("staging-external"),
+        lambda consul: consul.deregister_from_catalog("staging-external", "billing_service"),
+        lambda consul: consul.deregister_check("staging-external", "billing_service-health"),
+        lambda consul: consul.set_status({"Node": "staging-external"}, "passing", ""),
+    ],
+    ids=["catalog_node", "node_services", "node_checks", "deregister_from_catalog", "deregister_check", "set_status"],
+)
+def test_what_the_servers_refuse_is_never_taken_for_missing(agent: Agent, ask: Callable[[Consul], object]) -> None:
+    agent.says(404, UNKNOWN)
+    assert "Consul answers 404" in error_of(lambda: ask(Consul(agent.address)))
+
+
+def test_what_the_catalog_does_not_hold_is_none(agent: Agent) -> None:
+    agent.says(200, b"[]")
+    assert Consul(agent.address).in_catalog("consul-agent-shared", "billing", "billing_service") is None
+
+
+def test_what_the_catalog_holds_is_its_entry(agent: Agent) -> None:
+    agent.says(200, b'[{"Service": {"Port": 8216}, "Checks": []}]')
+    found = Consul(agent.address).in_catalog("consul-agent-shared", "billing", "billing_service")
+    assert found == {"Service": {"Port": 8216}, "Checks": []}
+
+
+def test_a_200_of_what_is_no_consul_is_a_consul_error(agent: Agent) -> None:
+    agent.says(200, b"<html>Welcome!</html>")
+    with pytest.raises(ConsulError, match=re.escape(agent.url)):
+        Consul(agent.address).leader()
+
+
+# What is tried again
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_a_5xx_is_tried_again(agent: Agent, status: int) -> None:
+    agent.says(status, b"No cluster leader")
+    agent.says(200, b'"127.0.0.1:8300"')
+    assert Consul(agent.address).leader() == "127.0.0.1:8300"
+
+
+def test_a_put_is_tried_again_with_the_same_body(agent: Agent) -> None:
+    agent.says(500, b"No cluster leader")
+    agent.says(200)
+    Consul(agent.address).register({"ID": "billing_service"})
+    assert [each.body for each in agent.asked] == [b'{"ID":"billing_service"}'] * 2
+
+
+def test_a_5xx_that_stays_ends_after_five_tries(agent: Agent, pauses: list[float]) -> None:
+    agent.says(500, b"No cluster leader")
+    error_of(Consul(agent.address).leader)
+    assert (len(agent.asked), pauses) == (5, [0.4, 0.8, 1.6])
+
+
+@pytest.mark.usefixtures("pauses")
+def test_a_5xx_that_stays_is_told_in_consuls_own_words(agent: Agent) -> None:
+    agent.says(500, b"No cluster leader\n")
+    assert error_of(Consul(agent.address).leader) == f"GET {agent.url}: Consul answers 500: No cluster leader"
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 409, 429])
+def test_a_4xx_is_not_tried_again(agent: Agent, status: int) -> None:
+    agent.says(status, b"Permission denied")
+    error_of(Consul(agent.address).leader)
+    assert len(agent.asked) == 1
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 409, 429])
+def test_a_4xx_is_told_in_consuls_own_words(agent: Agent, status: int) -> None:
+    agent.says(status, b"Permission denied\n")
+    assert error_of(Consul(agent.address).leader) == f"GET {agent.url}: Consul answers {status}: Permission denied"
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 429])
+def test_a_403_alone_is_a_right_that_the_token_lacks(agent: Agent, status: int) -> None:
+    agent.says(status, b"Permission denied")
+    with pytest.raises(ConsulError) as caught:
+        Consul(agent.address).leader()
+    assert isinstance(caught.value, ForbiddenError) == (status == 403)
+
+
+def test_words_that_are_no_utf8_are_told_as_far_as_they_can_be(agent: Agent) -> None:
+    agent.says(400, b"bad \xff byte")
+    assert error_of(Consul(agent.address).leader).endswith("Consul answers 400: bad \N{REPLACEMENT CHARACTER} byte")
+
+
+@pytest.mark.usefixtures("pauses")
+def test_a_4xx_is_not_tried_again_because_its_server_says_when(agent: Agent) -> None:
+    agent.says(429, b"Slow down", Retry_After="0")
+    error_of(Consul(agent.address).leader)
+    assert len(agent.asked) == 1
+
+
+def test_an_agent_that_comes_up_meanwhile_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    late = Agent(port=nobodys_port())
+    late.says(200, b'"127.0.0.1:8300"')
+    servers: list[ThreadingHTTPServer] = []
+
+    def start_while_waiting(_seconds: float) -> None:
+        if not servers:
+            servers.append(late.serve())
+
+    monkeypatch.setattr(time, "sleep", start_while_waiting)
+    assert Consul(late.address).leader() == "127.0.0.1:8300"
+    servers[0].shutdown()
+    servers[0].server_close()
+
+
+def test_a_refused_connection_is_tried_five_times(pauses: list[float]) -> None:
+    error_of(Consul(f"http://127.0.0.1:{nobodys_port()}").leader)
+    assert pauses == [0.4, 0.8, 1.6]  # and none before the first repetition
+
+
+@pytest.mark.usefixtures("pauses")
+def test_a_refused_connection_is_told_in_one_line() -> None:
+    nobody = f"http://127.0.0.1:{nobodys_port()}"
+    said = error_of(Consul(nobody).leader)
+    assert re.fullmatch(rf"GET {re.escape(nobody)}/v1/status/leader: no answer: .*Connection refused", said)
+
+
+@pytest.mark.usefixtures("pauses")
+def test_a_refused_connection_shows_nothing_of_urllib3s_retries() -> None:
+    with pytest.raises(ConsulError) as caught:
+        Consul(f"http://127.0.0.1:{nobodys_port()}").leader()
+    assert (caught.value.__cause__, caught.value.__suppress_context__) == (None, True)
+
+
+def test_an_agent_that_never_answers_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consul_api, "_TIMEOUT", Timeout(connect=1, read=0.02))
+    monkeypatch.setattr(consul_api, "_RETRY", consul_api._RETRY.new(total=1))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        said = error_of(Consul(f"http://127.0.0.1:{silent.getsockname()[1]}").leader)
+    assert re.search(r"/v1/status/leader: no answer: .*timed out", said)
+
+
+def test_an_address_that_is_none_is_told_too() -> None:
+    assert error_of(Consul("http://a b:8501").leader).startswith("GET http://a b:8501/v1/status/leader: ")
+
+
+# The token is told to nobody else
+
+
+@pytest.mark.usefixtures("pauses")
+@pytest.mark.parametrize("status", [400, 403, 404, 500])
+def test_the_token_is_in_no_error_about_an_answer(agent: Agent, status: int) -> None:
+    agent.says(status, b"Permission denied")
+    assert TOKEN not in error_of(Consul(agent.address, TOKEN).leader)
+
+
+@pytest.mark.usefixtures("pauses")
+def test_the_token_is_not_in_the_error_about_no_answer() -> None:
+    assert TOKEN not in error_of(Consul(f"http://127.0.0.1:{nobodys_port()}", TOKEN).leader)
+
+
+def test_the_token_is_not_in_the_repr() -> None:
+    consul = Consul("http://127.0.0.1:8501", TOKEN)
+    assert TOKEN not in repr(consul)
+
+
+def test_the_token_is_not_sent_to_where_an_agent_redirects(agent: Agent, elsewhere: Agent) -> None:
+    elsewhere.says(200, b'""')
+    agent.says(302, Location=elsewhere.url)
+    with suppress(ConsulError):
+        Consul(agent.address, TOKEN).leader()
+    assert TOKEN not in [each.headers.get("X-Consul-Token") for each in elsewhere.asked]
+
+
+@pytest.mark.parametrize("token", [f"{TOKEN}\n", f"{TOKEN}\N{EURO SIGN}"], ids=["line feed", "euro sign"])
+def test_a_token_that_no_header_can_hold_is_a_consul_error_without_it(agent: Agent, token: str) -> None:
+    agent.says(200, b'""')
+    assert TOKEN not in error_of(lambda: Consul(agent.address, token).leader())
+
+
+# TLS
+
+
+@dataclass(frozen=True)
+class Authority:
+    """Signs a certificate for 127.0.0.1."""
+
+    certificate: str
+    server: ssl.SSLContext
+
+
+def authority(folder: Path) -> Authority:
+    folder.mkdir()
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    wanted = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=Consul"
+    names = "-addext subjectAltName=IP:127.0.0.1"
+    subprocess.run(
+        ["openssl", "req", "-x509", *wanted.split(), *names.split(), "-keyout", key, "-out", certificate],
+        check=True,
+        capture_output=True,
+    )
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(certificate, key)
+    return Authority(certificate.read_text(), server)
+
+
+@pytest.fixture(name="own")
+def _own(tmp_path: Path) -> Authority:
+    return authority(tmp_path / "own")
+
+
+@pytest.fixture(name="encrypted")
+def _encrypted(own: Authority) -> Iterator[str]:
+    """The address of an agent that speaks TLS alone."""
+    server = serve(lambda _: (200, b'"10.0.0.1:8300"', {}), tls=own.server)
+    yield f"https://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_an_api_is_trusted_whose_authority_is_given_as_text(own: Authority, encrypted: str) -> None:
+    assert Consul(encrypted, TOKEN, own.certificate).leader() == "10.0.0.1:8300"
+
+
+@pytest.mark.usefixtures("pauses")
+def test_an_api_is_not_trusted_whose_authority_is_not_given(encrypted: str) -> None:
+    said = error_of(lambda: Consul(encrypted, TOKEN).leader())
+    assert "certificate verify failed" in said
+    assert TOKEN not in said
+
+
+@pytest.mark.usefixtures("pauses")
+def test_an_api_is_not_trusted_whose_authority_is_another(tmp_path: Path, encrypted: str) -> None:
+    other = authority(tmp_path / "other")
+    assert "certificate verify failed" in error_of(lambda: Consul(encrypted, TOKEN, other.certificate).leader())
+
+
+@pytest.mark.usefixtures("pauses")
+def test_who_answers_with_another_authority_is_not_nobody(encrypted: str) -> None:
+    # What is nobody's counts as gone with its agent.
+    with pytest.raises(ConsulError) as raised:
+        Consul(encrypted, TOKEN).leader()
+    assert type(raised.value) is ConsulError

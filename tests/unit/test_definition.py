@@ -1,0 +1,324 @@
+import json
+
+import pytest
+
+from cluster.agent_configuration import EXTERNAL_NODE_META, agent_config, esm_config, reloadable_config, server_config
+from services.definition import (
+    definition,
+    definition_file,
+    definition_files,
+    from_notes,
+    notes,
+    register_request,
+    summary,
+)
+from services.model import Kind, Service
+from services.roster import roster
+from services.rules import Roster
+from tests.unit.guide import GUIDE, Line
+
+STAGING = {service.name: service for service in roster().services}
+BILLING = STAGING["billing_service"]
+MINIO = STAGING["minio_grpc_service"]
+
+
+# The body of the agent's API
+
+
+def test_the_api_body_of_billing_service_is_exactly_this() -> None:
+    assert register_request(definition(BILLING)) == {
+        "ID": "billing_service",
+        "Name": "billing_service",
+        "Address": "isa-billing",
+        "Port": 8216,
+        "Tags": ["v1", "fastapi", "user-microservice", "staging"],
+        "Meta": {"version": "v1", "environment": "staging", "team": "user-platform"},
+        "Checks": [
+            {
+                "CheckID": "billing_service-health",
+                "Name": "billing_service HTTP",
+                "HTTP": "http://isa-billing:8216/health",
+                "Interval": "10s",
+                "Timeout": "5s",
+                "DeregisterCriticalServiceAfter": "1m30s",
+                "Notes": "GET http://isa-billing:8216/health; deregistered after 1m30s critical",
+            }
+        ],
+    }
+
+
+def test_the_api_body_of_minio_grpc_service_is_exactly_this() -> None:
+    assert register_request(definition(MINIO)) == {
+        "ID": "minio_grpc_service",
+        "Name": "minio_grpc_service",
+        "Address": "isa-minio-grpc",
+        "Port": 50051,
+        "Tags": ["v1", "grpc", "infrastructure", "staging", "storage"],
+        "Meta": {"version": "v1", "environment": "staging", "team": "infrastructure", "protocol": "grpc"},
+        "Checks": [
+            {
+                "CheckID": "minio_grpc_service-tcp",
+                "Name": "minio_grpc_service TCP",
+                "TCP": "isa-minio-grpc:50051",
+                "Interval": "30s",
+                "Timeout": "3s",
+                "DeregisterCriticalServiceAfter": "1m30s",
+                "Notes": "TCP isa-minio-grpc:50051; deregistered after 1m30s critical",
+            }
+        ],
+    }
+
+
+# Definition files
+
+
+def test_billing_service_stands_in_a_definition_file_exactly_so() -> None:
+    assert definition_file([BILLING]) == {
+        "services": [
+            {
+                "id": "billing_service",
+                "name": "billing_service",
+                "address": "isa-billing",
+                "port": 8216,
+                "tags": ["v1", "fastapi", "user-microservice", "staging"],
+                "meta": {"version": "v1", "environment": "staging", "team": "user-platform"},
+                "checks": [
+                    {
+                        "id": "billing_service-health",
+                        "name": "billing_service HTTP",
+                        "http": "http://isa-billing:8216/health",
+                        "interval": "10s",
+                        "timeout": "5s",
+                        "deregister_critical_service_after": "1m30s",
+                        "notes": "GET http://isa-billing:8216/health; deregistered after 1m30s critical",
+                    }
+                ],
+            }
+        ]
+    }
+
+
+def test_minio_grpc_service_stands_in_a_definition_file_exactly_so() -> None:
+    assert definition_file([MINIO]) == {
+        "services": [
+            {
+                "id": "minio_grpc_service",
+                "name": "minio_grpc_service",
+                "address": "isa-minio-grpc",
+                "port": 50051,
+                "tags": ["v1", "grpc", "infrastructure", "staging", "storage"],
+                "meta": {"version": "v1", "environment": "staging", "team": "infrastructure", "protocol": "grpc"},
+                "checks": [
+                    {
+                        "id": "minio_grpc_service-tcp",
+                        "name": "minio_grpc_service TCP",
+                        "tcp": "isa-minio-grpc:50051",
+                        "interval": "30s",
+                        "timeout": "3s",
+                        "deregister_critical_service_after": "1m30s",
+                        "notes": "TCP isa-minio-grpc:50051; deregistered after 1m30s critical",
+                    }
+                ],
+            }
+        ]
+    }
+
+
+@pytest.mark.parametrize(("kind", "count"), [("user", 28), ("ai", 3), ("grpc", 9)])
+def test_a_groups_file_holds_its_services_and_no_other(kind: Kind, count: int) -> None:
+    found = [each["id"] for each in definition_file(roster().of_kind(kind))["services"]]
+    assert (found, len(found)) == ([line.name for line in GUIDE if line.kind == kind], count)
+
+
+@pytest.mark.parametrize("kind", ["user", "ai", "grpc"])
+def test_a_groups_file_is_json_and_nothing_is_lost_in_it(kind: Kind) -> None:
+    content = definition_file(roster().of_kind(kind))
+    assert json.loads(json.dumps(content)) == content
+
+
+def test_a_file_of_no_services_says_so() -> None:
+    assert definition_file([]) == {"services": []}
+
+
+def test_the_three_files_have_the_guides_names_and_their_groups_services() -> None:
+    found = definition_files(roster(), "somebody")
+    assert {name: [each["id"] for each in content["services"]] for name, content in found.items()} == {
+        f"{kind}-services.json": [line.name for line in GUIDE if line.kind == kind] for kind in ("user", "ai", "grpc")
+    }
+
+
+def test_a_service_in_the_three_files_bears_the_mark_and_is_otherwise_as_in_one() -> None:
+    alone = Roster(services=(BILLING,))
+    [plain] = definition_file([BILLING])["services"]
+    assert definition_files(alone, "somebody")["user-services.json"] == {
+        "services": [{**plain, "meta": {**plain["meta"], "managed-by": "somebody"}}]
+    }
+
+
+def test_of_no_services_there_are_three_files_all_the_same() -> None:
+    # One that is not written would stay where the agent reads it.
+    nothing: dict[str, list[object]] = {"services": []}
+    assert definition_files(Roster(services=()), "somebody") == {
+        "user-services.json": nothing,
+        "ai-services.json": nothing,
+        "grpc-services.json": nothing,
+    }
+
+
+# Definitions by themselves
+
+
+@pytest.mark.parametrize("line", GUIDE, ids=lambda line: line.name)
+def test_a_definition_has_its_checks_by_id(line: Line) -> None:
+    assert definition(STAGING[line.name])["checks"] == {line.check_id: line.check}
+
+
+def test_a_definition_can_be_changed_without_changing_its_service() -> None:
+    # The component adds its mark to the meta.
+    definition(BILLING)["meta"]["managed-by"] = "somebody"
+    assert BILLING.meta == {"version": "v1", "environment": "staging", "team": "user-platform"}
+
+
+def test_an_ipv6_host_is_bare_as_an_address_and_bracketed_in_a_url() -> None:
+    fields = definition(roster(host="::1").services[0])
+    assert (fields["address"], fields["checks"]["account_service-health"]["http"]) == (
+        "::1",
+        "http://[::1]:8201/health",
+    )
+
+
+# Notes
+
+
+def test_notes_say_what_the_agent_does_not_show() -> None:
+    fields = {"http": "http://isa-billing:8216/health", "deregister_critical_service_after": "1m30s"}
+    assert notes(fields) == "GET http://isa-billing:8216/health; deregistered after 1m30s critical"
+
+
+def test_notes_of_an_http_check_are_read_back() -> None:
+    assert from_notes("GET http://isa-billing:8216/health; deregistered after 1m30s critical") == {
+        "http": "http://isa-billing:8216/health",
+        "deregister_critical_service_after": "1m30s",
+    }
+
+
+def test_notes_of_a_tcp_check_are_read_back() -> None:
+    assert from_notes("TCP isa-minio-grpc:50051; deregistered after 1m30s critical") == {
+        "tcp": "isa-minio-grpc:50051",
+        "deregister_critical_service_after": "1m30s",
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Ask the billing team.",
+        "PUT http://a:1/; deregistered after 1m30s critical",
+        "GET http://a:1/; deregistered after 1m30s critical, or so",
+        "See: TCP a:1; deregistered after 1m30s critical",
+    ],
+)
+def test_somebody_elses_notes_are_not_taken_for_ours(text: str) -> None:
+    assert from_notes(text) == {}
+
+
+# The summary
+
+
+@pytest.mark.parametrize(
+    ("service", "said"),
+    [
+        (BILLING, {"address": "isa-billing:8216", "check": "http://isa-billing:8216/health"}),
+        (MINIO, {"address": "isa-minio-grpc:50051", "check": "isa-minio-grpc:50051"}),
+    ],
+    ids=["http", "tcp"],
+)
+def test_a_summary_says_where_a_service_is_and_what_its_check_asks(service: Service, said: dict[str, str]) -> None:
+    assert summary([service]) == {service.name: said}
+
+
+def test_a_summary_names_every_check() -> None:
+    both = Service(**{**dict(BILLING), "checks": BILLING.checks + MINIO.checks})
+    assert summary([both])["billing_service"]["check"] == "http://isa-billing:8216/health, isa-billing:8216"
+
+
+# The agents' configuration files
+
+
+def test_the_shared_agents_configuration_is_exactly_this() -> None:
+    assert agent_config("staging-consul") == {
+        "node_name": "consul-agent-shared",
+        "datacenter": "dc1",
+        "bind_addr": "0.0.0.0",  # noqa: S104 - within the container's network, as in the guide
+        "client_addr": "0.0.0.0",  # noqa: S104 - the same
+        "disable_update_check": True,
+        "server": False,
+        "retry_join": ["staging-consul"],
+        "retry_interval": "5s",
+        "enable_local_script_checks": True,
+        "telemetry": {"prometheus_retention_time": "24h", "disable_hostname": True},
+    }
+
+
+def test_the_servers_configuration_is_exactly_this() -> None:
+    assert server_config() == {
+        "node_name": "staging-consul",
+        "datacenter": "dc1",
+        "bind_addr": "0.0.0.0",  # noqa: S104 - within the container's network, as in the guide
+        "client_addr": "0.0.0.0",  # noqa: S104 - the same
+        "disable_update_check": True,
+        "server": True,
+        "bootstrap_expect": 1,
+        "ui_config": {"enabled": True},
+    }
+
+
+def test_what_the_agent_reads_again_while_it_runs_is_exactly_this() -> None:
+    assert reloadable_config() == {"log_level": "INFO"}
+
+
+@pytest.mark.parametrize("config", [agent_config("staging-consul"), server_config()], ids=["agent", "server"])
+def test_what_can_be_read_again_stands_in_no_file_that_needs_a_new_start(config: dict[str, object]) -> None:
+    assert [key for key in reloadable_config() if key in config] == []
+
+
+def test_the_configuration_of_consul_esm_is_exactly_this() -> None:
+    assert esm_config() == {
+        "datacenter": "dc1",
+        "http_addr": "consul-agent-shared:8500",
+        "external_node_meta": {"external-node": "true"},
+        "client_address": "127.0.0.1:8080",
+        "telemetry": {"prometheus_retention_time": "24h", "disable_hostname": True},
+    }
+
+
+def test_consul_esm_is_given_a_token_where_there_is_one() -> None:
+    assert esm_config("a-token") == {**esm_config(), "token": "a-token"}
+
+
+def test_consul_esm_asks_a_secured_agent_over_https_and_knows_its_authority() -> None:
+    assert esm_config("a-token", "/etc/consul-esm/ca.pem") == {
+        **esm_config("a-token"),
+        "http_addr": "https://consul-agent-shared:8501",
+        "ca_file": "/etc/consul-esm/ca.pem",
+    }
+
+
+def test_consul_esm_looks_after_a_node_with_the_meta_that_the_external_one_has_and_does_not_ping_it() -> None:
+    assert EXTERNAL_NODE_META == {"external-node": "true", "external-probe": "false"}
+
+
+def test_no_script_check_comes_over_the_agents_open_api() -> None:
+    # That is remote code execution (design, "The containers"); only files may hold one.
+    assert "enable_script_checks" not in agent_config("staging-consul")
+
+
+def test_an_agent_takes_other_interfaces() -> None:
+    found = agent_config("127.0.0.1", bind="127.0.0.2", client="127.0.0.4")
+    assert (found["bind_addr"], found["client_addr"]) == ("127.0.0.2", "127.0.0.4")
+
+
+def test_a_server_takes_other_interfaces() -> None:
+    found = server_config(bind="127.0.0.1", client="127.0.0.4")
+    assert (found["bind_addr"], found["client_addr"]) == ("127.0.0.1", "127.0.0.4")

@@ -1,0 +1,573 @@
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import pulumi
+import pytest
+
+from components import endpoint
+from components.cluster_keys import ClusterKeys, ClusterKeysArgs
+from components.consul_agent import ConsulAgent, ConsulAgentArgs
+from components.consul_container import ConsulContainerArgs, Publish, Secured
+from components.endpoint import Endpoint
+from components.registration.draining import Draining
+from components.registration.switching import ServiceLocations
+from services.roster import roster
+from services.rules import Roster
+from tests.unit.fake_http import FakeConsul, Wrote, running
+from tests.unit.guide import GUIDE, Line
+from tests.unit.mocked import CONSUL, NETWORK, Deployed, deploy, on_docker, secret
+from tests.unit.test_endpoint import sleeping
+from tests.unit.test_switching import BILLING, MINIO, OTHERS, check_of, mark, others
+
+NODE = "staging-external"
+AGENT = "consul-agent-shared"
+OLD, NEW, MANAGEMENT = "old-registration-token", "new-registration-token", "management-token"
+AUTHORITY = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+PARKED = {"managed-by": "pulumi/consul-staging/test/parking"}
+STASH = "pulumi:index:Stash"
+CONFIG = {"node_name": AGENT}
+OUTPUT = "HTTP GET http://isa-billing:8216/health: 200 OK Output: well"
+
+
+def container(secured: Secured | None = None) -> ConsulContainerArgs:
+    publish, folders = Publish("127.0.0.1", 8501), {"/consul/config/services": "a-volume"}
+    return ConsulContainerArgs(AGENT, CONSUL, NETWORK, CONFIG, publish, secured, folders)
+
+
+@dataclass
+class Platform:
+    """The agent as it is reached before and after it is replaced, and the servers."""
+
+    before: FakeConsul
+    after: FakeConsul
+    servers: FakeConsul
+    wrote: Wrote
+    services: Roster = field(default_factory=roster)
+
+    def on_agent(self, line: Line, meta: dict[str, str] | None = None, status: str = "passing") -> None:
+        """Have the agent that is to be replaced hold a service."""
+        self.before.services[line.name] = {
+            "ID": line.name,
+            "Service": line.name,
+            "Address": line.container,
+            "Port": line.port,
+            "Tags": line.tags,
+            "Meta": {"managed-by": mark(line)} if meta is None else meta,
+            "Weights": {"Passing": 1, "Warning": 1},
+        }
+        self.before.checks[line.check_id] = {
+            "Node": AGENT,
+            "CheckID": line.check_id,
+            "Name": line.check["name"],
+            "Status": status,
+            "Notes": f"GET {line.target}; deregistered after 1m30s critical",
+            "Output": OUTPUT,
+            "ServiceID": line.name,
+            "Type": "http",
+            "Interval": "10s",
+        }
+
+    def parked(self, line: Line, meta: dict[str, str] | None = None, status: str = "passing") -> None:
+        """Have the servers hold a service on the node where it is parked."""
+        node = self.servers.nodes.setdefault(NODE, {"Node": {"Node": NODE, "Meta": PARKED}, "Services": {}})
+        meta = {"managed-by": mark(line)} if meta is None else meta
+        node["Services"][line.name] = {"ID": line.name, "Service": line.name, "Meta": meta}
+        self.servers.node_checks.append(check_of(line, status, OUTPUT))
+
+    def joined(self) -> None:
+        """Have the agent's own word of itself with the servers."""
+        meta = {"consul-network-segment": "", "consul-version": "1.17.2"}
+        self.servers.nodes[AGENT] = {"Node": {"Node": AGENT, "Meta": meta}, "Services": {}}
+
+    def hooks(self) -> Deployed:
+        def program() -> None:
+            agent = Endpoint(self.after.address, NEW)
+            places = ServiceLocations(agent, Endpoint(self.servers.address, MANAGEMENT), NODE, self.services)
+            parking = Draining(agent, places)
+            parking.before("parking", container(), pulumi.ResourceOptions())
+            parking.after("parked", container(), pulumi.ResourceOptions())
+
+        return deploy(program)
+
+    def park(self, token: object = None, container: str = "another") -> str:
+        """What is said when the engine is about to replace the agent's container."""
+        old = {"agent": {"address": self.before.address, "token": token}, "container": {"image": "one"}}
+        new = {"agent": {"address": self.after.address, "token": secret(NEW)}, "container": {"image": container}}
+        return self.hooks().call("park", {"input": old}, input=new)
+
+    def leave(self) -> str:
+        """What is said when the engine is done with the agent's container."""
+        return self.hooks().call("leave-parking", {"input": "one"}, input="another")
+
+
+@pytest.fixture(name="platform")
+def _platform() -> Iterator[Platform]:
+    wrote: Wrote = []
+    with (
+        running(FakeConsul("old agent", wrote)) as before,
+        running(FakeConsul("new agent", wrote)) as after,
+        running(FakeConsul("servers", wrote)) as servers,
+    ):
+        yield Platform(before, after, servers, wrote)
+
+
+@pytest.fixture(name="no_pauses")
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+
+
+@pytest.fixture(name="pauses")
+def _pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    return sleeping(monkeypatch)
+
+
+def paths(platform: Platform) -> list[tuple[str, str]]:
+    """Who was told what, without the bodies."""
+    return [each[:2] for each in platform.wrote]
+
+
+# What is declared
+
+
+def declared(agent: Endpoint, secured: bool = False) -> Deployed:
+    def program() -> None:
+        places = ServiceLocations(agent, Endpoint("http://127.0.0.1:8500"), NODE, roster())
+        own = None
+        if secured:
+            keys = ClusterKeys("keys", ClusterKeysArgs("https://127.0.0.1:8500", frozenset({"127.0.0.1"})))
+            own = Secured("on", keys, {"agent": pulumi.Output.secret("agent-token")})
+        parking, args = Draining(agent, places), container(own)
+        parking.before("agent-parking", args, pulumi.ResourceOptions(protect=True))
+        parking.after("agent-parked", args, pulumi.ResourceOptions(protect=True))
+
+    return deploy(program)
+
+
+def test_in_an_open_cluster_the_stash_has_exactly_how_the_agent_is_reached_and_what_its_container_is() -> None:
+    found = declared(Endpoint("http://127.0.0.1:8501")).sent("agent-parking")["input"]
+    found["container"].pop("run")
+    assert found == {
+        "agent": {"address": "http://127.0.0.1:8501", "token": None, "ca": None},
+        "container": {
+            "image": "hashicorp/consul:1.17.2",
+            "network": "staging_staging-network",
+            "publish": {"ip": "127.0.0.1", "port": 8501, "https": False},
+            "files": {"/consul/config/agent-config.json": json.dumps(CONFIG, indent=2) + "\n"},
+            "folders": ["/consul/config/services"],
+        },
+    }
+
+
+def test_in_a_secured_cluster_the_stash_has_the_token_and_what_is_secret_of_the_files_as_secrets() -> None:
+    found = declared(Endpoint("https://127.0.0.1:8501", NEW, AUTHORITY), secured=True).sent("agent-parking")["input"]
+    files, _ = found["container"].pop("files"), found["container"].pop("run")
+    assert found == {
+        "agent": {"address": "https://127.0.0.1:8501", "token": secret(NEW), "ca": AUTHORITY},
+        "container": {
+            "image": "hashicorp/consul:1.17.2",
+            "network": "staging_staging-network",
+            "publish": {"ip": "127.0.0.1", "port": 8501, "https": False},
+            "folders": ["/consul/config/services"],
+        },
+    }
+    secrets = files.pop("/consul/config/secrets.json")
+    assert secrets == secret(secrets["value"])
+    assert files.pop("/consul/config/tls/key.pem") == secret("private keys-consul-agent-shared-key")
+    assert files.keys() == {
+        "/consul/config/agent-config.json",
+        "/consul/config/tls/ca.pem",
+        "/consul/config/tls/certificate.pem",
+    }
+
+
+@pytest.mark.parametrize(("name", "hook"), [("agent-parking", "park"), ("agent-parked", "leave-parking")])
+def test_a_stash_takes_options_and_is_bound_to_what_is_done_before_it_is_updated(name: str, hook: str) -> None:
+    found = declared(Endpoint("http://127.0.0.1:8501"))
+    request = found.requests[name]
+    assert (request.type, request.protect) == (STASH, True)
+    assert found.bound(name) == {"before_update": [hook]}
+
+
+@pytest.mark.parametrize("secured", [True, False])
+def test_what_parks_and_what_moves_back_change_together(secured: bool) -> None:
+    found = declared(Endpoint("https://127.0.0.1:8501", NEW, AUTHORITY), secured)
+    assert found.sent("agent-parking") == found.sent("agent-parked")
+
+
+def test_of_an_agent_that_is_not_published_the_stash_says_so() -> None:
+    def program() -> None:
+        api = Endpoint("http://127.0.0.1:8501")
+        parking = Draining(api, ServiceLocations(api, Endpoint("http://127.0.0.1:8500"), NODE, roster()))
+        parking.before("agent-parking", replace(container(), publish=None), pulumi.ResourceOptions())
+
+    assert deploy(program).sent("agent-parking")["input"]["container"]["publish"] is None
+
+
+def agent(parking: bool) -> Deployed:
+    """The agent's component."""
+
+    def program() -> None:
+        api = Endpoint("http://127.0.0.1:8501")
+        places = ServiceLocations(api, Endpoint("http://127.0.0.1:8500"), NODE, roster())
+        args = ConsulAgentArgs(
+            CONSUL, NETWORK, Publish("127.0.0.1", 8501), parking=Draining(api, places) if parking else None
+        )
+        ConsulAgent("agent", args)
+
+    return on_docker(program)[0]
+
+
+@pytest.mark.parametrize("name", ["agent-parking", "agent-parked"])
+def test_an_agent_with_parking_has_its_stashes(name: str) -> None:
+    found = agent(parking=True)
+    assert found.requests[name].parent == found.requests["agent-container"].parent
+
+
+def test_services_move_back_after_the_container_and_whether_it_was_replaced_or_not() -> None:
+    # The same image under another name changes what is stated, and no container.
+    found = agent(parking=True)
+    assert {"agent-parking", "agent-container"} <= found.waits_for("agent-parked")
+    assert (found.bound("agent-parked"), found.bound("agent-container")) == ({"before_update": ["leave-parking"]}, {})
+
+
+@pytest.mark.parametrize("name", ["agent-container", "agent-carry", "agent-image"])
+def test_whatever_of_an_agent_is_replaced_is_so_after_its_services_are_parked(name: str) -> None:
+    assert "agent-parking" in agent(parking=True).waits_for(name)
+
+
+def test_an_agent_without_parking_has_none() -> None:
+    found = agent(parking=False)
+    assert (list(found.of_type(STASH)), found.hooks, found.bound("agent-container")) == ([], {}, {})
+
+
+# Parking
+
+
+EXTERNAL = {
+    "Node": "staging-external",
+    "Address": "consul-agent-shared",
+    "NodeMeta": {
+        "external-node": "true",
+        "external-probe": "false",
+        "managed-by": "pulumi/consul-staging/test/parking",
+    },
+}
+
+
+def test_a_service_leaves_the_agent_and_then_is_on_the_external_node_with_what_its_check_last_found(
+    platform: Platform,
+) -> None:
+    # The other way round, clients would be told of it twice.
+    platform.on_agent(BILLING, status="warning")
+    assert platform.park() == ""
+    assert platform.wrote == [
+        ("servers", "/v1/catalog/register", EXTERNAL),
+        ("old agent", "/v1/agent/service/deregister/billing_service", None),
+        ("servers", "/v1/catalog/deregister", {"Node": "consul-agent-shared", "ServiceID": "billing_service"}),
+        (
+            "servers",
+            "/v1/catalog/register",
+            {
+                **EXTERNAL,
+                "Service": {
+                    "ID": "billing_service",
+                    "Service": "billing_service",
+                    "Address": "isa-billing",
+                    "Port": 8216,
+                    "Tags": ["v1", "fastapi", "user-microservice", "staging"],
+                    "Meta": {"managed-by": "pulumi/consul-staging/test/registration-billing_service"},
+                },
+                "Checks": [
+                    {
+                        "Node": "staging-external",
+                        "ServiceID": "billing_service",
+                        "CheckID": "billing_service-health",
+                        "Name": "billing_service HTTP",
+                        "Notes": "GET http://isa-billing:8216/health; deregistered after 1m30s critical",
+                        "Status": "warning",
+                        "Output": OUTPUT,
+                    }
+                ],
+            },
+        ),
+    ]
+
+
+def test_a_service_that_its_agent_cannot_take_out_of_the_catalog_any_more_is_there_once(platform: Platform) -> None:
+    # The servers may have another authority by then.
+    platform.on_agent(BILLING)
+    platform.servers.nodes[AGENT] = {"Node": {"Node": AGENT, "Meta": {}}, "Services": {"billing_service": {}}}
+    assert platform.park() == ""
+    found = [node for node, each in platform.servers.nodes.items() if "billing_service" in each["Services"]]
+    assert found == [NODE]
+
+
+@pytest.mark.parametrize("status", ["passing", "warning", "critical"])
+def test_a_service_takes_its_status_along_where_it_is_parked(platform: Platform, status: str) -> None:
+    platform.on_agent(BILLING, status=status)
+    platform.park()
+    assert [check["Status"] for check in platform.servers.node_checks] == [status]
+
+
+def test_all_of_the_stacks_services_are_parked(platform: Platform) -> None:
+    for line in GUIDE:
+        platform.on_agent(line)
+    assert platform.park() == ""
+    assert list(platform.servers.nodes[NODE]["Services"]) == [line.name for line in GUIDE]
+    assert platform.before.services == {}
+
+
+def test_what_came_from_the_stacks_files_is_parked_too(platform: Platform) -> None:
+    platform.on_agent(BILLING, {"managed-by": "pulumi/consul-staging/test/definition-files"})
+    platform.park()
+    assert list(platform.servers.nodes[NODE]["Services"]) == ["billing_service"]
+
+
+def test_what_the_roster_has_dropped_is_parked_too(platform: Platform) -> None:
+    # Its resource is deleted after all else.
+    platform.services = Roster(services=())
+    platform.on_agent(BILLING)
+    platform.park()
+    assert list(platform.servers.nodes[NODE]["Services"]) == ["billing_service"]
+
+
+@others
+def test_anothers_service_stays_with_the_agent(platform: Platform, meta: dict[str, str]) -> None:
+    platform.on_agent(BILLING, meta)
+    platform.on_agent(MINIO)
+    assert platform.park() == ""
+    assert list(platform.before.services) == ["billing_service"]
+    assert list(platform.servers.nodes[NODE]["Services"]) == ["minio_grpc_service"]
+
+
+@pytest.mark.parametrize("token", [None, OLD, secret(OLD)], ids=["none", "plain", "secret"])
+def test_the_agent_is_asked_at_its_old_address_with_its_old_token_and_the_servers_with_theirs(
+    platform: Platform, token: object
+) -> None:
+    platform.on_agent(BILLING)
+    assert platform.park(token) == ""
+    assert platform.before.tokens == {None if token is None else OLD}
+    assert (platform.servers.tokens, platform.after.tokens) == ({MANAGEMENT}, set())
+
+
+def test_where_only_how_the_agent_is_reached_is_new_its_container_stays_and_nothing_is_parked(
+    platform: Platform,
+) -> None:
+    platform.on_agent(BILLING)
+    assert platform.park(container="one") == ""
+    assert (platform.wrote, platform.before.tokens) == ([], set())
+
+
+@pytest.mark.parametrize("meta", [*OTHERS.values(), None], ids=[*OTHERS, "null"])
+def test_nothing_is_parked_on_anothers_node(platform: Platform, meta: dict[str, str] | None) -> None:
+    platform.on_agent(BILLING)
+    platform.servers.nodes[NODE] = {"Node": {"Node": NODE, "Meta": meta}, "Services": {}}
+    assert platform.park() == (
+        "the catalog has a node 'staging-external' of another party: set externalNode to a free name"
+    )
+    assert platform.wrote == []
+
+
+@pytest.mark.parametrize("resource", ["parking", "registration-node"])
+def test_a_node_of_the_stacks_own_is_parked_on(platform: Platform, resource: str) -> None:
+    # One that an interrupted run left behind, or that the services were registered on before.
+    platform.on_agent(BILLING)
+    meta = {"managed-by": f"pulumi/consul-staging/test/{resource}"}
+    platform.servers.nodes[NODE] = {"Node": {"Node": NODE, "Meta": meta}, "Services": {}}
+    assert platform.park() == ""
+    assert list(platform.servers.nodes[NODE]["Services"]) == ["billing_service"]
+
+
+@pytest.mark.usefixtures("no_pauses")
+def test_where_the_agent_does_not_answer_nothing_is_parked(platform: Platform) -> None:
+    platform.on_agent(BILLING)
+    platform.before.address = "http://127.0.0.1:9"
+    assert platform.park() == ""
+    assert platform.wrote == []
+
+
+def test_nothing_is_parked_before_the_servers_have_a_leader(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # They may have been replaced right before.
+    def sleep(_: float) -> None:
+        assert platform.wrote == []
+        platform.servers.leader = "10.0.0.1:8300"
+
+    slept = sleeping(monkeypatch, sleep)
+    platform.servers.leader = ""
+    platform.on_agent(BILLING)
+    assert platform.park() == ""
+    assert (slept, list(platform.servers.nodes[NODE]["Services"])) == ([0.1], ["billing_service"])
+
+
+def test_what_the_agent_refuses_stops_the_replacement_with_consuls_own_words(platform: Platform) -> None:
+    platform.before.refuses = (403, b"Permission denied")
+    assert platform.park() == (
+        f"GET {platform.before.address}/v1/agent/services: Consul answers 403: Permission denied"
+    )
+
+
+# Leaving
+
+
+def test_a_service_moves_back_to_the_agent_with_its_status_and_the_empty_node_is_removed(platform: Platform) -> None:
+    platform.joined()
+    platform.parked(BILLING, status="warning")
+    assert platform.leave() == ""
+    assert paths(platform) == [
+        ("servers", "/v1/catalog/deregister"),
+        ("new agent", "/v1/agent/service/register"),
+        ("servers", "/v1/catalog/deregister"),
+    ]
+    bodies = [body for _, _, body in platform.wrote]
+    assert (bodies[0], bodies[2]) == (
+        {"Node": "staging-external", "ServiceID": "billing_service"},
+        {"Node": "staging-external"},
+    )
+    assert [check["Status"] for check in bodies[1]["Checks"]] == ["warning"]
+    assert bodies[1]["Meta"] == {**BILLING.meta, "managed-by": mark(BILLING)}
+
+
+def test_all_services_move_back_each_with_its_own_status(platform: Platform) -> None:
+    platform.joined()
+    statuses = {line: ("passing", "warning", "critical")[number % 3] for number, line in enumerate(GUIDE)}
+    for line, status in statuses.items():
+        platform.parked(line, status=status)
+    assert platform.leave() == ""
+    found = {check_id: check["Status"] for check_id, check in platform.after.checks.items()}
+    assert found == {line.check_id: status for line, status in statuses.items()}
+    assert NODE not in platform.servers.nodes
+
+
+def test_servers_that_refuse_the_node_stop_the_replacement_before_any_service_has_left(platform: Platform) -> None:
+    platform.on_agent(BILLING)
+    platform.servers.refuses_writes = (403, b"Permission denied")
+    assert platform.park() == (
+        f"PUT {platform.servers.address}/v1/catalog/register: Consul answers 403: Permission denied"
+    )
+    assert list(platform.before.services) == ["billing_service"]
+
+
+def test_an_agent_with_none_of_the_stacks_services_has_none_parked_and_no_node_is_made(platform: Platform) -> None:
+    platform.on_agent(BILLING, {})
+    assert (platform.park(), platform.wrote) == ("", [])
+
+
+def test_what_is_parked_leaves_as_it_came(platform: Platform) -> None:
+    for line in (BILLING, MINIO):
+        platform.on_agent(line, {**line.meta, "managed-by": mark(line)})
+    before = {key: {**value} for key, value in platform.before.services.items()}
+    platform.park()
+    platform.joined()
+    platform.leave()
+    shown = ("Service", "Address", "Port", "Tags", "Meta")
+    assert platform.after.services == {key: {name: one[name] for name in shown} for key, one in before.items()}
+
+
+def test_the_new_agent_is_told_with_the_new_token_and_the_servers_with_theirs(platform: Platform) -> None:
+    platform.joined()
+    platform.parked(BILLING)
+    platform.leave()
+    assert (platform.after.tokens, platform.servers.tokens, platform.before.tokens) == ({NEW}, {MANAGEMENT}, set())
+
+
+@others
+def test_anothers_service_stays_where_it_is_and_keeps_the_node(platform: Platform, meta: dict[str, str]) -> None:
+    platform.joined()
+    platform.parked(MINIO, meta)
+    platform.parked(BILLING)
+    assert platform.leave() == ""
+    assert list(platform.servers.nodes[NODE]["Services"]) == ["minio_grpc_service"]
+    assert list(platform.after.services) == ["billing_service"]
+
+
+@pytest.mark.parametrize("meta", [*OTHERS.values(), None], ids=[*OTHERS, "null"])
+def test_anothers_node_is_left_alone(platform: Platform, meta: dict[str, str] | None) -> None:
+    platform.joined()
+    platform.parked(BILLING)
+    platform.servers.nodes[NODE]["Node"]["Meta"] = meta
+    assert platform.leave() == ""
+    assert platform.wrote == []
+
+
+def test_where_nothing_is_parked_the_agent_is_not_waited_for(platform: Platform, pauses: list[float]) -> None:
+    assert platform.leave() == ""
+    assert (platform.wrote, pauses) == ([], [])
+
+
+@pytest.mark.usefixtures("no_pauses")
+def test_where_no_server_answers_nothing_moves_back(platform: Platform) -> None:
+    platform.joined()
+    platform.parked(BILLING)
+    platform.servers.address = "http://127.0.0.1:9"
+    assert platform.leave() == ""
+    assert platform.wrote == []
+
+
+# Until the agent has joined
+
+
+@pytest.mark.parametrize("seen", [None, {}], ids=["null", "empty"])
+def test_the_agent_is_waited_for_until_its_node_has_the_meta_that_it_tells_itself(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, seen: dict[str, str] | None
+) -> None:
+    # The servers make a node of a member that they see: what the agent then holds is not there yet.
+    def sleep(_: float) -> None:
+        assert platform.wrote == []
+        platform.servers.nodes[AGENT] = {"Node": {"Node": AGENT, "Meta": seen}, "Services": {}}
+        if len(slept) == 3:
+            platform.joined()
+
+    slept = sleeping(monkeypatch, sleep)
+    platform.parked(BILLING)
+    assert platform.leave() == ""
+    assert (slept, list(platform.after.services)) == ([0.1, 0.1, 0.1], ["billing_service"])
+
+
+def test_an_agent_that_no_longer_answers_when_a_service_is_to_come_back_is_an_error(
+    platform: Platform, no_pauses: None
+) -> None:
+    # It has left the external node by then.
+    platform.joined()
+    platform.parked(BILLING)
+    platform.after.address = "http://127.0.0.1:9"
+    said = platform.leave()
+    assert "http://127.0.0.1:9/v1/agent/service/register: no answer: " in said
+    assert said.endswith("The next run with --refresh moves the services back")
+
+
+def test_an_agent_that_has_joined_is_not_waited_for(platform: Platform, pauses: list[float]) -> None:
+    platform.joined()
+    platform.parked(BILLING)
+    platform.leave()
+    assert pauses == []
+
+
+def test_an_agent_that_does_not_join_is_told_and_its_services_stay_parked(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoint, "_PATIENCE", 0.3)
+    platform.parked(BILLING)
+    assert platform.leave() == (
+        "consul-agent-shared has not joined the servers after a minute: its services stay where they are parked, and "
+        "nobody checks them. Its log says why: docker logs consul-agent-shared. "
+        "The next run with --refresh moves them back"
+    )
+    assert platform.wrote == []
+
+
+def test_servers_that_refuse_meanwhile_are_asked_again(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    # They may have lost their leader.
+    answers = [(400, b"No cluster leader"), None]
+
+    def sleep(_: float) -> None:
+        platform.servers.refuses = answers.pop(0)
+        platform.joined()
+
+    sleeping(monkeypatch, sleep)
+    platform.parked(BILLING)
+    assert platform.leave() == ""
+    assert list(platform.after.services) == ["billing_service"]

@@ -1,0 +1,199 @@
+"""What `compare` says of each way in which a service can be registered, and what it asks Consul for."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+import settings
+from operations import migration as compare
+from operations.migration import ENVIRONMENT, Comparison, compare_stack
+from operations.target import Target
+from tests.unit.fake_agent import BILLING, NODE, FakeConsul, serving, two
+from tests.unit.fake_consul import found_here
+
+SERVER = "staging-consul"
+MARK = {"managed-by": "pulumi/consul-staging/local/registration-billing_service"}
+HOST = "isa-billing"
+
+
+@pytest.fixture
+def consul() -> Iterator[FakeConsul]:
+    """A catalog in which the agent has both services."""
+    with serving(FakeConsul(nodes={NODE: "10.0.0.2", SERVER: "10.0.0.1"}, in_step=False)) as fake:
+        fake.registers(NODE, BILLING, BILLING, 8216, ("http", "passing"), Address=HOST, Meta=MARK)
+        minio = {"managed-by": "pulumi/consul-staging/local/registration-minio_grpc_service"}
+        fake.registers(NODE, "minio_grpc_service", "minio_grpc_service", 50051, ("tcp", "passing"), Meta=minio)
+        yield fake
+
+
+def own(fake: FakeConsul, status: str = "passing", port: int = 8216, address: str = HOST, node: str = SERVER) -> None:
+    """Have billing register itself, as `consul_registry.py` does."""
+    fake.registers(node, "billing-1", BILLING, port, ("ttl", status), Address=address)
+
+
+def status(fake: FakeConsul, status: str) -> None:
+    """Have the agent find something else."""
+    fake.checks[0]["Status"] = status
+
+
+def stack(fake: FakeConsul) -> Target:
+    config = {"agentAddress": fake.address, "serverAddress": fake.address}
+    return Target("consul-staging", "local", settings.Settings.model_validate(config), two())
+
+
+def billing(fake: FakeConsul) -> Comparison:
+    return compare_stack(stack(fake))[0]
+
+
+def test_a_service_with_heartbeats_and_a_passing_check_at_one_address_can_drop_them(consul: FakeConsul) -> None:
+    own(consul)
+    one = billing(consul)
+    assert (one.verdict.phase, one.can_drop, one.verdict.wrong) == (3, True, False)
+    assert [(each.node, each.heartbeat) for each in one.own] == [(SERVER, "passing")]
+
+
+def test_a_service_that_only_the_agent_has_is_done(consul: FakeConsul) -> None:
+    one = billing(consul)
+    assert (one.verdict.phase, one.verdict.says, one.can_drop) == (4, "nothing to do", False)
+
+
+def test_a_service_that_the_agent_does_not_have_is_to_be_deployed(consul: FakeConsul) -> None:
+    del consul.catalog[NODE][0]
+    own(consul)
+    one = billing(consul)
+    assert (one.ours, one.verdict.phase, one.verdict.wrong) == (None, 1, False)
+
+
+@pytest.mark.parametrize("found", ["warning", "missing"])
+def test_a_service_whose_check_does_not_pass_keeps_its_heartbeats(consul: FakeConsul, found: str) -> None:
+    if found == "missing":
+        del consul.checks[0]
+    else:
+        status(consul, found)
+    own(consul)
+    one = billing(consul)
+    assert (one.verdict.phase, one.can_drop, one.verdict.wrong) == (2, False, False)
+    assert found in one.verdict.says
+
+
+def test_a_service_whose_agent_is_gone_keeps_its_heartbeats(consul: FakeConsul) -> None:
+    own(consul)
+    serf = {"Node": NODE, "CheckID": "serfHealth", "ServiceID": "", "ServiceName": "", "Type": "", "Status": "critical"}
+    consul.checks.append(serf)
+    assert not billing(consul).can_drop
+
+
+def test_a_service_at_another_address_keeps_its_heartbeats_and_the_address_is_told(consul: FakeConsul) -> None:
+    own(consul, address="10.0.0.77")
+    one = billing(consul)
+    assert (one.verdict.phase, one.verdict.wrong) == (2, False)
+    assert "billing-1 is at 10.0.0.77:8216" in one.verdict.says
+
+
+def test_an_instance_without_an_address_is_at_its_nodes(consul: FakeConsul) -> None:
+    own(consul, address="")
+    assert billing(consul).own[0].at == "10.0.0.1:8216"
+
+
+def test_another_port_than_the_rosters_is_wrong(consul: FakeConsul) -> None:
+    own(consul, port=8299)
+    verdict = billing(consul).verdict
+    assert verdict.wrong
+    assert verdict.says == "billing-1 is at port 8299, the roster says 8216"
+
+
+def test_heartbeats_of_a_service_whose_check_fails_are_wrong(consul: FakeConsul) -> None:
+    status(consul, "critical")
+    own(consul)
+    assert billing(consul).verdict.wrong
+
+
+def test_a_service_that_fails_its_check_and_sends_no_heartbeats_is_down_and_not_wrong(consul: FakeConsul) -> None:
+    status(consul, "critical")
+    own(consul, "critical")
+    assert not billing(consul).verdict.wrong
+
+
+def test_what_stopped_its_heartbeats_left_something_to_deregister(consul: FakeConsul) -> None:
+    own(consul, "critical")
+    one = billing(consul)
+    assert (one.verdict.phase, one.verdict.says) == (4, f"deregister what it left: billing-1 on {SERVER}")
+
+
+def test_a_registration_without_a_ttl_check_sends_no_heartbeats(consul: FakeConsul) -> None:
+    consul.registers(SERVER, "billing-1", BILLING, 8216, Address=HOST)
+    consul.registers(SERVER, "billing-2", BILLING, 8216, ("http", "passing"), Address=HOST)
+    assert [each.heartbeat for each in billing(consul).own] == [None, None]
+
+
+def test_the_id_at_the_agent_in_another_partys_hands_is_wrong(consul: FakeConsul) -> None:
+    consul.catalog[NODE][0]["Meta"] = {}
+    assert billing(consul).verdict.says == "another party holds the id billing_service at the agent"
+
+
+def test_a_service_of_another_name_is_nobodys_duplicate(consul: FakeConsul) -> None:
+    consul.registers(SERVER, BILLING, "invoices", 1, ("ttl", "passing"))
+    assert billing(consul).own == ()
+
+
+def test_it_asks_once_a_node_and_twice_more_whatever_the_number_of_services(consul: FakeConsul) -> None:
+    own(consul)
+    compare_stack(stack(consul))
+    assert len(consul.asked) == 4
+
+
+# The command
+
+
+def typed(consul: FakeConsul, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
+    found_here(monkeypatch, lambda: stack(consul))
+    app = typer.Typer()
+    app.command()(compare.compare)
+    return CliRunner().invoke(app, arguments)
+
+
+def test_all_consistent_is_0(consul: FakeConsul, monkeypatch: pytest.MonkeyPatch) -> None:
+    own(consul)
+    assert typed(consul, monkeypatch).exit_code == 0
+
+
+def test_a_contradiction_is_1(consul: FakeConsul, monkeypatch: pytest.MonkeyPatch) -> None:
+    own(consul, port=8299)
+    assert typed(consul, monkeypatch).exit_code == 1
+
+
+def test_the_lines_to_change_are_the_guides(consul: FakeConsul, monkeypatch: pytest.MonkeyPatch) -> None:
+    own(consul)
+    output = typed(consul, monkeypatch).output
+    assert ENVIRONMENT == ("CONSUL_HOST=consul-agent-shared", "CONSUL_AGENT_HOST=consul-agent-shared")
+    assert " and ".join(ENVIRONMENT) in output
+
+
+def test_piped_it_is_a_line_a_service_with_tabs_between(consul: FakeConsul, monkeypatch: pytest.MonkeyPatch) -> None:
+    own(consul)
+    lines = typed(consul, monkeypatch).output.splitlines()
+    assert lines[1].split("\t") == [
+        BILLING,
+        "passing isa-billing:8216",
+        f"passing heartbeat, isa-billing:8216 on {SERVER}",
+        "3",
+        "option A or B",
+    ]
+
+
+def test_as_json_each_service_has_what_is_to_change(consul: FakeConsul, monkeypatch: pytest.MonkeyPatch) -> None:
+    own(consul)
+    first, second = json.loads(typed(consul, monkeypatch, "--json").output)
+    assert (first["service"], first["phase"], first["can_drop"]) == (BILLING, 3, True)
+    assert first["environment"] == list(ENVIRONMENT)
+    assert first["own"][0] == {
+        "id": "billing-1",
+        "node": SERVER,
+        "at": "isa-billing:8216",
+        "status": "passing",
+        "heartbeat": "passing",
+    }
+    assert (second["phase"], second["environment"]) == (4, [])

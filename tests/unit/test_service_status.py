@@ -1,0 +1,62 @@
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from cluster.client import Consul
+from operations.service_status import await_passing, statuses
+from services.roster import roster
+from services.rules import Roster
+from tests.unit.fake_http import FakeConsul, running
+
+BILLING, MINIO = (
+    next(each for each in roster().services if each.name == name) for name in ("billing_service", "minio_grpc_service")
+)
+TWO = Roster(services=(BILLING, MINIO))
+
+
+@pytest.fixture(name="consul")
+def _consul() -> Iterator[FakeConsul]:
+    with running(FakeConsul()) as consul:
+        yield consul
+
+
+def check(service: str, status: str, node: str = "consul-agent-shared") -> dict[str, Any]:
+    return {"Node": node, "CheckID": f"{service}-check", "ServiceID": service, "Status": status}
+
+
+def test_a_services_status_is_its_checks_on_the_agents_node(consul: FakeConsul) -> None:
+    consul.node_checks = [check("billing_service", "passing"), check("minio_grpc_service", "warning")]
+    found = statuses(Consul(consul.address), TWO)
+    assert found == {"billing_service": "passing", "minio_grpc_service": "warning"}
+
+
+def test_a_services_status_is_its_checks_on_the_node_that_is_asked_for(consul: FakeConsul) -> None:
+    consul.node_checks = [
+        check("billing_service", "critical"),
+        check("billing_service", "passing", "staging-external"),
+        check("minio_grpc_service", "passing", "staging-external"),
+    ]
+    found = statuses(Consul(consul.address), TWO, "staging-external")
+    assert found == {"billing_service": "passing", "minio_grpc_service": "passing"}
+
+
+def test_a_service_that_a_node_has_no_check_of_is_missing(consul: FakeConsul) -> None:
+    consul.node_checks = [check("billing_service", "passing", "staging-external")]
+    found = statuses(Consul(consul.address), TWO)
+    assert found == {"billing_service": "missing", "minio_grpc_service": "missing"}
+
+
+def test_other_checks_of_the_node_are_no_service_of_the_roster(consul: FakeConsul) -> None:
+    consul.node_checks = [check("", "passing"), check("another", "passing")]
+    assert list(statuses(Consul(consul.address), TWO)) == ["billing_service", "minio_grpc_service"]
+
+
+@pytest.mark.parametrize(
+    ("node", "said"), [("consul-agent-shared", "0 of 2 passing"), ("staging-external", "2 of 2 passing")]
+)
+def test_what_is_waited_for_is_on_the_node_that_is_asked_for(consul: FakeConsul, node: str, said: str) -> None:
+    consul.node_checks = [check(each.name, "passing", "staging-external") for each in TWO.services]
+    told: list[str] = []
+    await_passing(Consul(consul.address), TWO, told.append, 0, node)
+    assert told == [said]
