@@ -6,8 +6,8 @@ from dataclasses import replace
 import pulumi
 
 import settings
+from cluster.acl_rules import agent_tokens, server_tokens, token_rules
 from cluster.agent_configuration import ESM_NODE, SERVER_NODE
-from cluster.security_stages import agent_tokens, server_tokens, token_rules
 from components import preflight as found
 from components.acl_tokens import AclTokens, AclTokensArgs
 from components.cluster_keys import ClusterKeys, ClusterKeysArgs
@@ -24,14 +24,13 @@ from components.registration.draining import Draining
 from components.registration.files import FilesRegistration, FilesRegistrationArgs
 from components.stand_ins import StandIns, StandInsArgs
 from services.definition import summary
-from services.roster import RosterError, roster
-from services.rules import Roster
+from services.roster import Roster, RosterError, load_roster
 
 NETWORK = "staging_staging-network"
 
 stack = settings.of_stack()
 try:
-    services = roster(stack.environment, stack.service_host)
+    services = load_roster(stack.environment, stack.service_host)
 except RosterError as error:
     raise pulumi.RunError(str(error)) from None
 first: list[pulumi.Resource] = []

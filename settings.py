@@ -17,10 +17,11 @@ from pydantic.alias_generators import to_camel
 
 from cluster.agent_configuration import AGENT_NODE, SERVER_NODE
 from cluster.security_stages import Stage
+from errors import UserError
 from services.model import Host, Identifier, host
 
 
-class SettingsError(pulumi.RunError):
+class SettingsError(UserError, pulumi.RunError):
     """A config key is wrong: names it and its file, says what is wrong and what would be right."""
 
 

@@ -1,35 +1,36 @@
 """Consul's HTTP API, as far as it is used here. Nothing else speaks HTTP to Consul."""
 
 import json
-import logging
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import urllib3
 from urllib3 import BaseHTTPResponse
-from urllib3.exceptions import HTTPError, MaxRetryError, SSLError
-from urllib3.util import Retry, Timeout
+from urllib3 import exceptions as http_errors
+from urllib3.exceptions import HTTPError
+from urllib3.util import Timeout
 
-# A 4xx is the caller's mistake and stays one. Every request here may be repeated: a PUT states what is to be true.
-_RETRY = Retry(
-    total=4,
-    backoff_factor=0.2,
-    status_forcelist=range(500, 600),
-    allowed_methods=None,
-    raise_on_status=False,
-    respect_retry_after_header=False,
-)
-_ONCE = _RETRY.new(total=0)
+from errors import UserError
+
+# Seconds before each further try of a request that got no answer or a 5xx. A 4xx is the caller's mistake and stays one.
+# Every request here may be repeated: a PUT states what is to be true. urllib3's own retries would log each of them.
+_RETRY_PAUSES = (0, 0.4, 0.8, 1.6)
 _TIMEOUT = Timeout(connect=3, read=15)
+_NO_ANSWER = (
+    http_errors.NewConnectionError,
+    http_errors.ProtocolError,
+    http_errors.ProxyError,
+    http_errors.TimeoutError,
+)
 _TOKEN = re.compile(r"[!-~]+")
 
-logging.getLogger("urllib3").setLevel(logging.ERROR)  # of a retry: the last one's failure is told by its ConsulError
 
-
-class ConsulError(Exception):
+class ConsulError(UserError):
     """Consul refused a request or did not answer: says what was asked of whom, and Consul's own words."""
 
 
@@ -59,7 +60,7 @@ class Consul:
             raise ConsulError("the ACL token has characters that no token has: a line break or a blank, perhaps")
         self.address = address
         headers = {"X-Consul-Token": token} if token else None
-        self._http = urllib3.PoolManager(maxsize=8, retries=_RETRY, timeout=_TIMEOUT, headers=headers, ca_cert_data=ca)
+        self._http = urllib3.PoolManager(maxsize=8, retries=False, timeout=_TIMEOUT, headers=headers, ca_cert_data=ca)
 
     def service(self, service_id: str) -> dict[str, Any] | None:
         """Return what the agent holds under an id, or None.
@@ -153,7 +154,7 @@ class Consul:
             wait: how long to wait for a change at the most, such as `10s`: less than a read's timeout.
         """
         path = f"/v1/health/node/{_path(node)}"
-        answer = self._send("GET", path, {"index": str(index), "wait": wait}, retries=_ONCE)
+        answer = self._send("GET", path, {"index": str(index), "wait": wait}, pauses=())
         checks, seen = _json(answer, f"GET {self.address}{path}"), int(answer.headers.get("X-Consul-Index", 0))
         return list(checks), seen if seen >= index else 0  # one that went back is of a restored catalog: ask anew
 
@@ -261,19 +262,12 @@ class Consul:
         body: Mapping[str, Any] | None = None,
         missing_ok: bool = False,
         *,
-        retries: Retry | None = None,
+        pauses: Iterable[float] | None = None,
     ) -> BaseHTTPResponse:
         url = f"{self.address}{path}"
-        try:
-            response = self._http.request(
-                method, f"{url}?{urlencode(query)}" if query else url, json=body, redirect=False, retries=retries
-            )
-        except MaxRetryError as error:
-            if isinstance(error.reason, SSLError):  # somebody does
-                raise ConsulError(f"{method} {url}: {error.reason}") from None
-            raise NoAnswerError(f"{method} {url}: no answer: {error.reason}") from None
-        except HTTPError as error:
-            raise ConsulError(f"{method} {url}: {error}") from None
+        response = self._try_again(
+            method, f"{url}?{urlencode(query)}" if query else url, body, _RETRY_PAUSES if pauses is None else pauses
+        )
         missing = missing_ok and response.status == HTTPStatus.NOT_FOUND and b"nknown service" in response.data
         if response.status >= HTTPStatus.MULTIPLE_CHOICES and not missing:
             words = response.data.decode(errors="replace").strip()
@@ -281,12 +275,33 @@ class Consul:
             raise kind(f"{method} {url}: Consul answers {response.status}: {words}")
         return response
 
+    def _try_again(
+        self, method: str, url: str, body: Mapping[str, Any] | None, pauses: Iterable[float]
+    ) -> BaseHTTPResponse:
+        """Send a request, again after each pause while nobody answers or the answer is a 5xx."""
+        for pause in pauses:
+            with suppress(HTTPError):
+                response = self._http.request(method, url, json=body, redirect=False)
+                if response.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+                    return response
+            time.sleep(pause)
+        try:
+            return self._http.request(method, url, json=body, redirect=False)
+        except _NO_ANSWER as error:
+            raise NoAnswerError(f"{_without_query(method, url)}: no answer: {error}") from None
+        except HTTPError as error:  # such as an SSLError: somebody answers
+            raise ConsulError(f"{_without_query(method, url)}: {error}") from None
+
 
 def _json(answer: BaseHTTPResponse, asked: str) -> Any:  # noqa: ANN401 - JSON
     try:
         return json.loads(answer.data) if answer.data else None
     except ValueError:
         raise ConsulError(f"{asked}: what answers is no Consul agent: it sends no JSON") from None
+
+
+def _without_query(method: str, url: str) -> str:
+    return f"{method} {url.partition('?')[0]}"
 
 
 def _path(segment: str) -> str:

@@ -13,6 +13,9 @@ from services.definition import from_notes
 
 Fields = dict[str, Any]
 
+COMPARED_FIELDS = ("name", "address", "port", "tags", "meta", "checks")
+"""The fields of a service that a registration states."""
+
 # What a check's output says of its target: "HTTP GET http://isa-billing:8216/health: 200 OK Output: …".
 _RAN_AGAINST = re.compile(r'(?:HTTP GET (\S+)|Get "(\S+)"|TCP connect (\S+)): ')
 
@@ -87,7 +90,11 @@ def _after_a_run(consul: Consul, service_id: str) -> dict[str, Fields]:
     started = time.monotonic()
     while True:
         checks = consul.checks(service_id)
-        waits = [_one_run(check) for check in checks.values() if _contradicts_itself(check)]
+        waits = [
+            seconds_of_one_run(check["Interval"], check["Timeout"])
+            for check in checks.values()
+            if _contradicts_itself(check)
+        ]
         if time.monotonic() - started >= max(waits, default=0):
             return checks
         time.sleep(0.5)
@@ -97,9 +104,9 @@ def _contradicts_itself(check: Fields) -> bool:
     return _ran_against(check) not in (None, from_notes(check["Notes"]).get(check["Type"]))
 
 
-def _one_run(check: Fields) -> float:
-    """Return the seconds within which a check has run once more."""
-    return sum(durationpy.from_str(check[key] or "0s").total_seconds() for key in ("Interval", "Timeout"))
+def seconds_of_one_run(interval: str, timeout: str) -> float:
+    """Return the seconds within which a check runs once: its interval and its timeout, as Consul writes them."""
+    return sum(durationpy.from_str(span or "0s").total_seconds() for span in (interval, timeout))
 
 
 def catalog_matches(entry: Fields | None, wanted: Mapping[str, Any] | None) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from services.rules import Roster
+from services.roster import Roster
 
 MISSING = "missing"
 _BEST_FIRST = ("passing", "warning", "critical")

@@ -1,28 +1,37 @@
-"""The mark in a service's meta: which resource of which stack registered it. What bears no mark of ours is not ours."""
+"""Ownership: which resource of which stack registered a service.
+
+The owner is kept in the meta of the service. The program never changes or removes what it does not own.
+"""
 
 from collections.abc import Mapping
 
 from services.model import OWNER_KEY, Service
+from services.roster import Roster
 
 DEFINITION_FILES = "definition-files"
-"""Stands for a resource's name in the mark of what the agent read from its definition files."""
+"""Stands for the resource's name in the owner of what an agent reads from its definition files."""
 
 
 def owner_prefix(project: str, stack: str) -> str:
-    """Return what the marks of all resources of a stack begin with."""
+    """Return what the owners of all services of a stack begin with."""
     return f"pulumi/{project}/{stack}/"
 
 
-def definition_files_owner(mark: str) -> str:
-    """Return the mark of the definition files of the stack that another mark is of."""
-    return f"{mark.rpartition('/')[0]}/{DEFINITION_FILES}"
+def definition_files_owner(owner: str) -> str:
+    """Return the owner that the same stack's definition files have."""
+    return f"{owner.rpartition('/')[0]}/{DEFINITION_FILES}"
 
 
-def is_owned_by(meta: Mapping[str, str] | None, owned: str) -> bool:
-    """Whether a meta has a mark of this owner. The catalog's is null where a service was registered without any."""
-    return (meta or {}).get(OWNER_KEY, "").startswith(owned)
+def is_owned_by(meta: Mapping[str, str] | None, prefix: str) -> bool:
+    """Return whether a service with this meta belongs to a stack. The catalog shows an empty meta as null."""
+    return (meta or {}).get(OWNER_KEY, "").startswith(prefix)
 
 
-def with_owner(service: Service, mark: str) -> Service:
-    """Return a service with a mark in its meta."""
-    return service.model_copy(update={"meta": {**service.meta, OWNER_KEY: mark}})
+def with_owner(service: Service, owner: str) -> Service:
+    """Return a service whose meta names its owner."""
+    return service.model_copy(update={"meta": {**service.meta, OWNER_KEY: owner}})
+
+
+def roster_with_owner(roster: Roster, owner: str) -> Roster:
+    """Return a roster in which all services have one owner."""
+    return Roster(services=tuple(with_owner(service, owner) for service in roster.services))

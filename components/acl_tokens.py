@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 import pulumi
 import pulumi_consul as consul
 
+from cluster.acl_rules import Rules
 from cluster.agent_configuration import DATACENTER
-from cluster.security_stages import Rules
 from components.acl_secret import AclTokenSecret
 from components.child_options import child_options
 from components.endpoint import Endpoint, stash

@@ -8,7 +8,7 @@ import pulumi
 import pulumi_docker as docker
 
 from components.consul_container import HARDENED
-from services.rules import Roster
+from services.roster import Roster
 
 _CONTEXT = "components/standin"  # below the project, in which Pulumi runs: no clone's own path is in the state
 

@@ -15,7 +15,7 @@ from operations.sandbox.sandbox import Cluster, ClusterError
 from operations.service_status import await_passing
 from operations.state import State
 from operations.target import Target, target
-from services.rules import Roster
+from services.roster import Roster
 
 # A TCP check waits up to its 30 s for its first run, an HTTP check up to 10 s.
 FIRST_RUN = 45

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import typer
 
 from cluster.agent_configuration import SERVER_NODE, agent_config
-from cluster.ownership import DEFINITION_FILES
+from cluster.ownership import DEFINITION_FILES, roster_with_owner
 from cluster.security_stages import stage_config
 from operations.command_line import StackName
 from operations.engine import STACK
@@ -48,7 +48,8 @@ def render(stack: StackName = STACK, out: Out = None) -> None:
 
 def contents(aim: Target) -> Mapping[str, Any]:
     """Return what each file holds, by its name."""
-    return {"agent-config.json": _agent(aim), **definition_files(aim.roster, aim.owner_prefix + DEFINITION_FILES)}
+    owned = roster_with_owner(aim.roster, aim.owner_prefix + DEFINITION_FILES)
+    return {"agent-config.json": _agent(aim), **definition_files(owned)}
 
 
 def _agent(aim: Target) -> dict[str, Any]:

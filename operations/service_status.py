@@ -9,7 +9,7 @@ from rich.table import Table
 from cluster.agent_configuration import AGENT_NODE
 from cluster.client import Consul
 from services.model import Check, Kind
-from services.rules import Roster
+from services.roster import Roster
 
 GROUPS: Mapping[Kind, str] = {"user": "User microservices", "ai": "AI services", "grpc": "gRPC infrastructure"}
 _RANKS = ("passing", "warning", "critical")

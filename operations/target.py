@@ -13,8 +13,7 @@ import settings
 from cluster.client import Consul
 from cluster.ownership import owner_prefix
 from operations.paths import ROOT
-from services.roster import roster
-from services.rules import Roster
+from services.roster import Roster, load_roster
 
 Role = Literal["verify", "registration", "removal"]
 """What a command does to a secured Consul: reads it, registers the stack's services, or removes what it left behind."""
@@ -110,5 +109,5 @@ def target(stack: str, project: Path = ROOT) -> Target:
         raise TargetError(f"there is no {file.name}: the stacks here are {stacks}")
     name = str(yaml.safe_load((project / "Pulumi.yaml").read_text())["name"])
     config = settings.of_file(file, name)
-    services = roster(config.environment, config.service_host)
+    services = load_roster(config.environment, config.service_host)
     return Target(name, stack, config, services, os.environ.get("CONSUL_HTTP_TOKEN"))

@@ -11,9 +11,8 @@ from typing import Any, get_args
 
 import durationpy
 
-from cluster.ownership import with_owner
 from services.model import Check, HttpCheck, Kind, Service
-from services.rules import Roster
+from services.roster import Roster
 
 _API_NAMES = {
     "name": "Name",
@@ -94,16 +93,13 @@ def summary(services: Iterable[Service]) -> dict[str, dict[str, str]]:
     }
 
 
-def definition_files(roster: Roster, mark: str) -> dict[str, Any]:
-    """Return the guide's three definition files by name, each service with a mark."""
-    return {
-        f"{kind}-services.json": definition_file(with_owner(service, mark) for service in roster.of_kind(kind))
-        for kind in get_args(Kind)
-    }
+def definition_files(roster: Roster) -> dict[str, Any]:
+    """Return the definition files by name, one for each group: `user-services.json` and so on."""
+    return {f"{kind}-services.json": definition_file(roster.of_kind(kind)) for kind in get_args(Kind)}
 
 
 def definition_file(services: Iterable[Service]) -> dict[str, Any]:
-    """Return the content of one definition file, such as the guide's `user-services.json`."""
+    """Return the content of one definition file."""
     return {"services": [_with_listed_checks(definition(service)) for service in services]}
 
 

@@ -1,86 +1,97 @@
-"""The platform's services (guide, "What Was Created"). To add one, add its line here: nothing else changes."""
+"""The roster: all services of a stack, which must be able to stand side by side on one agent."""
 
 import traceback
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from services.group import Platform
-from services.model import Service
-from services.rules import Roster
+from errors import UserError
+from services.ai import ai_services
+from services.group import Environment
+from services.grpc import grpc_services
+from services.model import Kind, Service
+from services.user import user_services
+
+_GROUPS = (user_services, ai_services, grpc_services)
 
 
-class RosterError(Exception):
-    """An entry below is malformed, or two of them want the same thing: says which line, and what would be right."""
+class RosterError(UserError):
+    """A line of a group's file is malformed, or two lines want the same thing."""
 
 
-def roster(environment: str = "staging", host: str | None = None) -> Roster:
-    """Return the 40 services, checked.
-
-    Args:
-        environment: becomes a tag and a meta value of each.
-        host: one address that stands for all the containers' names; without it each service is at its container's name.
+class Roster(BaseModel):
+    """Services that can stand side by side on one agent.
 
     Raises:
-        RosterError: an entry is malformed, or two of them want the same thing.
+        ValidationError: two of them share an id, a name, a check id, or a host and port.
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    services: tuple[Service, ...]
+
+    @model_validator(mode="after")
+    def _nothing_twice(self) -> "Roster":
+        unique: dict[str, Callable[[Service], Iterable[str]]] = {
+            "id": lambda service: [service.id],
+            "name": lambda service: [service.name],
+            "address": lambda service: [service.address],
+            "check id": lambda service: [check.id for check in service.checks],
+        }
+        for what, values in unique.items():
+            count = Counter(value for service in self.services for value in values(service))
+            for value in (value for value, times in count.items() if times > 1):
+                owners = ", ".join(
+                    f"{service.id} in services/{service.kind}.py"
+                    for service in self.services
+                    if value in values(service)
+                )
+                raise ValueError(f"{what} {value!r} is used {count[value]} times ({owners}): it must be unique")
+        return self
+
+    def __len__(self) -> int:
+        return len(self.services)
+
+    def of_kind(self, kind: Kind) -> Iterator[Service]:
+        """Return the services of one group, in the order of its file."""
+        return (service for service in self.services if service.kind == kind)
+
+    @property
+    def not_in_dns(self) -> tuple[str, ...]:
+        """Names that Consul's DNS cannot answer for, such as those with a `_`. HTTP clients find them."""
+        return tuple(service.name for service in self.services if not service.in_dns)
+
+
+def load_roster(environment: str = "staging", host: str | None = None) -> Roster:
+    """Return all services of the three groups, checked.
+
+    Args:
+        environment: a tag and a meta value of each service.
+        host: one address that stands for all container names; None: each service is at its container's name.
+
+    Raises:
+        RosterError: a line is malformed, or two of them want the same thing.
+    """
+    where = Environment(environment, host)
     try:
-        return Roster(services=_services(Platform(environment, host)))
+        return Roster(services=tuple(service for group in _GROUPS for service in group(where)))
     except ValidationError as error:
-        raise RosterError("\n".join(_told(error))) from None
+        raise RosterError("\n".join(_messages(error))) from None
 
 
-def _services(platform: Platform) -> tuple[Service, ...]:
-    return (
-        platform.user("account", 8201),
-        platform.user("auth", 8202),
-        platform.user("authorization", 8203),
-        platform.user("session", 8204),
-        platform.user("payment", 8207),
-        platform.user("billing", 8216),
-        platform.user("product", 8215),
-        platform.user("order", 8105),
-        platform.user("wallet", 8113),
-        platform.user("event", 8101),
-        platform.user("audit", 8102),
-        platform.user("invitation", 8103),
-        platform.user("notification", 8104),
-        platform.user("organization", 8106),
-        platform.user("ota", 8107),
-        platform.user("storage", 8109),
-        platform.user("task", 8110),
-        platform.user("telemetry", 8111),
-        platform.user("vault", 8112),
-        platform.user("album", 8114),
-        platform.user("calendar", 8115),
-        platform.user("compliance", 8116),
-        platform.user("location", 8117),
-        platform.user("media", 8118),
-        platform.user("memory", 8119),
-        platform.user("weather", 8221),
-        platform.user("device", 8220),
-        # The guide counts 28 and lists 27: this is the platform's next one (design, "The roster").
-        platform.user("document", 8227),
-        platform.ai("mcp", 8081),
-        platform.ai("model", 8082),
-        platform.ai("agent", 8083),
-        platform.grpc("minio", 50051, "storage"),
-        platform.grpc("duckdb", 50052, "database"),
-        platform.grpc("mqtt", 50053, "messaging"),
-        platform.grpc("loki", 50054, "logging"),
-        platform.grpc("redis", 50055, "cache"),
-        platform.grpc("nats", 50056, "messaging"),
-        platform.grpc("postgres", 50061, "database"),
-        platform.grpc("qdrant", 50062, "vector-db"),
-        platform.grpc("neo4j", 50063, "graph-db"),
-    )
-
-
-def _told(error: ValidationError) -> Iterator[str]:
-    line = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == __file__][-1]
+def _messages(error: ValidationError) -> Iterator[str]:
     for each in error.errors(include_url=False):
         if each["loc"]:
-            field, what = ".".join(map(str, each["loc"])), each["msg"]
-            yield f"services/roster.py, line {line}: {field}: {each['input']!r}: {what[0].lower()}{what[1:]}"
-        else:  # of two entries, whose message names them
+            field, message = ".".join(map(str, each["loc"])), each["msg"]
+            yield f"{_line(error)}: {field}: {each['input']!r}: {message[0].lower()}{message[1:]}"
+        else:  # of two services, which the message names
             yield str(each["ctx"]["error"])
+
+
+def _line(error: ValidationError) -> str:
+    """Return the file and line whose service is malformed: the one in the body of a group's function."""
+    frames = traceback.extract_tb(error.__traceback__)
+    frame = next(frame for frame in frames if frame.name in {group.__name__ for group in _GROUPS})
+    return f"services/{Path(frame.filename).name}, line {frame.lineno}"

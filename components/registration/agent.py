@@ -22,7 +22,7 @@ from pulumi.dynamic import (
 )
 
 from cluster.client import Consul, ConsulError, ForbiddenError, NoAnswerError
-from cluster.drift import catalog_matches, read_service
+from cluster.drift import COMPARED_FIELDS, catalog_matches, read_service
 from cluster.ownership import definition_files_owner, with_owner
 from components.child_options import child_options
 from components.endpoint import Endpoint
@@ -30,9 +30,8 @@ from components.provider_errors import send_consul_errors_without_traceback
 from components.registration.switching import stack_owner_prefix
 from services.definition import definition, register_request
 from services.model import OWNER_KEY, Service
-from services.rules import Roster
+from services.roster import Roster
 
-_HELD = ("name", "address", "port", "tags", "meta", "checks")
 _IDENTITY = ("agent", "service_id")
 
 # The agent hands a registration to the servers within milliseconds, or after a retry when it has just lost them.
@@ -58,7 +57,9 @@ class AgentServiceProvider(ResourceProvider):
         """Compare by field. Another agent or id is a replacement."""
         same_agent = olds.get("owned") and news.get("owned")  # at another address: the stack deploys only one
         changed = [
-            key for key in (*_IDENTITY, "token", "removal", "ca", "owned", *_HELD) if olds.get(key) != news.get(key)
+            key
+            for key in (*_IDENTITY, "token", "removal", "ca", "owned", *COMPARED_FIELDS)
+            if olds.get(key) != news.get(key)
         ]
         return DiffResult(
             changes=bool(changed),
@@ -198,7 +199,10 @@ class AgentRegistration(pulumi.ComponentResource):
 def _apply(wanted: Props, anew: bool = False) -> Props:
     """Make the agent and the catalog hold what is wanted; returns it as the resource's new state."""
     consul, service_id = _agent(wanted), wanted["service_id"]
-    fields = {**{key: wanted[key] for key in _HELD}, "port": int(wanted["port"])}  # the engine's numbers are floats
+    fields = {
+        **{key: wanted[key] for key in COMPARED_FIELDS},
+        "port": int(wanted["port"]),
+    }  # the engine's numbers are floats
     found = read_service(consul, service_id)
     ours = (wanted["mark"], definition_files_owner(wanted["mark"]))  # from its files too, before a stack moved to this
     if found and found["meta"].get(OWNER_KEY) not in ours and not wanted["adopt"]:

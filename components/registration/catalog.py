@@ -18,7 +18,7 @@ from components.endpoint import Endpoint
 from components.registration.switching import refuse_foreign_node, stack_owner_prefix
 from services.definition import definition
 from services.model import OWNER_KEY, Service
-from services.rules import Roster
+from services.roster import Roster
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ import pulumi
 import pulumi_docker as docker
 
 from cluster.agent_configuration import AGENT_NODE, HTTPS_PORT, reloadable_config
-from cluster.ownership import DEFINITION_FILES
+from cluster.ownership import DEFINITION_FILES, roster_with_owner
 from components.child_options import child_options
 from components.consul_agent import FILES_FOLDER, ConsulAgent
 from components.consul_container import HARDENED, Uploads, uploads
 from components.registration.switching import stack_owner_prefix
 from services.definition import definition_files
-from services.rules import Roster
+from services.roster import Roster
 
 _TOKEN, _CA = "/reload/token", "/reload/ca.pem"
 
@@ -58,7 +58,7 @@ class FilesRegistration(pulumi.ComponentResource):
             pulumi.RunError: the agent refused the files.
         """
         super().__init__("consul-staging:registration:FilesRegistration", name, None, opts)
-        definitions = definition_files(args.roster, stack_owner_prefix() + DEFINITION_FILES)
+        definitions = definition_files(roster_with_owner(args.roster, stack_owner_prefix() + DEFINITION_FILES))
         files: Uploads = {
             f"{FILES_FOLDER}/{file}": json.dumps(content, indent=2) + "\n"
             for file, content in {"agent-reloaded.json": reloadable_config(), **definitions}.items()

@@ -17,7 +17,7 @@ from cluster.ownership import is_owned_by, owner_prefix
 from components.endpoint import Endpoint, consul_hook
 from services.definition import definition, register_request
 from services.model import OWNER_KEY
-from services.rules import Roster
+from services.roster import Roster
 
 Checks = Mapping[str, Mapping[str, Any]]
 

@@ -18,7 +18,7 @@ from cluster.ownership import definition_files_owner
 from operations.state import Deployed, Registration, State
 from services.definition import definition, register_request
 from services.model import OWNER_KEY, Service
-from services.rules import Roster
+from services.roster import Roster
 
 # The agent hands a registration to the servers within milliseconds, or after a retry when it has just lost them.
 _CATALOG_PATIENCE = 10

@@ -19,7 +19,7 @@ from cluster.client import Consul, ConsulError
 from operations.sandbox import stand_in as standin
 from operations.sandbox.processes import Program
 from services.model import Service
-from services.rules import Roster
+from services.roster import Roster
 
 # What each of Consul's two processes listens on: API, DNS, LAN gossip, WAN gossip, and on a server RPC and gRPC.
 # https://developer.hashicorp.com/consul/docs/install/ports

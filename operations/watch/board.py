@@ -7,7 +7,7 @@ from datetime import datetime
 
 from cluster.client import ConsulError
 from operations.watch.events import Away, Back, Changed, Event, Started
-from services.rules import Roster
+from services.roster import Roster
 
 
 @dataclass

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from cluster.client import Consul, ConsulError
 from operations.service_status import worst
-from services.rules import Roster
+from services.roster import Roster
 
 _WAIT = "10s"  # Consul adds up to a sixteenth; a read ends after 15 s
 _PAUSE = 1.0

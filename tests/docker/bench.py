@@ -13,11 +13,12 @@ from rich.table import Table
 
 from operations import local
 from operations.local import Local
-from services.group import Platform
-from services.roster import roster
-from services.rules import Roster
+from services.group import Environment
+from services.roster import Roster
+from services.user import user_service
 from tests.docker.conftest import AGENT, REGISTRATIONS, changes, docker, instances, passing, project, status
 from tests.docker.watched import watched
+from tests.forty_services import forty_roster
 from tests.within import within
 
 SETTLED = 35  # seconds in which every check has run once more
@@ -32,13 +33,13 @@ def stated(services: Roster) -> Iterator[None]:
 
 def slower_billing() -> Roster:
     """Return the 40, one check of which has another interval."""
-    slower = Platform("staging").user("billing", 8216, interval=timedelta(seconds=15))
-    return Roster(services=tuple(slower if s.id == slower.id else s for s in roster().services))
+    slower = user_service(Environment("staging"), "billing", 8216, interval=timedelta(seconds=15))
+    return Roster(services=tuple(slower if s.id == slower.id else s for s in forty_roster().services))
 
 
 def one_more() -> Roster:
     """Return the 40 and one more."""
-    return Roster(services=(*roster().services, Platform("staging").user("extra", 8300)))
+    return Roster(services=(*forty_roster().services, user_service(Environment("staging"), "extra", 8300)))
 
 
 def without_passing(stack: Local, event: Callable[[], object]) -> float:
@@ -97,7 +98,7 @@ def measured(registration: str, folder: Path) -> list[str]:
         passing(stack)
         one = seconds(deploying(stack, slower_billing()))
         passing(stack)
-        unchanged = without_passing(stack, deploying(stack, roster()))
+        unchanged = without_passing(stack, deploying(stack, forty_roster()))
         added = without_passing(stack, deploying(stack, one_more()))
         changes(stack)
         restarted = without_passing(stack, lambda: docker("restart", "--time", "30", AGENT))

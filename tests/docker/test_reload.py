@@ -11,7 +11,7 @@ from operations import local
 from operations.engine import EngineError
 from operations.local import Local
 from services.definition import definition_files
-from services.rules import Roster
+from services.roster import Roster
 from tests.docker.conftest import AGENT, SERVER, changes, docker, passing, project
 from tests.docker.watched import watched
 
@@ -43,8 +43,8 @@ def test_a_log_level_is_reloaded_and_no_service_is_away_for_it(stack: Local, mon
 def test_a_definition_is_reloaded_and_no_service_is_away_for_it(stack: Local, monkeypatch: pytest.MonkeyPatch) -> None:
     before = container()
 
-    def changed(roster: Roster, mark: str) -> dict[str, Any]:
-        content = definition_files(roster, mark)
+    def changed(roster: Roster) -> dict[str, Any]:
+        content = definition_files(roster)
         content["user-services.json"]["services"][0]["checks"][0]["interval"] = "15s"
         return content
 
@@ -62,8 +62,8 @@ def test_a_file_that_the_agent_refuses_fails_the_up_and_takes_no_service_away(
     said: list[str] = []
     loud = replace(stack, engine=replace(stack.engine, say=said.append))
 
-    def wrong(roster: Roster, mark: str) -> dict[str, Any]:
-        content = definition_files(roster, mark)
+    def wrong(roster: Roster) -> dict[str, Any]:
+        content = definition_files(roster)
         content["user-services.json"]["services"][0]["checks"][0]["interval"] = "soon"
         return content
 

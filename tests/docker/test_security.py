@@ -19,7 +19,7 @@ from operations.engine import EngineError
 from operations.local import Local
 from operations.verify.report import report
 from services import roster
-from services.rules import Roster
+from services.roster import Roster
 from tests.docker.conftest import (
     AGENT,
     CONSUL,

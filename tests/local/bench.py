@@ -18,7 +18,7 @@ from operations.engine import Engine
 from operations.sandbox.sandbox import Cluster
 from services.definition import definition_file
 from services.model import Service, TcpCheck
-from services.rules import Roster
+from services.roster import Roster
 
 SIZES = (0, 40, 400, 2000)
 SERVER, AGENT = "127.0.1.1", "127.0.1.2"

@@ -16,8 +16,8 @@ from components.registration.agent import AgentRegistration, AgentRegistrationAr
 from operations.engine import Engine
 from operations.sandbox.sandbox import Cluster
 from services.model import Service
-from services.roster import roster
-from services.rules import Roster
+from services.roster import Roster
+from tests.forty_services import forty_roster
 
 NETWORK = f"127.{100 + os.getpid() % 150}"
 
@@ -84,7 +84,7 @@ def _text(changes: Mapping[OpType, int] | None) -> dict[str, int]:
 def cluster_at(number: int, folder: Path) -> Cluster:
     """Return a cluster of its own, not yet started."""
     server, agent, services = (f"{NETWORK}.{number}.{host}" for host in (1, 2, 3))
-    return Cluster(toolchain.consul, server, agent, roster(host=services), folder)
+    return Cluster(toolchain.consul, server, agent, forty_roster(host=services), folder)
 
 
 @pytest.fixture(scope="session")

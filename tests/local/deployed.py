@@ -18,7 +18,7 @@ from operations.paths import ROOT
 from operations.service_status import await_passing
 from services.definition import definition, register_request
 from services.model import Service
-from services.rules import Roster
+from services.roster import Roster
 from tests.local.conftest import Stack, cluster_at, running, stack_on
 
 SECOND = timedelta(seconds=1)

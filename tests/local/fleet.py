@@ -18,9 +18,11 @@ from operations.engine import STACK
 from operations.sandbox.processes import Program
 from operations.sandbox.sandbox import ClusterError, consul_program, write_config
 from operations.target import Target
-from services.group import Platform
+from services.group import Environment
+from services.grpc import grpc_service
 from services.model import Service
-from services.rules import Roster
+from services.roster import Roster
+from services.user import user_service
 from tests.local import answering
 
 SERVER = "127.0.4.1"
@@ -28,7 +30,7 @@ FIRST_AGENT = 11  # of 127.0.4.0/24
 FIRST_PORT = 10_000
 
 # Of the guide's 40 services, 31 have an HTTP check every 10 s, and 9 a TCP check every 30 s.
-GUIDE, OVER_HTTP = 40, 31
+FORTY, OVER_HTTP = 40, 31
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ def _roster(host: str, first: int, count: int) -> Roster:
 
 
 def _service(host: str, number: int, port: int) -> Service:
-    platform = Platform("staging", host)
-    if number % GUIDE < OVER_HTTP:
-        return platform.user(f"generated_{number}", port)
-    return platform.grpc(f"generated_{number}", port, "storage")
+    where = Environment("staging", host)
+    if number % FORTY < OVER_HTTP:
+        return user_service(where, f"generated_{number}", port)
+    return grpc_service(where, f"generated_{number}", port, "storage")

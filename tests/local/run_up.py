@@ -7,11 +7,11 @@ import toolchain
 from components.endpoint import Endpoint
 from components.registration.agent import AgentRegistration, AgentRegistrationArgs
 from operations.engine import Engine
-from services.roster import roster
+from tests.forty_services import forty_roster
 
 
 def main(project: str, folder: str, agent: str, host: str, checkpoints: str) -> None:
-    args = AgentRegistrationArgs(roster(host=host), Endpoint(agent))
+    args = AgentRegistrationArgs(forty_roster(host=host), Endpoint(agent))
 
     def program() -> None:
         AgentRegistration("registration", args)

@@ -20,7 +20,7 @@ from operations.engine import Engine
 from operations.sandbox.processes import Program
 from operations.verify.report import report
 from services.model import Service
-from services.rules import Roster
+from services.roster import Roster
 from tests.local.bench import seconds, void
 from tests.local.fleet import Fleet, declare
 from tests.meanwhile import meanwhile

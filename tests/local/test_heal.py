@@ -15,7 +15,7 @@ from operations.heal.reconcile import Healer, Round
 from operations.state import State
 from services.definition import definition, register_request
 from services.model import OWNER_KEY
-from services.rules import Roster
+from services.roster import Roster
 from tests.local.clones import Clone, deployed
 from tests.local.conftest import Stack
 from tests.local.test_killed import engine_of, start_up

@@ -10,7 +10,7 @@ import toolchain
 from cluster.agent_configuration import agent_config, server_config
 from services.definition import definition_file
 from services.model import Kind
-from services.roster import roster
+from tests.forty_services import forty_roster
 
 HOST = (
     "127.0.0.1"  # a machine can have several private addresses, of which Consul would not choose; a container has one
@@ -26,7 +26,7 @@ def validate(folder: Path) -> str:
 
 @pytest.mark.parametrize("kind", ["user", "ai", "grpc"])
 def test_consul_accepts_the_definition_file_of_each_group(tmp_path: Path, kind: Kind) -> None:
-    content = definition_file(roster().of_kind(kind))
+    content = definition_file(forty_roster().of_kind(kind))
     (tmp_path / f"{kind}-services.json").write_text(json.dumps(content))
     (tmp_path / "agent-config.json").write_text(
         json.dumps(agent_config("staging-consul", HOST, HOST) | {"data_dir": "/consul/data"})
@@ -40,7 +40,7 @@ def test_consul_accepts_the_servers_configuration(tmp_path: Path) -> None:
 
 
 def test_consul_refuses_a_misspelt_key(tmp_path: Path) -> None:
-    content = definition_file(roster().of_kind("ai"))
+    content = definition_file(forty_roster().of_kind("ai"))
     content["services"][0]["prot"] = 1
     (tmp_path / "ai-services.json").write_text(json.dumps(content))
     assert "invalid config key services[0].prot" in validate(tmp_path)

@@ -14,8 +14,8 @@ from operations.verify.findings import Finding
 from operations.verify.registrations import stated
 from operations.verify.report import report
 from services.model import Service
-from services.roster import roster
 from settings import Settings
+from tests.forty_services import forty_roster
 
 NODE = "staging-external"
 
@@ -34,7 +34,7 @@ def _aim(shared_cluster: Cluster) -> Iterator[Target]:
         "serverAddress": f"http://{shared_cluster.server}:8500",
         "serviceHost": host,
     }
-    aim = Target("consul-staging", "local", Settings.model_validate(config), roster(host=host))
+    aim = Target("consul-staging", "local", Settings.model_validate(config), forty_roster(host=host))
     for service in aim.roster.services:
         register(aim, service)
     yield aim

@@ -12,8 +12,10 @@ from urllib.parse import unquote_plus, urlsplit
 
 from cluster.client import Consul
 from services.definition import register_request
-from services.group import Platform
-from services.rules import Roster
+from services.group import Environment
+from services.grpc import grpc_service
+from services.roster import Roster
+from services.user import user_service
 
 NODE = "consul-agent-shared"
 BILLING = "billing_service"
@@ -21,8 +23,8 @@ BILLING = "billing_service"
 
 def two() -> Roster:
     """A user service and a gRPC service."""
-    platform = Platform("staging")
-    return Roster(services=(platform.user("billing", 8216), platform.grpc("minio", 50051, "storage")))
+    where = Environment("staging")
+    return Roster(services=(user_service(where, "billing", 8216), grpc_service(where, "minio", 50051, "storage")))
 
 
 @dataclass

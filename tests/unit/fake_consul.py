@@ -18,8 +18,8 @@ from operations.engine import Engine
 from operations.paths import FOLDER, ROOT
 from operations.target import Target
 from operations.verify.registrations import stated
-from services.roster import roster
 from settings import Settings
+from tests.forty_services import forty_roster
 
 Fields = dict[str, Any]
 METRICS = "# TYPE consul_runtime_alloc_bytes gauge\nconsul_runtime_alloc_bytes 1\n"
@@ -157,7 +157,7 @@ def serving(consul: FakeConsul) -> Iterator[str]:
 def aim_at(agent: str | None, server: str, **config: object) -> Target:
     """Return the stack `local`, at two addresses."""
     given = {"agentAddress": agent, "serverAddress": server, "serviceHost": "127.0.0.3", "docker": False, **config}
-    return Target("consul-staging", "local", Settings.model_validate(given), roster(host="127.0.0.3"))
+    return Target("consul-staging", "local", Settings.model_validate(given), forty_roster(host="127.0.0.3"))
 
 
 def found_here(patch: pytest.MonkeyPatch, aim: Callable[[], Target]) -> None:

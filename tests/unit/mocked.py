@@ -27,6 +27,8 @@ from pulumi.runtime.proto.resource_pb2 import (
 )
 
 from components import preflight as found
+from services import roster
+from tests.forty_services import forty_roster
 
 HOUSE = Path(__file__).parents[2]
 PROJECT = "consul-staging"
@@ -263,6 +265,7 @@ def on_docker(
     """Deploy where there is a Docker engine."""
     engine = Docker(ended)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(roster, "load_roster", forty_roster)
         patch.setattr(found, "report", engine.expected.append)  # asks the machine's own engine, if it has one
         return deploy(program, config, secrets, engine), engine
 

@@ -12,8 +12,8 @@ import pulumi
 import pytest
 from pulumi.dynamic import Config, ConfigureRequest
 
+from cluster.acl_rules import Rules
 from cluster.client import ConsulError, ForbiddenError, NoAnswerError
-from cluster.security_stages import Rules
 from components.acl_secret import AclTokenSecret, AclTokenSecretProvider
 from components.acl_tokens import AclTokens, AclTokensArgs
 from components.endpoint import Endpoint

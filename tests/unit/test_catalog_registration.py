@@ -8,10 +8,9 @@ import pytest
 
 from components.endpoint import Endpoint
 from components.registration.catalog import CatalogRegistration, CatalogRegistrationArgs
-from services.roster import roster
-from services.rules import Roster
+from services.roster import Roster
+from tests.forty_services import FORTY, Line, forty_roster
 from tests.unit.fake_http import FakeConsul, running
-from tests.unit.guide import GUIDE, Line
 from tests.unit.mocked import ROOT, Deployed, deploy, secret
 
 SERVER = "http://127.0.0.1:8500"
@@ -27,7 +26,7 @@ PROVIDER_TYPE = "pulumi:providers:consul"
 NODE_TYPE = "consul:index/node:Node"
 SERVICE_TYPE = "consul:index/service:Service"
 
-every_line = pytest.mark.parametrize("line", GUIDE, ids=lambda line: line.name)
+every_line = pytest.mark.parametrize("line", FORTY, ids=lambda line: line.name)
 
 
 def registered(
@@ -44,7 +43,9 @@ def registered(
             before_create=[pulumi.ResourceHook("leave", lambda _: None)],
             after_create=[pulumi.ResourceHook("arrive", lambda _: None)],
         )
-        args = CatalogRegistrationArgs(services or roster(), servers, NODE, "consul-esm", hooks if moves else None)
+        args = CatalogRegistrationArgs(
+            services or forty_roster(), servers, NODE, "consul-esm", hooks if moves else None
+        )
         CatalogRegistration(name, args, opts() if opts else None)
 
     return deploy(program)
@@ -71,7 +72,7 @@ def test_it_is_a_component_a_provider_a_node_and_a_resource_for_each_service() -
         "registration": TYPE,
         "registration-consul": PROVIDER_TYPE,
         "registration-node": NODE_TYPE,
-        **{f"registration-{line.name}": SERVICE_TYPE for line in GUIDE},
+        **{f"registration-{line.name}": SERVICE_TYPE for line in FORTY},
     }
 
 
@@ -84,22 +85,22 @@ def test_all_else_is_the_components_child() -> None:
 
 
 def test_the_component_registers_the_ids_of_its_services_as_its_outputs() -> None:
-    assert plain().outputs[COMPONENT] == {"service_ids": [line.name for line in GUIDE]}
+    assert plain().outputs[COMPONENT] == {"service_ids": [line.name for line in FORTY]}
 
 
 def test_the_components_services_are_found_by_id() -> None:
     found: dict[str, pulumi_consul.Service] = {}
 
     def program() -> None:
-        args = CatalogRegistrationArgs(roster(), Endpoint(SERVER), NODE, "consul-esm")
+        args = CatalogRegistrationArgs(forty_roster(), Endpoint(SERVER), NODE, "consul-esm")
         found.update(CatalogRegistration("registration", args).services)
 
     deploy(program)
-    assert list(found) == [line.name for line in GUIDE]
+    assert list(found) == [line.name for line in FORTY]
 
 
 def test_another_name_for_the_component_is_another_name_and_mark_for_each_resource() -> None:
-    one = Roster(services=roster().services[:1])
+    one = Roster(services=forty_roster().services[:1])
     found = registered(Endpoint(SERVER), one, name="other")
     assert list(found.requests) == ["other", "other-consul", "other-node", "other-account_service"]
     marks = [found.inputs(name)["meta"]["managed-by"] for name in ("other-node", "other-account_service")]
@@ -141,7 +142,7 @@ def test_the_token_is_not_in_the_endpoints_repr() -> None:
     assert TOKEN not in repr(Endpoint(SERVER, TOKEN))
 
 
-@pytest.mark.parametrize("name", ["registration-node", *(f"registration-{line.name}" for line in GUIDE)])
+@pytest.mark.parametrize("name", ["registration-node", *(f"registration-{line.name}" for line in FORTY)])
 def test_the_node_and_every_service_are_with_that_provider(name: str) -> None:
     # Not with the default one, whose servers an environment variable may name.
     assert plain().requests[name].provider == f"{PROVIDER}::registration-consul-id"
@@ -258,7 +259,7 @@ def test_what_the_component_waits_for_the_node_and_every_service_wait_for_too() 
         return pulumi.ResourceOptions(depends_on=[pulumi.ProviderResource("consul", "before", {})])
 
     found = registered(Endpoint(SERVER), opts=options)
-    names = ["registration", "registration-node", *(f"registration-{line.name}" for line in GUIDE)]
+    names = ["registration", "registration-node", *(f"registration-{line.name}" for line in FORTY)]
     assert [name for name in names if "before" not in found.waits_for(name)] == []
 
 

@@ -13,11 +13,10 @@ from services.definition import (
     summary,
 )
 from services.model import Kind, Service
-from services.roster import roster
-from services.rules import Roster
-from tests.unit.guide import GUIDE, Line
+from services.roster import Roster
+from tests.forty_services import FORTY, forty_roster
 
-STAGING = {service.name: service for service in roster().services}
+STAGING = {service.name: service for service in forty_roster().services}
 BILLING = STAGING["billing_service"]
 MINIO = STAGING["minio_grpc_service"]
 
@@ -126,13 +125,13 @@ def test_minio_grpc_service_stands_in_a_definition_file_exactly_so() -> None:
 
 @pytest.mark.parametrize(("kind", "count"), [("user", 28), ("ai", 3), ("grpc", 9)])
 def test_a_groups_file_holds_its_services_and_no_other(kind: Kind, count: int) -> None:
-    found = [each["id"] for each in definition_file(roster().of_kind(kind))["services"]]
-    assert (found, len(found)) == ([line.name for line in GUIDE if line.kind == kind], count)
+    found = [each["id"] for each in definition_file(forty_roster().of_kind(kind))["services"]]
+    assert (found, len(found)) == ([line.name for line in FORTY if line.kind == kind], count)
 
 
 @pytest.mark.parametrize("kind", ["user", "ai", "grpc"])
 def test_a_groups_file_is_json_and_nothing_is_lost_in_it(kind: Kind) -> None:
-    content = definition_file(roster().of_kind(kind))
+    content = definition_file(forty_roster().of_kind(kind))
     assert json.loads(json.dumps(content)) == content
 
 
@@ -140,25 +139,17 @@ def test_a_file_of_no_services_says_so() -> None:
     assert definition_file([]) == {"services": []}
 
 
-def test_the_three_files_have_the_guides_names_and_their_groups_services() -> None:
-    found = definition_files(roster(), "somebody")
+def test_there_is_a_file_for_each_group_with_its_services() -> None:
+    found = definition_files(forty_roster())
     assert {name: [each["id"] for each in content["services"]] for name, content in found.items()} == {
-        f"{kind}-services.json": [line.name for line in GUIDE if line.kind == kind] for kind in ("user", "ai", "grpc")
-    }
-
-
-def test_a_service_in_the_three_files_bears_the_mark_and_is_otherwise_as_in_one() -> None:
-    alone = Roster(services=(BILLING,))
-    [plain] = definition_file([BILLING])["services"]
-    assert definition_files(alone, "somebody")["user-services.json"] == {
-        "services": [{**plain, "meta": {**plain["meta"], "managed-by": "somebody"}}]
+        f"{kind}-services.json": [line.name for line in FORTY if line.kind == kind] for kind in ("user", "ai", "grpc")
     }
 
 
 def test_of_no_services_there_are_three_files_all_the_same() -> None:
     # One that is not written would stay where the agent reads it.
     nothing: dict[str, list[object]] = {"services": []}
-    assert definition_files(Roster(services=()), "somebody") == {
+    assert definition_files(Roster(services=())) == {
         "user-services.json": nothing,
         "ai-services.json": nothing,
         "grpc-services.json": nothing,
@@ -168,9 +159,10 @@ def test_of_no_services_there_are_three_files_all_the_same() -> None:
 # Definitions by themselves
 
 
-@pytest.mark.parametrize("line", GUIDE, ids=lambda line: line.name)
-def test_a_definition_has_its_checks_by_id(line: Line) -> None:
-    assert definition(STAGING[line.name])["checks"] == {line.check_id: line.check}
+def test_a_definition_has_its_checks_by_id() -> None:
+    assert [definition(STAGING[line.name])["checks"] for line in FORTY] == [
+        {line.check_id: line.check} for line in FORTY
+    ]
 
 
 def test_a_definition_can_be_changed_without_changing_its_service() -> None:
@@ -180,7 +172,7 @@ def test_a_definition_can_be_changed_without_changing_its_service() -> None:
 
 
 def test_an_ipv6_host_is_bare_as_an_address_and_bracketed_in_a_url() -> None:
-    fields = definition(roster(host="::1").services[0])
+    fields = definition(forty_roster(host="::1").services[0])
     assert (fields["address"], fields["checks"]["account_service-health"]["http"]) == (
         "::1",
         "http://[::1]:8201/health",
@@ -250,7 +242,7 @@ def test_the_shared_agents_configuration_is_exactly_this() -> None:
     assert agent_config("staging-consul") == {
         "node_name": "consul-agent-shared",
         "datacenter": "dc1",
-        "bind_addr": "0.0.0.0",  # noqa: S104 - within the container's network, as in the guide
+        "bind_addr": "0.0.0.0",  # noqa: S104 - within the container's network
         "client_addr": "0.0.0.0",  # noqa: S104 - the same
         "disable_update_check": True,
         "server": False,
@@ -265,7 +257,7 @@ def test_the_servers_configuration_is_exactly_this() -> None:
     assert server_config() == {
         "node_name": "staging-consul",
         "datacenter": "dc1",
-        "bind_addr": "0.0.0.0",  # noqa: S104 - within the container's network, as in the guide
+        "bind_addr": "0.0.0.0",  # noqa: S104 - within the container's network
         "client_addr": "0.0.0.0",  # noqa: S104 - the same
         "disable_update_check": True,
         "server": True,
@@ -310,7 +302,7 @@ def test_consul_esm_looks_after_a_node_with_the_meta_that_the_external_one_has_a
 
 
 def test_no_script_check_comes_over_the_agents_open_api() -> None:
-    # That is remote code execution (design, "The containers"); only files may hold one.
+    # With an open API, that is remote code execution; only files may hold one.
     assert "enable_script_checks" not in agent_config("staging-consul")
 
 

@@ -9,8 +9,9 @@ from uuid import UUID
 import pulumi
 import pytest
 
+from cluster.acl_rules import server_tokens
 from cluster.agent_configuration import agent_config, server_config
-from cluster.security_stages import Stage, server_tokens, stage_config
+from cluster.security_stages import Stage, stage_config
 from components import stand_ins as standins
 from components.cluster_keys import ClusterKeys, ClusterKeysArgs
 from components.consul_agent import ConsulAgent, ConsulAgentArgs
@@ -19,10 +20,9 @@ from components.consul_server import ConsulServer, ConsulServerArgs
 from components.endpoint import Endpoint
 from components.network import Network, NetworkArgs
 from components.stand_ins import StandIns, StandInsArgs, image_name
-from services.roster import roster
-from services.rules import Roster
+from services.roster import Roster
+from tests.forty_services import FORTY, Line, forty_roster
 from tests.unit.fake_http import FakeConsul, running
-from tests.unit.guide import GUIDE, Line
 from tests.unit.mocked import (
     BUILT_IMAGE,
     CONSUL,
@@ -58,7 +58,7 @@ HARDENED = {
     "logOpts": {"max-size": "10m", "max-file": "3"},
 }
 
-every_line = pytest.mark.parametrize("line", GUIDE, ids=lambda line: line.name)
+every_line = pytest.mark.parametrize("line", FORTY, ids=lambda line: line.name)
 every_component = pytest.mark.parametrize("component", COMPONENTS)
 NODES = ("server", "agent")
 every_node = pytest.mark.parametrize("node", NODES)
@@ -72,7 +72,7 @@ def made() -> Deployed:
         network = Network("network", NetworkArgs(NETWORK, existing=False)).name
         ConsulServer("server", ConsulServerArgs(CONSUL, network, Publish("127.0.0.1", 8500)))
         ConsulAgent("agent", ConsulAgentArgs(CONSUL, network, Publish("127.0.0.1", 8501)))
-        StandIns("standins", StandInsArgs(roster(), network))
+        StandIns("standins", StandInsArgs(forty_roster(), network))
 
     return on_docker(declare)[0]
 
@@ -541,13 +541,13 @@ def test_the_next_stage_is_not_refused() -> None:
 
 
 def test_the_stand_ins_are_one_image_and_a_container_for_each_of_the_40_services() -> None:
-    containers = {f"standins-{line.container}": CONTAINER for line in GUIDE}
+    containers = {f"standins-{line.container}": CONTAINER for line in FORTY}
     assert children("standins") == {"standins-image": BUILT_IMAGE, **containers}
     assert len(containers) == 40
 
 
 def test_a_smaller_roster_has_fewer_stand_ins() -> None:
-    one = Roster(services=roster().services[:1])
+    one = Roster(services=forty_roster().services[:1])
     found = on_docker(lambda: StandIns("standins", StandInsArgs(one, NETWORK)))[0]
     assert list(found.of_type(CONTAINER)) == [f"standins-{one.services[0].container}"]
 

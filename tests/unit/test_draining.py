@@ -13,10 +13,9 @@ from components.consul_container import ConsulContainerArgs, Publish, Secured
 from components.endpoint import Endpoint
 from components.registration.draining import Draining
 from components.registration.switching import ServiceLocations
-from services.roster import roster
-from services.rules import Roster
+from services.roster import Roster
+from tests.forty_services import FORTY, Line, forty_roster
 from tests.unit.fake_http import FakeConsul, Wrote, running
-from tests.unit.guide import GUIDE, Line
 from tests.unit.mocked import CONSUL, NETWORK, Deployed, deploy, on_docker, secret
 from tests.unit.test_endpoint import sleeping
 from tests.unit.test_switching import BILLING, MINIO, OTHERS, check_of, mark, others
@@ -44,7 +43,7 @@ class Platform:
     after: FakeConsul
     servers: FakeConsul
     wrote: Wrote
-    services: Roster = field(default_factory=roster)
+    services: Roster = field(default_factory=forty_roster)
 
     def on_agent(self, line: Line, meta: dict[str, str] | None = None, status: str = "passing") -> None:
         """Have the agent that is to be replaced hold a service."""
@@ -133,7 +132,7 @@ def paths(platform: Platform) -> list[tuple[str, str]]:
 
 def declared(agent: Endpoint, secured: bool = False) -> Deployed:
     def program() -> None:
-        places = ServiceLocations(agent, Endpoint("http://127.0.0.1:8500"), NODE, roster())
+        places = ServiceLocations(agent, Endpoint("http://127.0.0.1:8500"), NODE, forty_roster())
         own = None
         if secured:
             keys = ClusterKeys("keys", ClusterKeysArgs("https://127.0.0.1:8500", frozenset({"127.0.0.1"})))
@@ -199,7 +198,7 @@ def test_what_parks_and_what_moves_back_change_together(secured: bool) -> None:
 def test_of_an_agent_that_is_not_published_the_stash_says_so() -> None:
     def program() -> None:
         api = Endpoint("http://127.0.0.1:8501")
-        parking = Draining(api, ServiceLocations(api, Endpoint("http://127.0.0.1:8500"), NODE, roster()))
+        parking = Draining(api, ServiceLocations(api, Endpoint("http://127.0.0.1:8500"), NODE, forty_roster()))
         parking.before("agent-parking", replace(container(), publish=None), pulumi.ResourceOptions())
 
     assert deploy(program).sent("agent-parking")["input"]["container"]["publish"] is None
@@ -210,7 +209,7 @@ def agent(parking: bool) -> Deployed:
 
     def program() -> None:
         api = Endpoint("http://127.0.0.1:8501")
-        places = ServiceLocations(api, Endpoint("http://127.0.0.1:8500"), NODE, roster())
+        places = ServiceLocations(api, Endpoint("http://127.0.0.1:8500"), NODE, forty_roster())
         args = ConsulAgentArgs(
             CONSUL, NETWORK, Publish("127.0.0.1", 8501), parking=Draining(api, places) if parking else None
         )
@@ -312,10 +311,10 @@ def test_a_service_takes_its_status_along_where_it_is_parked(platform: Platform,
 
 
 def test_all_of_the_stacks_services_are_parked(platform: Platform) -> None:
-    for line in GUIDE:
+    for line in FORTY:
         platform.on_agent(line)
     assert platform.park() == ""
-    assert list(platform.servers.nodes[NODE]["Services"]) == [line.name for line in GUIDE]
+    assert list(platform.servers.nodes[NODE]["Services"]) == [line.name for line in FORTY]
     assert platform.before.services == {}
 
 
@@ -433,7 +432,7 @@ def test_a_service_moves_back_to_the_agent_with_its_status_and_the_empty_node_is
 
 def test_all_services_move_back_each_with_its_own_status(platform: Platform) -> None:
     platform.joined()
-    statuses = {line: ("passing", "warning", "critical")[number % 3] for number, line in enumerate(GUIDE)}
+    statuses = {line: ("passing", "warning", "critical")[number % 3] for number, line in enumerate(FORTY)}
     for line, status in statuses.items():
         platform.parked(line, status=status)
     assert platform.leave() == ""

@@ -27,7 +27,7 @@ from operations.local import Local
 from operations.sandbox.sandbox import Cluster
 from operations.target import Target
 from services.model import Service
-from services.rules import Roster
+from services.roster import Roster
 from tests.unit.fake_agent import BILLING, NODE, FakeConsul, serving, two
 
 

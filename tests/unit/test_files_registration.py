@@ -7,9 +7,8 @@ import pytest
 
 from components.consul_agent import ConsulAgent, ConsulAgentArgs
 from components.registration.files import FilesRegistration, FilesRegistrationArgs
-from services.roster import roster
-from services.rules import Roster
-from tests.unit.guide import GUIDE, Line
+from services.roster import Roster
+from tests.forty_services import FORTY, Line, forty_roster
 from tests.unit.mocked import CONSUL, CONTAINER, NETWORK, ROOT, Deployed, on_docker, secret
 from tests.unit.test_docker_components import HARDENED
 
@@ -18,7 +17,7 @@ COMPONENT = f"urn:pulumi:test::consul-staging::pulumi:pulumi:Stack${TYPE}::files
 FOLDER = "/consul/config/services"
 NOBODY = Roster(services=())
 
-every_line = pytest.mark.parametrize("line", GUIDE, ids=lambda line: line.name)
+every_line = pytest.mark.parametrize("line", FORTY, ids=lambda line: line.name)
 
 
 def registered(
@@ -37,7 +36,7 @@ def registered(
 
 @cache
 def made() -> Deployed:
-    return registered(roster())
+    return registered(forty_roster())
 
 
 @cache
@@ -161,7 +160,7 @@ def test_the_file_of_the_agents_config_is_exactly_this() -> None:
 @pytest.mark.parametrize(("kind", "count"), [("user", 28), ("ai", 3), ("grpc", 9)])
 def test_a_groups_file_holds_its_services_and_no_other(kind: str, count: int) -> None:
     ids = [each["id"] for each in files(made())[f"{FOLDER}/{kind}-services.json"]["services"]]
-    assert (ids, len(ids)) == ([line.name for line in GUIDE if line.kind == kind], count)
+    assert (ids, len(ids)) == ([line.name for line in FORTY if line.kind == kind], count)
 
 
 @every_line
@@ -206,7 +205,7 @@ AUTHORITY = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 def secured() -> Deployed:
     def program() -> None:
         agent = ConsulAgent("agent", ConsulAgentArgs(CONSUL, NETWORK, None))
-        FilesRegistration("files", FilesRegistrationArgs(roster(), agent, NETWORK, TOKEN, AUTHORITY))
+        FilesRegistration("files", FilesRegistrationArgs(forty_roster(), agent, NETWORK, TOKEN, AUTHORITY))
 
     return on_docker(program)[0]
 
@@ -261,7 +260,7 @@ def test_the_component_tells_that_the_agent_has_reloaded() -> None:
 def test_an_agent_that_refuses_the_files_fails_the_run_and_says_where_to_look(code: int) -> None:
     # Pulumi prints a RunError's message alone.
     with pytest.raises(pulumi.RunError) as caught:
-        registered(roster(), ended=(code, "Error reloading: Unexpected response code: 500\n"))
+        registered(forty_roster(), ended=(code, "Error reloading: Unexpected response code: 500\n"))
     assert str(caught.value) == (
         "the agent did not reload its files: Error reloading: Unexpected response code: 500. "
         "Its own log says why: docker logs consul-agent-shared"

@@ -18,12 +18,15 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from cluster.ownership import with_owner
+from services.ai import ai_service
 from services.definition import definition, definition_files, register_request
-from services.group import Platform
+from services.group import Environment
+from services.grpc import grpc_service
 from services.model import Service
-from services.roster import roster
-from services.rules import Roster
+from services.roster import Roster
+from services.user import user_service
 from settings import Settings, SettingsError, load, of_file
+from tests.forty_services import forty_roster
 
 PROJECT = "consul-staging"
 FILE = "Pulumi.test.yaml"
@@ -175,7 +178,7 @@ def assert_usable(found: Settings) -> None:
     assert IMAGE.fullmatch(found.esm_image)
     published = {found.server_publish, found.agent_publish or found.server_publish}
     assert all(re.fullmatch(r"[0-9a-f.:]+", address) and 0 < port <= 65535 for address, port, _ in published)
-    assert_rendered(roster(found.environment, found.service_host))
+    assert_rendered(forty_roster(found.environment, found.service_host))
     again = {key: str(value) for key, value in found.model_dump(by_alias=True, exclude_none=True).items()}
     assert load({**again, "agentAddress": found.agent_address or ""}, FILE) == found
 
@@ -186,7 +189,7 @@ def assert_rendered(found: Roster) -> None:
     bodies = [register_request(definition(with_owner(service, MARK))) for service in found.services]
     for body in bodies:
         assert_body(body)
-    listed = [service for file in definition_files(found, MARK).values() for service in file["services"]]
+    listed = [service for file in definition_files(found).values() for service in file["services"]]
     assert sorted(service["id"] for service in listed) == sorted(body["ID"] for body in bodies)
     assert json.loads(json.dumps([bodies, listed], ensure_ascii=False).encode()) == [bodies, listed]
 
@@ -235,7 +238,7 @@ def test_a_stacks_file_is_accepted_or_refused_by_a_line_a_key(content: bytes) ->
         assert_usable_or_clear(outcome(lambda: of_file(path, PROJECT), SettingsError))
 
 
-# What stands in services/roster.py
+# What stands in the files of the groups
 
 spans = st.timedeltas() | st.sampled_from([timedelta(seconds=10), timedelta(milliseconds=1), timedelta(days=365)])
 ports = st.integers(0, 65536)
@@ -254,16 +257,16 @@ def assert_rendered_or_clear(found: Roster | ValidationError) -> None:
         assert str(found)
         for each in found.errors(include_url=False):
             assert each["msg"]
-            assert each["loc"] or "services/roster.py: " in each["msg"]
+            assert each["loc"] or "in services/" in each["msg"]
 
 
 def built(environment: str, host: str | None, stated: list[tuple[str, str, int, timedelta]]) -> Roster:
-    """Build a roster as services/roster.py does."""
-    platform = Platform(environment, host)
+    """Build a roster as `load_roster` does."""
+    where = Environment(environment, host)
     makers: dict[str, Callable[..., Service]] = {
-        "user": platform.user,
-        "ai": platform.ai,
-        "grpc": partial(platform.grpc, role=environment),
+        "user": partial(user_service, where),
+        "ai": partial(ai_service, where),
+        "grpc": partial(grpc_service, where, role=environment),
     }
     return Roster(services=tuple(makers[kind](name, port, interval=interval) for kind, name, port, interval in stated))
 
@@ -302,7 +305,7 @@ SERVICE_FIELDS = {
 @st.composite
 def services(draw: st.DrawFn) -> dict[str, Any]:
     """A right service with something else in a field or two."""
-    made = Platform("staging").user(f"s{draw(st.integers(1, 9))}", draw(st.integers(1, 65535)))
+    made = user_service(Environment("staging"), f"s{draw(st.integers(1, 9))}", draw(st.integers(1, 65535)))
     right = made.model_dump()
     checks = [changed(draw, check, CHECK_FIELDS) for check in right["checks"]]
     return changed(draw, {**right, "checks": checks}, SERVICE_FIELDS)

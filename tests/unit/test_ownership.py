@@ -1,9 +1,9 @@
 import pytest
 
 from cluster.ownership import DEFINITION_FILES, definition_files_owner, owner_prefix, with_owner
-from services.roster import roster
+from tests.forty_services import forty_roster
 
-BILLING = next(each for each in roster().services if each.name == "billing_service")
+BILLING = next(each for each in forty_roster().services if each.name == "billing_service")
 
 
 def test_the_marks_of_a_stack_begin_with_its_project_and_name() -> None:

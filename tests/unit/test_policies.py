@@ -16,7 +16,7 @@ import pytest
 
 from components.stand_ins import image_name
 from services.definition import definition
-from services.roster import roster
+from tests.forty_services import forty_roster
 from tests.unit.mocked import (
     BUILT_IMAGE,
     CONSUL,
@@ -498,24 +498,26 @@ def _from_file(check: dict[str, str]) -> tuple[str, dict[str, str]]:
 
 
 def test_every_service_has_a_check() -> None:
-    assert [service.id for service in roster().services if not service.checks] == []
+    assert [service.id for service in forty_roster().services if not service.checks] == []
 
 
 def test_no_service_is_removed_before_it_was_critical_for_60_seconds() -> None:
-    after = {check.id: check.deregister_critical_service_after for each in roster().services for check in each.checks}
+    after = {
+        check.id: check.deregister_critical_service_after for each in forty_roster().services for check in each.checks
+    }
     assert {check_id: time for check_id, time in after.items() if time < timedelta(seconds=60)} == {}
 
 
 @every_program
 def test_every_service_is_registered_exactly_once(stack: str, registration: str) -> None:
     times = Counter(each.id for each in registered(stack, registration))
-    times.subtract([service.id for service in roster().services])
+    times.subtract([service.id for service in forty_roster().services])
     assert {service_id: count for service_id, count in times.items() if count} == {}
 
 
 @every_program
 def test_every_registration_carries_exactly_the_rosters_checks(stack: str, registration: str) -> None:
-    stated = {service.id: definition(service)["checks"] for service in roster().services}
+    stated = {service.id: definition(service)["checks"] for service in forty_roster().services}
     carried = {each.id: each.checks for each in registered(stack, registration)}
     assert {key: checks for key, checks in carried.items() if checks != stated.get(key)} == {}
 

@@ -11,8 +11,8 @@ from uuid import UUID
 import pytest
 
 from cluster.security_stages import Stage, stage_config
+from tests.forty_services import FORTY, Line
 from tests.unit.fake_http import FakeConsul, Wrote, running
-from tests.unit.guide import GUIDE, Line
 from tests.unit.mocked import SECURED, Deployed, made_password, program, program_with, secret, stack_config
 from tests.unit.test_docker_components import LOOK_UP
 
@@ -87,7 +87,7 @@ DECLARED = {
 
 every_registration = pytest.mark.parametrize("registration", ["agent", "catalog", "files"])
 every_docker_stack = pytest.mark.parametrize("stack", ["docker-local", "staging"])
-every_line = pytest.mark.parametrize("line", GUIDE, ids=lambda line: line.name)
+every_line = pytest.mark.parametrize("line", FORTY, ids=lambda line: line.name)
 
 
 def made(stack: str, registration: str = "agent") -> Deployed:
@@ -150,7 +150,7 @@ def test_staging_looks_the_platforms_network_up() -> None:
 def test_staging_expects_the_network_the_server_and_the_40_services(registration: str) -> None:
     [expected] = program("staging", registration)[1].expected
     assert (expected.network, expected.server) == ("staging_staging-network", "staging-consul")
-    assert list(expected.services) == [line.container for line in GUIDE]
+    assert list(expected.services) == [line.container for line in FORTY]
 
 
 @every_registration
@@ -259,7 +259,7 @@ def test_in_the_catalog_the_external_node_is_reached_where_consul_esm_is() -> No
 @pytest.mark.parametrize(("kind", "count"), [("user", 28), ("ai", 3), ("grpc", 9)])
 def test_from_files_the_services_are_in_the_guides_three(kind: str, count: int) -> None:
     ids = [each["id"] for each in file("docker-local", "files", f"{kind}-services.json")["services"]]
-    assert (ids, len(ids)) == ([line.name for line in GUIDE if line.kind == kind], count)
+    assert (ids, len(ids)) == ([line.name for line in FORTY if line.kind == kind], count)
 
 
 @pytest.mark.parametrize("stack", ["docker-local", "staging"])
@@ -494,7 +494,7 @@ def test_a_secured_stacks_services_are_the_same_but_for_how_consul_is_reached(re
             f"registration-{line.name}": {
                 key: value for key, value in whole.inputs(f"registration-{line.name}").items() if key not in reached
             }
-            for line in GUIDE
+            for line in FORTY
             if f"registration-{line.name}" in whole.requests
         }
 
@@ -578,7 +578,7 @@ def test_in_a_secured_stack_consul_esm_has_its_own_token() -> None:
 @pytest.mark.parametrize(
     ("registration", "users"),
     [
-        ("agent", ["agent-carry", "agent-parking", "agent-parked", *(f"registration-{line.name}" for line in GUIDE)]),
+        ("agent", ["agent-carry", "agent-parking", "agent-parked", *(f"registration-{line.name}" for line in FORTY)]),
         ("catalog", ["agent-carry", "registration-consul"]),
         ("files", ["agent-carry"]),
     ],
@@ -774,7 +774,7 @@ def test_the_agents_files_wait_for_the_agent(registration: str) -> None:
 def test_the_files_are_emptied_after_every_service_is_registered_otherwise(stack: str, registration: str) -> None:
     # Before, the services would be gone until then.
     found = made(stack, registration)
-    services = {f"registration-{line.name}" for line in GUIDE}
+    services = {f"registration-{line.name}" for line in FORTY}
     assert services <= found.waits_for("files")
     assert max(map(list(found.requests).index, services)) < list(found.requests).index("files-reload")
 

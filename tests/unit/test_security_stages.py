@@ -2,21 +2,12 @@ from typing import Any, get_args
 
 import pytest
 
+from cluster.acl_rules import agent_tokens, server_tokens, token_rules
 from cluster.agent_configuration import agent_config, reloadable_config, server_config
-from cluster.security_stages import (
-    CA_FILE,
-    Stage,
-    agent_tokens,
-    certificate_host_names,
-    server_tokens,
-    stage_config,
-    token_rules,
-    why_not_reachable,
-)
-from services.roster import roster
-from services.rules import Roster
+from cluster.security_stages import CA_FILE, Stage, certificate_host_names, stage_config, why_not_reachable
+from services.roster import Roster
+from tests.forty_services import FORTY, forty_roster
 from tests.unit.fake_agent import two
-from tests.unit.guide import GUIDE
 
 READ, WRITE = {"policy": "read"}, {"policy": "write"}
 ALL_READ = {"": READ}
@@ -182,13 +173,13 @@ def test_with_consul_esm_the_tokens_may_do_exactly_this() -> None:
 
 @every_esm
 def test_the_registrations_token_writes_the_40_services_names_and_no_other(esm: bool) -> None:
-    names = {line.name for line in GUIDE}
-    assert token_rules(roster(), "staging-external", esm)["registration"]["service"].keys() == names
+    names = {line.name for line in FORTY}
+    assert token_rules(forty_roster(), "staging-external", esm)["registration"]["service"].keys() == names
     assert len(names) == 40
 
 
 @every_esm
-@pytest.mark.parametrize("services", [roster(), two(), Roster(services=())], ids=["40", "2", "none"])
+@pytest.mark.parametrize("services", [forty_roster(), two(), Roster(services=())], ids=["40", "2", "none"])
 def test_no_token_writes_all_of_anything_but_the_services_for_removal_and_the_keys_of_consul_esm(
     services: Roster, esm: bool
 ) -> None:
@@ -204,7 +195,7 @@ def test_no_token_writes_all_of_anything_but_the_services_for_removal_and_the_ke
 
 @every_esm
 def test_no_token_may_change_tokens_or_operate_the_cluster(esm: bool) -> None:
-    kinds = {kind for rules in token_rules(roster(), "staging-external", esm).values() for kind in rules}
+    kinds = {kind for rules in token_rules(forty_roster(), "staging-external", esm).values() for kind in rules}
     assert kinds & {"acl", "operator", "keyring", "mesh", "peering"} == set()
 
 

@@ -5,12 +5,13 @@ import pytest
 
 from cluster.client import Consul
 from operations.service_status import await_passing, statuses
-from services.roster import roster
-from services.rules import Roster
+from services.roster import Roster
+from tests.forty_services import forty_roster
 from tests.unit.fake_http import FakeConsul, running
 
 BILLING, MINIO = (
-    next(each for each in roster().services if each.name == name) for name in ("billing_service", "minio_grpc_service")
+    next(each for each in forty_roster().services if each.name == name)
+    for name in ("billing_service", "minio_grpc_service")
 )
 TWO = Roster(services=(BILLING, MINIO))
 

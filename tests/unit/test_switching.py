@@ -8,14 +8,13 @@ import pytest
 
 from components.endpoint import Endpoint
 from components.registration.switching import ServiceLocations, stack_owner_prefix, switch_to_agent, switch_to_catalog
-from services.roster import roster
-from services.rules import Roster
+from services.roster import Roster
+from tests.forty_services import FORTY, Line, forty_roster
 from tests.unit.fake_http import FakeConsul, Fields, Wrote, running
-from tests.unit.guide import GUIDE, Line
 from tests.unit.mocked import Deployed, deploy
 
 NODE = "staging-external"
-BY_NAME = {line.name: line for line in GUIDE}
+BY_NAME = {line.name: line for line in FORTY}
 BILLING = BY_NAME["billing_service"]
 MINIO = BY_NAME["minio_grpc_service"]
 OUTPUT = "HTTP GET http://isa-billing:8216/health: 200 OK Output: well"
@@ -57,7 +56,7 @@ class Platform:
     def places(self, services: Roster | None = None, agent: bool = True) -> ServiceLocations:
         reached = Endpoint(self.agent.address) if agent else None
         return ServiceLocations(
-            reached, Endpoint(self.servers.address), NODE, roster() if services is None else services
+            reached, Endpoint(self.servers.address), NODE, forty_roster() if services is None else services
         )
 
     def switch_to_agent(self, services: Roster | None = None, agent: bool = True) -> Deployed:
@@ -246,11 +245,11 @@ def test_a_service_that_is_created_moves_itself_alone(platform: Platform) -> Non
 
 
 def test_a_container_with_the_files_moves_all_of_the_stacks_services(platform: Platform) -> None:
-    for line in GUIDE:
+    for line in FORTY:
         platform.in_catalog(line, {"managed-by": mark(line)})
     moved(platform.switch_to_agent(), None)
     assert platform.servers.nodes[NODE]["Services"] == {}
-    assert list(platform.agent.services) == [line.name for line in GUIDE]
+    assert list(platform.agent.services) == [line.name for line in FORTY]
 
 
 def test_each_of_all_services_takes_its_own_status_along(platform: Platform) -> None:

@@ -12,7 +12,7 @@ from operations import target as module
 from operations.state import State
 from operations.target import Role, Target, TargetError, target
 from settings import SettingsError
-from tests.unit.guide import GUIDE
+from tests.forty_services import FORTY
 
 AGENT = "http://127.0.0.1:8501"
 SERVER = "http://127.0.0.1:8500"
@@ -45,7 +45,7 @@ def test_a_target_has_the_settings_of_its_file(tmp_path: Path) -> None:
 
 def test_a_targets_services_are_the_40_of_its_environment_and_host(tmp_path: Path) -> None:
     services = target("test", stack(tmp_path, environment="production", serviceHost="127.0.0.3")).roster.services
-    assert [each.name for each in services] == [line.name for line in GUIDE]
+    assert [each.name for each in services] == [line.name for line in FORTY]
     assert {(each.meta["environment"], each.host) for each in services} == {("production", "127.0.0.3")}
 
 

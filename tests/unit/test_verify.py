@@ -65,7 +65,7 @@ def cases(registration: str) -> Iterator[Case]:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consul_api, "_RETRY", consul_api._RETRY.new(total=0))
+    monkeypatch.setattr(consul_api, "_RETRY_PAUSES", ())
 
 
 def nobodys_address() -> str:

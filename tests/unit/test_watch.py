@@ -21,10 +21,10 @@ from operations.watch.board import Board
 from operations.watch.events import Away, Back, Changed, Started, fields, line
 from operations.watch.feed import feed
 from operations.watch.screen import screen
-from services.roster import roster
+from tests.forty_services import forty_roster
 from tests.unit.fake_consul import AGENT, FakeConsul, aim_at, found_here, serving, well
 
-ROSTER = roster()
+ROSTER = forty_roster()
 GONE = NoAnswerError("GET http://127.0.0.2:8500/v1/health/node/x: no answer: refused")
 
 

@@ -1,12 +1,19 @@
-"""The guide's services ("What Was Created"), spelled out: what the tests hold the roster against.
+"""Forty services of the tests' own, each spelled out as Consul is to show it.
 
-Nothing here is taken from the code: the table is typed, and the groups' rules are those of design, "The roster".
+The roster of the project may change in any valid way without a test failing: the tests bring these instead.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
-# group, name, port, container, and its kind where the design gives it one
+from services.ai import ai_service
+from services.group import Environment
+from services.grpc import grpc_service
+from services.model import Service
+from services.roster import Roster
+from services.user import user_service
+
+# group, name, port, container, and its role or type
 _TABLE = """
 user account_service        8201  isa-account
 user auth_service           8202  isa-auth
@@ -53,7 +60,7 @@ grpc neo4j_grpc_service     50063 isa-neo4j-grpc     graph-db
 
 @dataclass(frozen=True)
 class Line:
-    """One service as the guide and the design describe it, in `staging`."""
+    """One service as Consul shows it in `staging`."""
 
     kind: str
     name: str
@@ -103,4 +110,20 @@ def _line(text: str) -> Line:
     return Line(kind, name, int(port), container, role)
 
 
-GUIDE = tuple(_line(text) for text in _TABLE.strip().splitlines())
+FORTY = tuple(_line(text) for text in _TABLE.strip().splitlines())
+
+
+def forty_roster(environment: str = "staging", host: str | None = None) -> Roster:
+    """Return the forty services, built as the roster of the project is."""
+    where = Environment(environment, host)
+    return Roster(services=tuple(_service(where, line) for line in FORTY))
+
+
+def _service(environment: Environment, line: Line) -> Service:
+    name = line.name.removesuffix("_service").removesuffix("_grpc")
+    match line.kind:
+        case "user":
+            return user_service(environment, name, line.port)
+        case "ai":
+            return ai_service(environment, name, line.port)
+    return grpc_service(environment, name, line.port, line.role)

@@ -1,0 +1,69 @@
+"""The rights of each ACL token, and which of Consul's own tokens each node gets.
+
+https://developer.hashicorp.com/consul/docs/security/acl/acl-rules
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cluster.agent_configuration import AGENT_NODE, ESM_NODE
+from services.roster import Roster
+
+Rules = Mapping[str, Mapping[str, Mapping[str, str]]]
+
+_READ, _WRITE = {"policy": "read"}, {"policy": "write"}
+
+
+def token_rules(roster: Roster, external_node: str, esm: bool) -> Mapping[str, Rules]:
+    """Return what each token may do, by its name: as little as it needs.
+
+    `agent` is the shared agent's own, `registration` registers the services and writes their names alone, `verify`
+    reads: it is for `operations` and for the services' own discovery. `removal` removes what the roster has dropped,
+    whose name is in no other policy any more; Consul has no right for that alone. `reload` tells the agent to read its
+    files again, and `esm` is consul-esm's.
+    https://developer.hashicorp.com/consul/docs/security/acl/tokens/create/create-an-agent-token
+    https://github.com/hashicorp/consul-esm#consul-acl-policies
+
+    Args:
+        roster: the services.
+        external_node: where they are registered with the servers. Their registration always may write it: what a
+            stack moves away from there, it removes.
+        esm: whether there is a consul-esm.
+    """
+    services = {service.name: _WRITE for service in roster.services}
+    external = {external_node: _WRITE}
+    everything = {"service_prefix": {"": _READ}, "node_prefix": {"": _READ}}
+    agents = {"agent_prefix": {"": _READ}}
+    rules: dict[str, Rules] = {
+        "agent": {"node": {AGENT_NODE: _WRITE}, "service_prefix": {"": _READ}},
+        "registration": {"service": services, "node": external, "node_prefix": {"": _READ}, **agents},
+        "verify": {**everything, **agents},
+        "removal": {**everything, **agents, "service_prefix": {"": _WRITE}},
+        "reload": {"agent": {AGENT_NODE: _WRITE}},
+    }
+    if esm:
+        rules["esm"] = {
+            **everything,
+            **agents,
+            "key_prefix": {f"{ESM_NODE}/": _WRITE},
+            "node": external,
+            "service": {ESM_NODE: _WRITE, **services},
+            "session": {AGENT_NODE: _WRITE},
+        }
+    return rules
+
+
+def server_tokens(management: object) -> Mapping[str, Any]:
+    """Return the server's tokens: it makes the management token itself, and keeps its own node with that.
+
+    https://developer.hashicorp.com/consul/docs/agent/config/config-files#acl_tokens_initial_management
+    """
+    return {"initial_management": management, "agent": management}
+
+
+def agent_tokens(tokens: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the shared agent's tokens, by what Consul does with each: its own, and that of its definition files.
+
+    https://developer.hashicorp.com/consul/docs/agent/config/config-files#acl_tokens
+    """
+    return {"agent": tokens["agent"], "config_file_service_registration": tokens["registration"]}

@@ -1,0 +1,53 @@
+"""The user microservices. To add, change or remove one, edit its line in `user_services`."""
+
+from datetime import timedelta
+from functools import partial
+
+from services.group import VERSION, Environment, http_check
+from services.model import Service
+
+HEALTH_PATH = "/health"
+INTERVAL, TIMEOUT = timedelta(seconds=10), timedelta(seconds=5)
+
+
+def user_service(environment: Environment, name: str, port: int, interval: timedelta = INTERVAL) -> Service:
+    """Return a user microservice, which an HTTP check watches."""
+    service = f"{name}_service"
+    tags = (VERSION, "fastapi", "user-microservice", environment.name)
+    check = http_check(service, HEALTH_PATH, interval, TIMEOUT)
+    return environment.service("user", service, port, check, tags, team="user-platform")
+
+
+def user_services(environment: Environment) -> tuple[Service, ...]:
+    """Return all user microservices, by name without `_service` and by port."""
+    user = partial(user_service, environment)
+    return (
+        user("account", 8201),
+        user("auth", 8202),
+        user("authorization", 8203),
+        user("session", 8204),
+        user("payment", 8207),
+        user("billing", 8216),
+        user("product", 8215),
+        user("order", 8105),
+        user("wallet", 8113),
+        user("event", 8101),
+        user("audit", 8102),
+        user("invitation", 8103),
+        user("notification", 8104),
+        user("organization", 8106),
+        user("ota", 8107),
+        user("storage", 8109),
+        user("task", 8110),
+        user("telemetry", 8111),
+        user("vault", 8112),
+        user("album", 8114),
+        user("calendar", 8115),
+        user("compliance", 8116),
+        user("location", 8117),
+        user("media", 8118),
+        user("memory", 8119),
+        user("weather", 8221),
+        user("device", 8220),
+        user("document", 8227),  # completes the platform's 28 user services, of which its own list names 27
+    )
