@@ -15,20 +15,24 @@ _READ, _WRITE = {"policy": "read"}, {"policy": "write"}
 
 
 def token_rules(roster: Roster, external_node: str, esm: bool) -> Mapping[str, Rules]:
-    """Return what each token may do, by its name: as little as it needs.
+    """Return the rights of each token by its name: as few as it needs.
 
-    `agent` is the shared agent's own, `registration` registers the services and writes their names alone, `verify`
-    reads: it is for `operations` and for the services' own discovery. `removal` removes what the roster has dropped,
-    whose name is in no other policy any more; Consul has no right for that alone. `reload` tells the agent to read its
-    files again, and `esm` is consul-esm's.
+    - `agent` is the shared agent's own token.
+    - `registration` registers the services, and can write no other name.
+    - `verify` reads. It is for the commands and for the services' own discovery.
+    - `removal` removes services that the roster no longer has. No other policy names them, and Consul has no right
+      for removal alone, so it can write any service.
+    - `reload` tells the agent to read its files again.
+    - `esm` is consul-esm's token.
+
     https://developer.hashicorp.com/consul/docs/security/acl/tokens/create/create-an-agent-token
     https://github.com/hashicorp/consul-esm#consul-acl-policies
 
     Args:
         roster: the services.
-        external_node: where they are registered with the servers. Their registration always may write it: what a
-            stack moves away from there, it removes.
-        esm: whether there is a consul-esm.
+        external_node: the node of registration `catalog`. `registration` can always write it, because a stack that
+            moves away from there removes its services.
+        esm: whether the stack has consul-esm.
     """
     services = {service.name: _WRITE for service in roster.services}
     external = {external_node: _WRITE}

@@ -1,4 +1,7 @@
-"""Configuration of the Consul agents (guide, "Agent Configuration") and of consul-esm: for staging and for `local`."""
+"""The configuration of the Consul server, of the shared agent and of consul-esm, with the names of their nodes.
+
+https://developer.hashicorp.com/consul/docs/agent/config/config-files
+"""
 
 from typing import Any
 
@@ -23,14 +26,14 @@ def agent_config(retry_join: str, bind: str = "0.0.0.0", client: str = "0.0.0.0"
 
     Args:
         retry_join: the server's host: the agent tries again until it answers.
-        bind: interface for the cluster's own traffic; all of them within the container's network, as in the guide.
+        bind: interface for the cluster's own traffic; the default is every interface of the container.
         client: interface of the API.
     """
     return _common(AGENT_NODE, bind, client) | {
         "server": False,
         "retry_join": [retry_join],
         "retry_interval": "5s",
-        # The guide enables script checks. From files alone: with an open API, the other kind is remote code execution.
+        # Script checks are allowed from files only: over an open API, they would be remote code execution.
         "enable_local_script_checks": True,
         "telemetry": _TELEMETRY,
     }

@@ -1,4 +1,8 @@
-"""What Consul really holds of a service, in the form in which it was stated (`services.definition.definition`)."""
+"""Drift: what Consul really holds of a service, in the form in which the program states it.
+
+`services.definition.definition` returns what is stated; the functions here return what Consul holds. Where the two
+are equal, there is no drift.
+"""
 
 import re
 import time
@@ -14,29 +18,29 @@ from services.definition import from_notes
 Fields = dict[str, Any]
 
 COMPARED_FIELDS = ("name", "address", "port", "tags", "meta", "checks")
-"""The fields of a service that a registration states."""
+"""The fields of a service that are compared."""
 
-# What a check's output says of its target: "HTTP GET http://isa-billing:8216/health: 200 OK Output: …".
-_RAN_AGAINST = re.compile(r'(?:HTTP GET (\S+)|Get "(\S+)"|TCP connect (\S+)): ')
+# The output of a check names its target: "HTTP GET http://isa-billing:8216/health: 200 OK Output: …".
+_TARGET_IN_OUTPUT = re.compile(r'(?:HTTP GET (\S+)|Get "(\S+)"|TCP connect (\S+)): ')
 
 
-def read_service(consul: Consul, service_id: str, patient: bool = False) -> Fields | None:
-    """Return what the agent holds under an id, but for the id itself; None where it holds nothing.
+def read_service(consul: Consul, service_id: str, await_run: bool = False) -> Fields | None:
+    """Return the fields of a service that an agent holds, without its id; None if the agent does not hold it.
 
     Args:
         consul: the agent.
-        service_id: the service's id.
-        patient: where a check last ran against something else than it states, wait for its next run: the agent keeps
-            the output of before a change until then.
+        service_id: the id of the service.
+        await_run: wait for the next run of a check whose output names another target than its notes. Until that run,
+            the agent keeps the output of the check as it was before it was changed.
     """
     service = consul.service(service_id)
     if service is None:
         return None
-    return normalize(service, _after_a_run(consul, service_id) if patient else consul.checks(service_id))
+    return normalize(service, _checks_after_a_run(consul, service_id) if await_run else consul.checks(service_id))
 
 
 def read_services(consul: Consul) -> dict[str, Fields]:
-    """Return what the agent holds of every service, by id, in two requests."""
+    """Return the fields of every service that an agent holds, by id. This takes two requests."""
     services, checks = consul.all_services(), defaultdict[str, dict[str, Fields]](dict)
     for check_id, check in consul.all_checks().items():
         checks[check["ServiceID"]][check_id] = check
@@ -44,64 +48,36 @@ def read_services(consul: Consul) -> dict[str, Fields]:
 
 
 def normalize(service: Fields, checks: Mapping[str, Fields]) -> Fields:
-    """Return a service and its checks, by id, as the agent's API or the catalog's shows them, in the form stated."""
+    """Return a service and its checks in the form in which they are stated.
+
+    Args:
+        service: as the agent's API or the catalog's returns it.
+        checks: by check id, from the same API.
+    """
     return {
         "name": service["Service"],
         "address": service["Address"],
         "port": service["Port"],
         "tags": service["Tags"] or [],
         "meta": service["Meta"] or {},
-        "checks": {check_id: _check(check) for check_id, check in checks.items()},
+        "checks": {check_id: _normalize_check(check) for check_id, check in checks.items()},
     }
 
 
-def _check(check: Fields) -> Fields:
-    defined = check.get("Definition") or {}  # of a check in the catalog that no agent runs; there it says all
-    spans = defined or check
-    fields = {"name": check["Name"], **from_notes(check["Notes"]), **_aim(defined)}
-    for key, value in (("interval", spans.get("Interval")), ("timeout", spans.get("Timeout"))):
-        fields[key] = _duration(value)
-    if not check["Type"]:  # in the catalog, of a check that no agent runs
-        return fields
-    if check["Type"] not in fields:
-        fields["type"] = check["Type"]
-    elif ran_against := _ran_against(check):
-        fields[check["Type"]] = ran_against
-    return fields
+def catalog_matches(entry: Fields | None, stated: Mapping[str, Any] | None) -> bool:
+    """Return whether the catalog holds a service as it is stated; of a service that is not stated, that it is absent.
 
-
-def _aim(defined: Fields) -> Fields:
-    fields = {key.lower(): defined[key] for key in ("HTTP", "TCP") if defined.get(key)}
-    if reap := defined.get("DeregisterCriticalServiceAfter"):
-        fields["deregister_critical_service_after"] = _duration(reap)
-    return fields
-
-
-def _duration(value: str | None) -> str:
-    return durationpy.to_str(durationpy.from_str(value)) if value else ""
-
-
-def _ran_against(check: Fields) -> str | None:
-    found = _RAN_AGAINST.match(check["Output"])
-    return next(filter(None, found.groups())) if found else None
-
-
-def _after_a_run(consul: Consul, service_id: str) -> dict[str, Fields]:
-    started = time.monotonic()
-    while True:
-        checks = consul.checks(service_id)
-        waits = [
-            seconds_of_one_run(check["Interval"], check["Timeout"])
-            for check in checks.values()
-            if _contradicts_itself(check)
-        ]
-        if time.monotonic() - started >= max(waits, default=0):
-            return checks
-        time.sleep(0.5)
-
-
-def _contradicts_itself(check: Fields) -> bool:
-    return _ran_against(check) not in (None, from_notes(check["Notes"]).get(check["Type"]))
+    Args:
+        entry: the service as `Consul.in_catalog` returns it.
+        stated: its fields.
+    """
+    if entry is None or stated is None:
+        return entry is stated
+    service = entry["Service"]
+    return (
+        (service["Address"], service["Port"], service["Tags"] or [], service["Meta"] or {})
+        == (stated["address"], stated["port"], stated["tags"], stated["meta"])
+    ) and {check["CheckID"] for check in entry["Checks"] if check["ServiceID"]} == stated["checks"].keys()
 
 
 def seconds_of_one_run(interval: str, timeout: str) -> float:
@@ -109,12 +85,50 @@ def seconds_of_one_run(interval: str, timeout: str) -> float:
     return sum(durationpy.from_str(span or "0s").total_seconds() for span in (interval, timeout))
 
 
-def catalog_matches(entry: Fields | None, wanted: Mapping[str, Any] | None) -> bool:
-    """Whether the servers hold a service as stated; where nothing is stated, whether they hold nothing."""
-    if entry is None or wanted is None:
-        return entry is wanted
-    service = entry["Service"]
-    return (
-        (service["Address"], service["Port"], service["Tags"] or [], service["Meta"] or {})
-        == (wanted["address"], wanted["port"], wanted["tags"], wanted["meta"])
-    ) and {check["CheckID"] for check in entry["Checks"] if check["ServiceID"]} == wanted["checks"].keys()
+def _normalize_check(check: Fields) -> Fields:
+    definition = check.get("Definition") or {}  # The catalog fills it for a check that no agent runs.
+    spans = definition or check
+    fields = {"name": check["Name"], **from_notes(check["Notes"]), **_from_definition(definition)}
+    for key, value in (("interval", spans.get("Interval")), ("timeout", spans.get("Timeout"))):
+        fields[key] = _duration(value)
+    if not check["Type"]:  # The catalog leaves it blank for a check that no agent runs.
+        return fields
+    if check["Type"] not in fields:
+        fields["type"] = check["Type"]
+    elif target := _target_in_output(check):
+        fields[check["Type"]] = target
+    return fields
+
+
+def _from_definition(definition: Fields) -> Fields:
+    fields = {key.lower(): definition[key] for key in ("HTTP", "TCP") if definition.get(key)}
+    if after := definition.get("DeregisterCriticalServiceAfter"):
+        fields["deregister_critical_service_after"] = _duration(after)
+    return fields
+
+
+def _duration(value: str | None) -> str:
+    return durationpy.to_str(durationpy.from_str(value)) if value else ""
+
+
+def _target_in_output(check: Fields) -> str | None:
+    found = _TARGET_IN_OUTPUT.match(check["Output"])
+    return next(filter(None, found.groups())) if found else None
+
+
+def _checks_after_a_run(consul: Consul, service_id: str) -> dict[str, Fields]:
+    started = time.monotonic()
+    while True:
+        checks = consul.checks(service_id)
+        runs = [
+            seconds_of_one_run(check["Interval"], check["Timeout"])
+            for check in checks.values()
+            if _output_contradicts_notes(check)
+        ]
+        if time.monotonic() - started >= max(runs, default=0):
+            return checks
+        time.sleep(0.5)
+
+
+def _output_contradicts_notes(check: Fields) -> bool:
+    return _target_in_output(check) not in (None, from_notes(check["Notes"]).get(check["Type"]))

@@ -9,7 +9,11 @@ from typing import Any, Literal, get_args
 from cluster.agent_configuration import DATACENTER, HTTPS_PORT, SERVER_NODE
 
 Stage = Literal["off", "accepted", "sent", "on"]
-"""What a cluster does with encryption, TLS and tokens: knows none, accepts them, sends them too, takes nothing else."""
+"""What a cluster does with encryption, TLS and tokens.
+
+`off`: none are configured. `accepted`: they are accepted, and not required. `sent`: Consul's own nodes use them too.
+`on`: nothing else is accepted.
+"""
 
 STAGES = get_args(Stage)
 
@@ -18,16 +22,16 @@ CA_FILE = f"{TLS_FOLDER}/ca.pem"
 
 
 def stage_config(stage: Stage) -> dict[str, Any]:
-    """Return what a stage adds to an agent's configuration, on the server and on the client; no secret is in it."""
+    """Return what a stage adds to the configuration of the server and of the agent. It contains no secret."""
     if stage == "off":
         return {}
     sent, required = stage in ("sent", "on"), stage == "on"
     return {
-        "disable_keyring_file": True,  # the key that an agent starts with is the one that the stack has now
+        "disable_keyring_file": True,  # An agent starts with the key that the stack has now.
         "encrypt_verify_outgoing": sent,
         "encrypt_verify_incoming": required,
         "ports": {"https": HTTPS_PORT},
-        # What is left of plain HTTP is within the container: its health check, and `docker exec`.
+        # Plain HTTP stays inside the container: for the container's health check and for `docker exec`.
         **({"addresses": {"http": "127.0.0.1"}} if required else {}),
         "tls": {
             "defaults": {
@@ -41,23 +45,23 @@ def stage_config(stage: Stage) -> dict[str, Any]:
         "acl": {
             "enabled": True,
             "default_policy": "deny" if required else "allow",
-            # By default an agent knows for 30 s what a token may do: a service that is added would be refused so long.
+            # By default an agent caches the rights of a token for 30 s: it would refuse a new service for so long.
             "token_ttl": "1s",
             "policy_ttl": "1s",
         },
     }
 
 
-def why_not_reachable(before: Stage, after: Stage) -> str | None:
-    """Return why a cluster that runs cannot go from one stage to another at once, and what it can; None: it can."""
-    here, there = STAGES.index(before), STAGES.index(after)
+def why_change_is_refused(before: Stage, after: Stage) -> str | None:
+    """Return why a running cluster cannot change its stage like this, and what it can do; None if it can."""
+    steps = STAGES.index(after) - STAGES.index(before)
     if after == "off":
         return (
             "a cluster that was secured cannot go back to off: a Consul without ACLs removes no tokens. Set it to "
             "accepted, which asks for nothing"
         )
-    if abs(there - here) > 1:
-        step = STAGES[here + (1 if there > here else -1)]
+    if abs(steps) > 1:
+        step = STAGES[STAGES.index(before) + (1 if steps > 0 else -1)]
         return f"agent and server of a cluster would lose each other from {before} to {after}: set it to {step} first"
     return None
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pulumi
 
 from cluster.agent_configuration import SERVER_NODE, server_config
-from cluster.security_stages import Stage, why_not_reachable
+from cluster.security_stages import Stage, why_change_is_refused
 from components.consul_container import ConsulContainerArgs, Publish, Secured, consul_container
 from components.endpoint import Endpoint, wait_for_leader
 
@@ -56,7 +56,7 @@ def _stage(name: str, stage: Stage, opts: pulumi.ResourceOptions) -> pulumi.Stas
 
     def refuse(args: pulumi.ResourceHookArgs) -> None:
         before, after = [(inputs or {})["input"] for inputs in (args.old_inputs, args.new_inputs)]
-        if why := why_not_reachable(before, after):
+        if why := why_change_is_refused(before, after):
             raise pulumi.RunError(f"Pulumi.{pulumi.get_stack()}.yaml: security: {why}")
 
     hook = pulumi.ResourceHook("refuse-stage", refuse, pulumi.ResourceHookOptions(on_dry_run=True))

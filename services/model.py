@@ -14,15 +14,15 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializ
 
 Kind = Literal["user", "ai", "grpc"]
 
-# Consul raises a shorter one to a minute, silently:
+# Consul raises a shorter one to a minute without a message:
 # https://developer.hashicorp.com/consul/docs/services/configuration/checks-configuration-reference
 DEREGISTER_FLOOR = timedelta(minutes=1)
 
 OWNER_KEY = "managed-by"
-"""Key in a service's meta that says which Pulumi resource registered it. What bears no mark of ours stays untouched."""
+"""Key in a service's meta that names its owner: the Pulumi resource that registered it (`cluster.ownership`)."""
 
 # Consul's limits: https://developer.hashicorp.com/consul/docs/services/configuration/services-configuration-reference#meta
-_META_KEYS = 63  # Consul takes one more: our mark
+_META_KEYS = 63  # Consul takes one more: the owner.
 _META_VALUE = 512
 _HOST_NAME = 253
 
@@ -82,12 +82,12 @@ def _above_floor(value: timedelta) -> timedelta:
 
 def _meta(value: Mapping[str, str]) -> Mapping[str, str]:
     if len(value) > _META_KEYS:
-        raise ValueError(f"has {len(value)} keys: at most {_META_KEYS} can be, with the mark that is added")
+        raise ValueError(f"has {len(value)} keys: at most {_META_KEYS} can be, beside the owner that is added")
     for key, text in value.items():
         if not _META_KEY.fullmatch(key):
             raise ValueError(f"key {key!r} must be 1 to 128 of the characters A-Z a-z 0-9 - _")
         if key == OWNER_KEY:
-            raise ValueError(f"key {OWNER_KEY!r} is the mark by which Pulumi knows its own: it is added")
+            raise ValueError(f"key {OWNER_KEY!r} names the owner, and is added by the program")
         if key.startswith("consul-"):
             raise ValueError(f"key {key!r} begins with consul-, which Consul keeps for itself")
         if (size := len(text.encode())) > _META_VALUE:
@@ -143,7 +143,7 @@ class Service(_Frozen):
     Attributes:
         id: unique on the agent.
         name: what clients look up; here the same as the id.
-        kind: which of the guide's three groups it belongs to.
+        kind: the group that it belongs to.
         container: the Docker container that it runs in.
         host: name or address that clients and the agent connect to: the container, unless the stack says otherwise.
         port: 1 to 65535.

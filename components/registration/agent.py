@@ -82,7 +82,7 @@ class AgentServiceProvider(ResourceProvider):
     def read(self, id_: str, props: Props) -> ReadResult:
         """Return what the agent really holds; a blank id where it holds nothing."""
         try:
-            found = read_service(_remover(props), id_, patient=True)
+            found = read_service(_remover(props), id_, await_run=True)
         except NoAnswerError:
             if not props.get("owned"):
                 raise

@@ -226,7 +226,7 @@ def test_63_meta_keys_are_accepted() -> None:
 
 
 def test_a_64th_meta_key_is_refused_since_it_is_the_marks() -> None:
-    with pytest.raises(ValidationError, match="has 64 keys: at most 63 can be, with the mark that is added "):
+    with pytest.raises(ValidationError, match="has 64 keys: at most 63 can be, beside the owner that is added "):
         service(meta={f"key{number}": "" for number in range(64)})
 
 
@@ -255,7 +255,7 @@ def test_a_meta_value_of_more_than_512_bytes_is_refused() -> None:
 
 
 def test_a_meta_key_that_is_our_mark_is_refused() -> None:
-    with pytest.raises(ValidationError, match="key 'managed-by' is the mark by which Pulumi knows its own"):
+    with pytest.raises(ValidationError, match="key 'managed-by' names the owner, and is added by the program"):
         service(meta={"managed-by": "me"})
 
 

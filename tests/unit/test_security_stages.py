@@ -4,7 +4,7 @@ import pytest
 
 from cluster.acl_rules import agent_tokens, server_tokens, token_rules
 from cluster.agent_configuration import agent_config, reloadable_config, server_config
-from cluster.security_stages import CA_FILE, Stage, certificate_host_names, stage_config, why_not_reachable
+from cluster.security_stages import CA_FILE, Stage, certificate_host_names, stage_config, why_change_is_refused
 from services.roster import Roster
 from tests.forty_services import FORTY, forty_roster
 from tests.unit.fake_agent import two
@@ -98,7 +98,7 @@ def test_the_authoritys_file_is_where_the_configuration_has_it() -> None:
     [("off", "accepted"), ("accepted", "sent"), ("sent", "on"), ("on", "sent"), ("sent", "accepted")],
 )
 def test_a_step_in_either_direction_is_not_too_far(before: Stage, after: Stage) -> None:
-    assert why_not_reachable(before, after) is None
+    assert why_change_is_refused(before, after) is None
 
 
 @pytest.mark.parametrize(
@@ -111,14 +111,14 @@ def test_a_step_in_either_direction_is_not_too_far(before: Stage, after: Stage) 
     ],
 )
 def test_more_than_a_step_is_too_far_and_the_next_one_is_said(before: Stage, after: Stage, step: str) -> None:
-    assert why_not_reachable(before, after) == (
+    assert why_change_is_refused(before, after) == (
         f"agent and server of a cluster would lose each other from {before} to {after}: set it to {step} first"
     )
 
 
 @pytest.mark.parametrize("before", ["accepted", "sent", "on"])
 def test_back_to_off_is_too_far_from_anywhere(before: Stage) -> None:
-    assert why_not_reachable(before, "off") == (
+    assert why_change_is_refused(before, "off") == (
         "a cluster that was secured cannot go back to off: a Consul without ACLs removes no tokens. "
         "Set it to accepted, which asks for nothing"
     )
