@@ -35,7 +35,7 @@ TYPE = "pulumi-python:dynamic/consul:AgentService"
 COMPONENT_TYPE = "consul-staging:registration:AgentRegistration"
 COMPONENT = f"urn:pulumi:test::consul-staging::pulumi:pulumi:Stack${COMPONENT_TYPE}::registration"
 
-every_line = pytest.mark.parametrize("line", FORTY, ids=lambda line: line.name)
+SERVICES = [f"registration-{line.name}" for line in FORTY]
 
 
 def registered(
@@ -63,21 +63,22 @@ def guarded() -> Deployed:
 
 
 def test_every_service_is_one_resource_and_there_is_no_other() -> None:
-    assert list(plain().requests) == ["registration", *(f"registration-{line.name}" for line in FORTY)]
+    # The types and parents are parts of the URNs: others would replace every registration.
+    found = {name: (request.type, request.parent) for name, request in plain().requests.items()}
+    assert found == {"registration": (COMPONENT_TYPE, ROOT), **dict.fromkeys(SERVICES, (TYPE, COMPONENT))}
+    assert list(plain().requests) == ["registration", *SERVICES]
 
 
-@every_line
-def test_a_service_is_an_agent_service_of_the_dynamic_provider(line: Line) -> None:
-    # The type is part of the URN: another one would replace every registration.
-    assert plain().requests[f"registration-{line.name}"].type == TYPE
+def test_the_inputs_of_every_service_are_exactly_these() -> None:
+    inputs = {name: {**plain().inputs(name)} for name in SERVICES}
+    for each in inputs.values():
+        each.pop("__provider")  # has a test of its own
+    assert inputs == {f"registration-{line.name}": inputs_of(line) for line in FORTY}
 
 
-@every_line
-def test_a_services_inputs_are_exactly_these(line: Line) -> None:
-    inputs = plain().inputs(f"registration-{line.name}")
-    inputs.pop("__provider")  # has a test of its own
+def inputs_of(line: Line) -> dict[str, Any]:
     mark = f"pulumi/consul-staging/test/registration-{line.name}"
-    assert inputs == {
+    return {
         "mark": mark,
         "agent": AGENT,
         "owned": False,
@@ -92,26 +93,10 @@ def test_a_services_inputs_are_exactly_these(line: Line) -> None:
     }
 
 
-@every_line
-def test_a_service_is_the_components_child(line: Line) -> None:
-    assert plain().requests[f"registration-{line.name}"].parent == COMPONENT
-
-
-@every_line
-def test_a_service_bears_the_mark_of_its_stack_and_resource(line: Line) -> None:
-    inputs = plain().inputs(f"registration-{line.name}")
-    assert inputs["meta"]["managed-by"] == f"pulumi/consul-staging/test/registration-{line.name}"
-
-
-@every_line
-def test_a_token_is_a_secret(line: Line) -> None:
-    assert guarded().inputs(f"registration-{line.name}")["token"] == secret(TOKEN)
-
-
-@every_line
-def test_the_token_stands_in_no_other_input(line: Line) -> None:
-    inputs = guarded().inputs(f"registration-{line.name}")
-    assert TOKEN not in repr({key: value for key, value in inputs.items() if key != "token"})
+def test_a_token_is_a_secret_and_in_no_other_input() -> None:
+    inputs = [guarded().inputs(name) for name in SERVICES]
+    assert [each.pop("token") for each in inputs] == [secret(TOKEN)] * 40
+    assert TOKEN not in repr(inputs)
 
 
 def test_a_token_that_is_an_output_is_a_secret_too() -> None:
@@ -127,10 +112,9 @@ def test_no_token_and_no_authority_are_no_inputs() -> None:
     assert ("token" in inputs, "ca" in inputs) == (False, False)
 
 
-@every_line
-def test_every_service_is_given_the_agents_address_and_authority(line: Line) -> None:
-    inputs = guarded().inputs(f"registration-{line.name}")
-    assert (inputs["agent"], inputs["ca"]) == ("https://consul.example:8501", AUTHORITY)
+def test_every_service_is_given_the_agents_address_and_authority_and_whether_to_adopt() -> None:
+    given = [{key: guarded().inputs(name)[key] for key in ("agent", "ca", "adopt")} for name in SERVICES]
+    assert given == [{"agent": "https://consul.example:8501", "ca": AUTHORITY, "adopt": True}] * 40
 
 
 def test_an_agents_authority_may_be_an_output() -> None:
@@ -146,15 +130,10 @@ def test_every_service_is_told_whether_the_stack_deploys_the_agent() -> None:
     assert {made.inputs(name)["owned"] for name in made.of_type(TYPE)} == {True}
 
 
-@every_line
-def test_every_service_is_told_to_adopt(line: Line) -> None:
-    assert guarded().inputs(f"registration-{line.name}")["adopt"] is True
-
-
-@every_line
-def test_the_state_names_the_provider_by_its_module_and_class(line: Line) -> None:
-    # A state that says so can be read for ever; moving or renaming the class makes every one of them unreadable.
-    pickled = base64.b64decode(plain().inputs(f"registration-{line.name}")["__provider"])
+def test_the_state_names_the_provider_by_its_module_and_class() -> None:
+    # The engine loads the provider from every state by this path: moving or renaming the class breaks them all.
+    [provider] = {plain().inputs(name)["__provider"] for name in SERVICES}
+    pickled = base64.b64decode(provider)
     words = [argument for _, argument, _ in pickletools.genops(pickled) if isinstance(argument, str)]
     assert words == ["components.registration.agent", "AgentServiceProvider"]
 
@@ -172,14 +151,6 @@ def test_the_mark_leaves_a_service_within_consuls_64_meta_keys() -> None:
 
 
 # The component
-
-
-def test_the_component_has_its_type() -> None:
-    assert plain().requests["registration"].type == COMPONENT_TYPE
-
-
-def test_the_component_is_the_stacks_child() -> None:
-    assert plain().requests["registration"].parent == ROOT
 
 
 def test_the_component_is_no_resource_of_a_provider() -> None:
@@ -201,18 +172,13 @@ def test_the_components_services_are_found_by_id() -> None:
     assert list(found) == [line.name for line in FORTY]
 
 
-@every_line
-def test_a_service_tells_its_id_and_agent_as_outputs(line: Line) -> None:
-    told: list[tuple[str, str]] = []
-
+def test_the_id_and_the_agent_of_a_service_are_its_outputs() -> None:
     def program() -> None:
-        args = AgentRegistrationArgs(Roster(services=(by_name(line.name),)), Endpoint(AGENT))
-        made = AgentRegistration("registration", args).services[line.name]
-        # Exported, so that the run waits for it.
-        pulumi.export("told", pulumi.Output.all(made.service_id, made.agent).apply(lambda both: told.append((*both,))))
+        made = AgentRegistration("registration", AgentRegistrationArgs(forty_roster(), Endpoint(AGENT))).services
+        for name, service in made.items():
+            pulumi.export(name, pulumi.Output.all(service.service_id, service.agent))
 
-    deploy(program)
-    assert told == [(line.name, AGENT)]
+    assert deploy(program).told == {line.name: [line.name, AGENT] for line in FORTY}
 
 
 def by_name(name: str) -> Service:

@@ -1,6 +1,7 @@
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
+from typing import Any
 
 import pulumi
 import pulumi_consul
@@ -26,7 +27,7 @@ PROVIDER_TYPE = "pulumi:providers:consul"
 NODE_TYPE = "consul:index/node:Node"
 SERVICE_TYPE = "consul:index/service:Service"
 
-every_line = pytest.mark.parametrize("line", FORTY, ids=lambda line: line.name)
+SERVICES = [f"registration-{line.name}" for line in FORTY]
 
 
 def registered(
@@ -142,10 +143,10 @@ def test_the_token_is_not_in_the_endpoints_repr() -> None:
     assert TOKEN not in repr(Endpoint(SERVER, TOKEN))
 
 
-@pytest.mark.parametrize("name", ["registration-node", *(f"registration-{line.name}" for line in FORTY)])
-def test_the_node_and_every_service_are_with_that_provider(name: str) -> None:
+def test_the_node_and_every_service_are_with_that_provider() -> None:
     # Not with the default one, whose servers an environment variable may name.
-    assert plain().requests[name].provider == f"{PROVIDER}::registration-consul-id"
+    used = {plain().requests[name].provider for name in ("registration-node", *SERVICES)}
+    assert used == {f"{PROVIDER}::registration-consul-id"}
 
 
 # The node
@@ -233,11 +234,15 @@ def test_servers_that_do_not_answer_are_told(servers: FakeConsul, monkeypatch: p
 # The services
 
 
-@every_line
-def test_a_service_is_exactly_this(line: Line) -> None:
+def test_the_inputs_of_every_service_are_exactly_these() -> None:
+    inputs = {name: plain().inputs(name) for name in SERVICES}
+    assert inputs == {f"registration-{line.name}": inputs_of(line) for line in FORTY}
+
+
+def inputs_of(line: Line) -> dict[str, Any]:
     fields = {"deregister_critical_service_after": "deregisterCriticalServiceAfter"}
     check = {fields.get(key, key): value for key, value in line.check.items()}
-    assert plain().inputs(f"registration-{line.name}") == {
+    return {
         "serviceId": line.name,
         "name": line.name,
         "node": "staging-external",
@@ -249,9 +254,8 @@ def test_a_service_is_exactly_this(line: Line) -> None:
     }
 
 
-@every_line
-def test_a_service_waits_for_the_node(line: Line) -> None:
-    assert plain().waits_for(f"registration-{line.name}") == {"registration-node"}
+def test_every_service_waits_for_the_node() -> None:
+    assert [plain().waits_for(name) for name in SERVICES] == [{"registration-node"}] * 40
 
 
 def test_what_the_component_waits_for_the_node_and_every_service_wait_for_too() -> None:
@@ -259,37 +263,28 @@ def test_what_the_component_waits_for_the_node_and_every_service_wait_for_too() 
         return pulumi.ResourceOptions(depends_on=[pulumi.ProviderResource("consul", "before", {})])
 
     found = registered(Endpoint(SERVER), opts=options)
-    names = ["registration", "registration-node", *(f"registration-{line.name}" for line in FORTY)]
+    names = ["registration", "registration-node", *SERVICES]
     assert [name for name in names if "before" not in found.waits_for(name)] == []
 
 
-@every_line
-def test_a_checks_status_is_for_consul_esm_to_say(line: Line) -> None:
-    assert list(plain().requests[f"registration-{line.name}"].ignoreChanges) == ["checks[*].status"]
+def test_the_status_of_a_check_is_consul_esms_to_set() -> None:
+    ignored = [list(plain().requests[name].ignoreChanges) for name in SERVICES]
+    assert ignored == [["checks[*].status"]] * 40
 
 
-@every_line
-def test_whatever_changes_of_a_check_is_an_update_of_its_service(line: Line) -> None:
+def test_whatever_changes_of_a_check_is_an_update_of_its_service() -> None:
     # Another interval, or another id: one that is replaced would be critical until its first run.
-    assert list(plain().requests[f"registration-{line.name}"].replaceOnChanges) == []
+    assert [name for name in SERVICES if plain().requests[name].replaceOnChanges] == []
 
 
-@every_line
-def test_a_service_is_deleted_before_it_is_replaced(line: Line) -> None:
+def test_a_service_is_deleted_before_it_is_replaced() -> None:
     # Deleting last would delete what was just created: both have one id.
-    assert plain().requests[f"registration-{line.name}"].deleteBeforeReplace
+    assert [name for name in SERVICES if not plain().requests[name].deleteBeforeReplace] == []
 
 
-@every_line
-def test_what_moves_services_is_bound_to_every_one(line: Line) -> None:
-    bound = moving().bound(f"registration-{line.name}")
-    assert bound == {"before_create": ["leave"], "after_create": ["arrive"]}
-
-
-def test_what_moves_services_is_not_bound_to_the_node() -> None:
-    assert moving().bound("registration-node") == {"before_create": ["refuse-anothers-node"]}
-
-
-@cache
-def moving() -> Deployed:
-    return registered(Endpoint(SERVER), moves=True)
+def test_what_moves_services_is_bound_to_every_service_and_not_to_the_node() -> None:
+    found = registered(Endpoint(SERVER), moves=True)
+    assert {name: found.bound(name) for name in ("registration-node", *SERVICES)} == {
+        "registration-node": {"before_create": ["refuse-anothers-node"]},
+        **{key: {"before_create": ["leave"], "after_create": ["arrive"]} for key in SERVICES},
+    }

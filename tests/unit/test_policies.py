@@ -4,19 +4,18 @@ import base64
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import cache
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import pytest
 
 from components.stand_ins import image_name
 from services.definition import definition
-from tests.forty_services import forty_roster
+from tests.forty_services import FORTY, forty_roster
 from tests.unit.mocked import (
     BUILT_IMAGE,
     CONSUL,
@@ -39,12 +38,11 @@ from tests.unit.mocked import (
 SECRET = secret("")
 AGENT_SERVICE = "pulumi-python:dynamic/consul:AgentService"
 CATALOG_SERVICE = "consul:index/service:Service"
+Fact = TypeVar("Fact")
 TOKEN = "5c1b2b5e-consul-acl-token"  # noqa: S105 - no real one
 
 STACKS = ("docker-local", "staging", SECURED)
 PROGRAMS = [(stack, registration) for stack in STACKS for registration in ("agent", "catalog", "files")]
-every_stack = pytest.mark.parametrize("stack", STACKS)
-every_program = pytest.mark.parametrize(("stack", "registration"), PROGRAMS, ids=[" ".join(each) for each in PROGRAMS])
 
 Inputs = dict[str, Any]
 
@@ -53,25 +51,48 @@ def of_type(type_: str, made: Deployed) -> dict[str, Inputs]:
     return {name: made.inputs(name) for name in made.of_type(type_)}
 
 
+def everywhere(of_program: Callable[[str, str], Mapping[str, Fact]]) -> dict[str, Fact]:
+    """Return what a function gives for each program, each name after its stack and registration."""
+    return {
+        f"{stack} {registration} {name}": each
+        for stack, registration in PROGRAMS
+        for name, each in of_program(stack, registration).items()
+    }
+
+
 @cache
-def containers(stack: str, registration: str) -> dict[str, Inputs]:
+def containers_of(stack: str, registration: str) -> dict[str, Inputs]:
     return of_type(CONTAINER, program(stack, registration)[0])
 
 
-def run_on(stack: str, registration: str) -> dict[str, Inputs]:
-    """The containers that are to go on running: of the others, each says itself that it may end."""
-    return {name: each for name, each in containers(stack, registration).items() if each.get("mustRun", True)}
+@cache
+def containers() -> dict[str, Inputs]:
+    """The containers of all programs."""
+    return everywhere(containers_of)
 
 
-def of_image(stack: str, registration: str, *images: str) -> dict[str, Inputs]:
+def running() -> dict[str, Inputs]:
+    """The containers that are to go on running: each of the others says itself that it may end."""
+    return {name: each for name, each in containers().items() if each.get("mustRun", True)}
+
+
+def ending() -> dict[str, Inputs]:
+    return {name: each for name, each in containers().items() if not each.get("mustRun", True)}
+
+
+def of_image(*images: str) -> dict[str, Inputs]:
     """The containers that are to go on running, of these images."""
     ids = {IDS[image] for image in images}
-    return {name: each for name, each in run_on(stack, registration).items() if each["image"] in ids}
+    return {name: each for name, each in running().items() if each["image"] in ids}
 
 
-def carriers(stack: str, registration: str) -> dict[str, Inputs]:
+def carriers() -> set[str]:
     """The containers that carry a Consul node's configuration into its volume, and end at once."""
-    return {name: each for name, each in containers(stack, registration).items() if name.endswith("-carry")}
+    return {name for name in containers() if name.endswith("-carry")}
+
+
+def consul_esms() -> set[str]:
+    return {name for name in containers() if name.endswith(" esm-container")}
 
 
 def nodes_of(stack: str) -> set[str]:
@@ -79,17 +100,25 @@ def nodes_of(stack: str) -> set[str]:
     return {"agent"} if stack == "staging" else {"agent", "server"}
 
 
-@every_program
-def test_a_program_has_this_many_containers(stack: str, registration: str) -> None:
-    # So that what follows is about something.
-    run = {"docker-local": 42, SECURED: 42, "staging": 1}[stack] + (registration == "catalog")
-    ends = len(nodes_of(stack)) + 1  # one that carries the config of each node, and the one that has the agent reload
-    assert (len(run_on(stack, registration)), len(containers(stack, registration))) == (run, run + ends)
+# So that what follows is about something.
 
 
-@every_program
-def test_the_containers_that_carry_a_config_are_one_for_each_consul_node(stack: str, registration: str) -> None:
-    assert carriers(stack, registration).keys() == {f"{node}-carry" for node in nodes_of(stack)}
+@pytest.mark.parametrize(("stack", "registration"), PROGRAMS)
+def test_a_program_has_exactly_these_containers(stack: str, registration: str) -> None:
+    of_consul = {f"{node}-{kind}" for node in nodes_of(stack) for kind in ("container", "carry")}
+    esm = {"esm-container"} if registration == "catalog" else set()
+    stand_ins = set() if stack == "staging" else {f"standins-{line.container}" for line in FORTY}
+    assert containers_of(stack, registration).keys() == of_consul | esm | stand_ins | {"files-reload"}
+
+
+def test_the_containers_that_may_end_are_those_that_carry_a_config_and_have_the_agent_reload() -> None:
+    assert ending().keys() == carriers() | {name for name in containers() if name.endswith(" files-reload")}
+
+
+def test_the_containers_of_the_images_of_consul_and_consul_esm_are_those_components() -> None:
+    nodes = {name for name in containers() if name.endswith((" agent-container", " server-container"))}
+    assert of_image(CONSUL).keys() == nodes
+    assert of_image(*IDS).keys() == nodes | consul_esms()
 
 
 # Images
@@ -107,21 +136,17 @@ def built(stack: str, registration: str) -> dict[str, str]:
     return {name: each["imageName"] for name, each in of_type(BUILT_IMAGE, program(stack, registration)[0]).items()}
 
 
-@every_program
-def test_every_image_that_is_pulled_has_an_exact_tag(stack: str, registration: str) -> None:
-    offenders = {name: image for name, image in pulled(stack, registration).items() if not EXACT.fullmatch(image)}
-    assert offenders == {}
+def test_every_image_that_is_pulled_has_an_exact_tag() -> None:
+    assert {name: image for name, image in everywhere(pulled).items() if not EXACT.fullmatch(image)} == {}
 
 
-@every_program
-def test_no_image_is_the_latest(stack: str, registration: str) -> None:
-    images = {**pulled(stack, registration), **built(stack, registration)}
+def test_no_image_is_the_latest() -> None:
+    images = {**everywhere(pulled), **everywhere(built)}
     assert {name: image for name, image in images.items() if re.search(r":latest(@|$)", image)} == {}
 
 
-@every_program
-def test_every_image_that_is_built_has_a_tag_of_its_content(stack: str, registration: str) -> None:
-    assert {name: image for name, image in built(stack, registration).items() if image != image_name()} == {}
+def test_every_image_that_is_built_has_a_tag_of_its_content() -> None:
+    assert {name: image for name, image in everywhere(built).items() if image != image_name()} == {}
 
 
 def test_every_image_that_one_is_built_from_has_an_exact_tag() -> None:
@@ -129,229 +154,172 @@ def test_every_image_that_one_is_built_from_has_an_exact_tag() -> None:
     assert ([image for image in bases if not EXACT.fullmatch(image)], len(bases)) == ([], 1)
 
 
-@every_program
-def test_every_container_runs_an_image_that_its_stack_declares(stack: str, registration: str) -> None:
-    known = {IDS.get(image, OTHER_ID) for image in pulled(stack, registration).values()}
-    known |= set(built(stack, registration).values())
-    images = {name: each["image"] for name, each in containers(stack, registration).items()}
-    assert {name: image for name, image in images.items() if image not in known} == {}
+def test_every_container_runs_an_image_that_its_stack_declares() -> None:
+    def undeclared(stack: str, registration: str) -> dict[str, str]:
+        known = {IDS.get(image, OTHER_ID) for image in pulled(stack, registration).values()}
+        known |= set(built(stack, registration).values())
+        images = {name: each["image"] for name, each in containers_of(stack, registration).items()}
+        return {name: image for name, image in images.items() if image not in known}
+
+    assert everywhere(undeclared) == {}
 
 
 # The network
 
 
-def published(found: dict[str, Inputs]) -> dict[str, str | None]:
+def published(found: Mapping[str, Inputs]) -> dict[str, str | None]:
     """The Docker host's address of each port that is published, by container and port."""
     return {
         f"{name} {port['internal']:g}": port.get("ip") for name, each in found.items() for port in each.get("ports", [])
     }
 
 
-@every_program
-def test_every_published_port_has_an_address(stack: str, registration: str) -> None:
-    # Without one, Docker publishes on all interfaces, and past the host's firewall.
-    assert [port for port, ip in published(containers(stack, registration)).items() if not ip] == []
+def test_every_published_port_is_on_loopback() -> None:
+    # Without an address, Docker publishes on all interfaces, and past the host's firewall.
+    ports = published(containers())
+    assert {port: ip for port, ip in ports.items() if not ip or not ip_address(ip).is_loopback} == {}
 
 
-@every_program
-def test_every_published_port_is_on_loopback(stack: str, registration: str) -> None:
-    ports = published(containers(stack, registration))
-    assert {port: ip for port, ip in ports.items() if not ip_address(ip or "0.0.0.0").is_loopback} == {}  # noqa: S104
-
-
-@every_stack
+@pytest.mark.parametrize("stack", STACKS)
 def test_every_published_port_is_where_the_stack_says_otherwise(stack: str) -> None:
     made = program_with({**stack_config(stack), "publishOn": "10.0.0.5"})[0]
-    ports = published(of_type(CONTAINER, made))
-    assert ({port: ip for port, ip in ports.items() if ip != "10.0.0.5"}, len(ports)) == (
-        {},
-        len(nodes_of(stack)),
-    )
+    assert list(published(of_type(CONTAINER, made)).values()) == ["10.0.0.5"] * len(nodes_of(stack))
 
 
-@every_program
-def test_nothing_but_consuls_api_is_published(stack: str, registration: str) -> None:
+def test_nothing_but_consuls_api_is_published() -> None:
     # Of a secured stack, over HTTPS alone.
-    nodes, api = of_image(stack, registration, CONSUL), 8501 if stack == SECURED else 8500
+    def api(name: str) -> int:
+        return 8501 if name.startswith(SECURED) else 8500
+
+    nodes = of_image(CONSUL)
     offenders = [
         name
-        for name, each in containers(stack, registration).items()
-        if any(name not in nodes or port["internal"] != api for port in each.get("ports", []))
+        for name, each in containers().items()
+        if any(name not in nodes or port["internal"] != api(name) for port in each.get("ports", []))
         or each.get("publishAllPorts")
     ]
     assert offenders == []
 
 
-@every_program
-def test_every_container_but_those_that_carry_a_config_is_on_the_platforms_network_alone(
-    stack: str, registration: str
-) -> None:
-    offenders = [
-        name
-        for name, each in containers(stack, registration).items()
-        if each.get("networksAdvanced") != [{"name": NETWORK}] or "networkMode" in each
-    ]
-    assert set(offenders) == carriers(stack, registration).keys()
-
-
-@every_program
-def test_every_container_that_carries_a_config_is_on_no_network(stack: str, registration: str) -> None:
+def test_every_container_is_on_the_platforms_network_alone_and_one_that_carries_a_config_on_none() -> None:
     networks = {
-        name: (each.get("networkMode"), each.get("networksAdvanced"), each.get("ports"))
-        for name, each in carriers(stack, registration).items()
+        name: (each.get("networkMode"), each.get("networksAdvanced"), "ports" in each)
+        for name, each in containers().items()
     }
-    assert {name: network for name, network in networks.items() if network != ("none", None, None)} == {}
+    without = dict.fromkeys(carriers(), ("none", None, False))
+    assert {name: networks[name] for name in without} == without
+    offenders = [name for name, each in networks.items() if each[:2] != (None, [{"name": NETWORK}])]
+    assert set(offenders) == without.keys()
 
 
-@every_program
-def test_no_two_containers_have_one_name(stack: str, registration: str) -> None:
-    names = Counter(each["name"] for each in containers(stack, registration).values())
-    assert [name for name, times in names.items() if times > 1] == []
+def test_no_two_containers_of_a_program_have_one_name() -> None:
+    def names(stack: str, registration: str) -> Counter[str]:
+        return Counter(each["name"] for each in containers_of(stack, registration).values())
+
+    assert [name for name, times in everywhere(names).items() if times > 1] == []
 
 
 # How they run
 
 
-@every_program
-def test_every_container_that_is_to_run_restarts_until_it_is_stopped(stack: str, registration: str) -> None:
-    policies = {name: each.get("restart") for name, each in run_on(stack, registration).items()}
+def test_every_container_that_is_to_run_restarts_until_it_is_stopped() -> None:
+    policies = {name: each.get("restart") for name, each in running().items()}
     assert {name: policy for name, policy in policies.items() if policy != "unless-stopped"} == {}
 
 
-@every_program
-def test_no_container_that_may_end_restarts(stack: str, registration: str) -> None:
-    ends = containers(stack, registration).keys() - run_on(stack, registration).keys()
-    assert [name for name in ends if "restart" in containers(stack, registration)[name]] == []
+def test_no_container_that_may_end_restarts() -> None:
+    assert [name for name, each in ending().items() if "restart" in each] == []
 
 
-@every_program
-def test_every_container_that_may_end_is_waited_for_until_it_has_unless_its_work_is_done_before_it_starts(
-    stack: str, registration: str
-) -> None:
+def test_every_container_that_may_end_is_waited_for_until_it_has_unless_its_work_is_done_before_it_starts() -> None:
     # What is uploaded is in the volume then.
-    ends = containers(stack, registration).keys() - run_on(stack, registration).keys()
-    unattended = {name for name in ends if not containers(stack, registration)[name].get("attach")}
-    assert unattended == carriers(stack, registration).keys()
+    assert {name for name, each in ending().items() if not each.get("attach")} == carriers()
 
 
-@every_program
-def test_every_container_of_consul_or_consul_esm_has_a_health_check(stack: str, registration: str) -> None:
-    checks = {name: each.get("healthcheck") or {} for name, each in of_image(stack, registration, *IDS).items()}
+def test_every_container_of_consul_or_consul_esm_has_a_health_check() -> None:
+    checks = {name: each.get("healthcheck") or {} for name, each in of_image(*IDS).items()}
     assert {name: each for name, each in checks.items() if each.get("tests", [])[:1] != ["CMD"]} == {}
 
 
-@every_program
-def test_every_container_of_consul_or_consul_esm_is_waited_for_until_it_is_healthy(
-    stack: str, registration: str
-) -> None:
-    assert [name for name, each in of_image(stack, registration, *IDS).items() if each.get("wait") is not True] == []
+def test_every_container_of_consul_or_consul_esm_is_waited_for_until_it_is_healthy() -> None:
+    assert [name for name, each in of_image(*IDS).items() if each.get("wait") is not True] == []
 
 
-@every_program
-def test_the_containers_of_consul_and_consul_esm_are_these(stack: str, registration: str) -> None:
-    # So that the rules about them are about something.
-    expected = {
-        *(f"{node}-container" for node in nodes_of(stack)),
-        *(["esm-container"] if registration == "catalog" else []),
-    }
-    assert of_image(stack, registration, *IDS).keys() == expected
-
-
-@every_program
-def test_every_containers_log_is_limited(stack: str, registration: str) -> None:
-    logs = {
-        name: (each.get("logDriver"), each.get("logOpts")) for name, each in containers(stack, registration).items()
-    }
+def test_every_containers_log_is_limited() -> None:
+    logs = {name: (each.get("logDriver"), each.get("logOpts")) for name, each in containers().items()}
     limited = ("json-file", {"max-size": "10m", "max-file": "3"})
     assert {name: log for name, log in logs.items() if log != limited} == {}
 
 
-@every_program
 @pytest.mark.parametrize("by", ["destroyGraceSeconds", "stopTimeout"])  # Pulumi, and Docker itself
-def test_every_consul_node_has_20_seconds_or_more_to_leave_the_cluster(stack: str, registration: str, by: str) -> None:
-    grace = {name: each.get(by, 0) for name, each in of_image(stack, registration, CONSUL).items()}
+def test_every_consul_node_has_20_seconds_or_more_to_leave_the_cluster(by: str) -> None:
+    grace = {name: each.get(by, 0) for name, each in of_image(CONSUL).items()}
     assert {name: seconds for name, seconds in grace.items() if seconds < 20} == {}
 
 
 # What they may
 
 
-@every_program
-def test_no_container_is_privileged(stack: str, registration: str) -> None:
-    assert [name for name, each in containers(stack, registration).items() if each.get("privileged")] == []
+def test_no_container_is_privileged() -> None:
+    assert [name for name, each in containers().items() if each.get("privileged")] == []
 
 
-@every_program
-@pytest.mark.parametrize(
-    "key", ["devices", "gpus", "pidMode", "ipcMode", "usernsMode", "groupAdds", "hosts", "sysctls"]
-)
-def test_no_container_has_more_of_the_host_than_others(stack: str, registration: str, key: str) -> None:
-    assert [name for name, each in containers(stack, registration).items() if key in each] == []
+def test_no_container_has_more_of_the_host_than_others() -> None:
+    more = {"devices", "gpus", "pidMode", "ipcMode", "usernsMode", "groupAdds", "hosts", "sysctls"}
+    assert {name: each.keys() & more for name, each in containers().items() if each.keys() & more} == {}
 
 
-@every_program
-def test_every_container_drops_all_capabilities_and_adds_none(stack: str, registration: str) -> None:
-    capabilities = {name: each.get("capabilities") for name, each in containers(stack, registration).items()}
+def test_every_container_drops_all_capabilities_and_adds_none() -> None:
+    capabilities = {name: each.get("capabilities") for name, each in containers().items()}
     assert {name: each for name, each in capabilities.items() if each != {"drops": ["ALL"]}} == {}
 
 
-@every_program
-def test_no_container_can_gain_privileges(stack: str, registration: str) -> None:
-    options = {name: each.get("securityOpts") for name, each in containers(stack, registration).items()}
+def test_no_container_can_gain_privileges() -> None:
+    options = {name: each.get("securityOpts") for name, each in containers().items()}
     assert {name: each for name, each in options.items() if each != ["no-new-privileges=true"]} == {}
 
 
-@every_program
-def test_every_container_that_is_to_run_but_consul_esm_has_a_read_only_file_system(
-    stack: str, registration: str
-) -> None:
+def test_every_container_that_is_to_run_but_consul_esm_has_a_read_only_file_system() -> None:
     # consul-esm's configuration is uploaded into it.
-    writable = {name for name, each in run_on(stack, registration).items() if each.get("readOnly") is not True}
-    assert writable == ({"esm-container"} if registration == "catalog" else set())
+    assert {name for name, each in running().items() if each.get("readOnly") is not True} == consul_esms()
 
 
-@every_program
-def test_no_container_with_a_read_only_file_system_is_given_files(stack: str, registration: str) -> None:
+def test_no_container_with_a_read_only_file_system_is_given_files() -> None:
     # Docker refuses them.
-    read_only = {name: each for name, each in containers(stack, registration).items() if each.get("readOnly")}
-    assert [name for name, each in read_only.items() if each.get("uploads")] == []
+    assert [name for name, each in containers().items() if each.get("readOnly") and each.get("uploads")] == []
 
 
-@every_program
-def test_every_container_is_told_to_run_as_another_user_than_root_but_consul_esm_and_those_that_carry_a_config(
-    stack: str, registration: str
-) -> None:
-    # consul-esm's image has a user of its own; who carries a config ends at once, and writes nothing itself.
-    users = {name: each.get("user") for name, each in containers(stack, registration).items()}
-    consul = {"agent-container", "files-reload", *(["server-container"] if stack != "staging" else [])}
-    unsaid = {*carriers(stack, registration), *(["esm-container"] if registration == "catalog" else [])}
-    assert {name for name, user in users.items() if user is None} == unsaid
+def test_every_container_runs_as_another_user_than_root_but_consul_esm_and_those_that_carry_a_config() -> None:
+    # consul-esm's image has a user of its own; what carries a config ends at once, and writes nothing itself.
+    users = {name: each.get("user") for name, each in containers().items()}
+    consul = {*of_image(CONSUL), *(name for name in containers() if name.endswith(" files-reload"))}
+    unset = carriers() | consul_esms()
+    assert {name for name, user in users.items() if user is None} == unset
     assert {name for name, user in users.items() if user == "consul"} == consul
-    assert {user for name, user in users.items() if name not in unsaid | consul} <= {"65534:65534"}
+    assert {user for name, user in users.items() if name not in unset | consul} == {"65534:65534"}
 
 
-@every_program
-def test_no_container_mounts_anything_but_its_stacks_own_volumes(stack: str, registration: str) -> None:
-    own = {each["name"] for each in of_type(VOLUME, program(stack, registration)[0]).values()}
-    offenders = {
-        name: volume
-        for name, each in containers(stack, registration).items()
-        for volume in (*each.get("volumes", []), *each.get("mounts", []))
-        if volume.get("volumeName") not in own or volume.keys() != {"containerPath", "volumeName"}
-    }
-    assert offenders == {}
+def test_no_container_mounts_anything_but_its_stacks_own_volumes() -> None:
+    def others(stack: str, registration: str) -> dict[str, Inputs]:
+        own = {each["name"] for each in of_type(VOLUME, program(stack, registration)[0]).values()}
+        return {
+            name: volume
+            for name, each in containers_of(stack, registration).items()
+            for volume in (*each.get("volumes", []), *each.get("mounts", []))
+            if volume.get("volumeName") not in own or volume.keys() != {"containerPath", "volumeName"}
+        }
+
+    assert everywhere(others) == {}
 
 
-@every_program
-def test_no_container_knows_of_dockers_socket(stack: str, registration: str) -> None:
-    known = {name: repr(each) for name, each in containers(stack, registration).items()}
-    assert [name for name, text in known.items() if re.search("docker.sock|DOCKER_HOST", text)] == []
+def test_no_container_refers_to_dockers_socket() -> None:
+    inputs = {name: repr(each) for name, each in containers().items()}
+    assert [name for name, text in inputs.items() if re.search("docker.sock|DOCKER_HOST", text)] == []
 
 
 # The secrets
 
 
-@cache
 def guarded(stack: str, registration: str) -> Deployed:
     """A program whose servers ask for a token: one that the stack is given, or those that it makes."""
     if stack == SECURED:
@@ -360,28 +328,26 @@ def guarded(stack: str, registration: str) -> Deployed:
     return program_with(config, ["agentToken"])[0]
 
 
-@cache
-def secrets(stack: str, registration: str) -> frozenset[str]:
-    """What nobody may see of a program: tokens, private keys and the key of the cluster's traffic, as they are sent."""
-    if stack != SECURED:
-        return frozenset({TOKEN})
-    gossip, management = made_password("keys-gossip"), made_password("keys-management")
-    tokens = {"agent", "registration", "verify", "removal", "reload", *(["esm"] if registration == "catalog" else [])}
-    return frozenset(
-        {
-            base64.b64encode(gossip.encode()).decode(),
-            gossip,
-            str(UUID(management)),
-            management,
-            *(f"private keys-{name}-key" for name in ("authority", "staging-consul", "consul-agent-shared")),
-            *(f"secret-of-acl-{token}-token-id" for token in tokens),
-        }
-    )
+SENT_SECRETS = frozenset(
+    {
+        TOKEN,
+        made_password("keys-gossip"),
+        base64.b64encode(made_password("keys-gossip").encode()).decode(),
+        made_password("keys-management"),
+        str(UUID(made_password("keys-management"))),
+        *(f"private keys-{name}-key" for name in ("authority", "staging-consul", "consul-agent-shared")),
+        *(
+            f"secret-of-acl-{token}-token-id"
+            for token in ("agent", "registration", "verify", "removal", "reload", "esm")
+        ),
+    }
+)
+"""What nobody may see of a program: tokens, private keys and the key of the cluster's traffic, as they are sent."""
 
 
-def known(stack: str, registration: str, what: object) -> list[str]:
-    """The program's secrets that stand in something."""
-    return sorted(each for each in secrets(stack, registration) if each in repr(what))
+def secrets_in(what: object) -> list[str]:
+    text = repr(what)
+    return sorted(each for each in SENT_SECRETS if each in text)
 
 
 def sent(stack: str, registration: str) -> dict[str, Inputs]:
@@ -397,47 +363,35 @@ def in_plain_text(sent: Any) -> Any:  # noqa: ANN401 - JSON
     return [in_plain_text(each) for each in sent] if isinstance(sent, list) else sent
 
 
-@every_program
-def test_no_container_has_an_environment_variable_that_holds_a_token(stack: str, registration: str) -> None:
+def test_no_container_has_an_environment_variable_that_is_named_like_a_token() -> None:
     # `docker inspect` shows it.
-    envs = {name: each.get("envs", []) for name, each in sent(stack, registration).items()}
-    sensitive = re.compile("TOKEN|SECRET|PASSW", re.IGNORECASE)
-    assert {
-        name: env for name, env in envs.items() if sensitive.search(repr(env)) or known(stack, registration, env)
-    } == {}
+    envs = {name: each.get("envs", []) for name, each in everywhere(sent).items()}
+    assert {name: env for name, env in envs.items() if re.search("(?i)TOKEN|SECRET|PASSW", repr(env))} == {}
 
 
-@every_program
-@pytest.mark.parametrize("key", ["envs", "command", "entrypoints", "labels", "name", "hostname", "healthcheck"])
-def test_nothing_that_docker_shows_of_a_container_holds_a_secret(stack: str, registration: str, key: str) -> None:
-    shown = {name: each.get(key) for name, each in sent(stack, registration).items()}
-    assert {name: each for name, each in shown.items() if known(stack, registration, each)} == {}
+def test_no_container_is_given_a_secret_but_in_a_file() -> None:
+    # Docker shows all else: environment variables, command, labels, health check ...
+    others = {name: {**each, "uploads": None} for name, each in everywhere(sent).items()}
+    assert [name for name, each in others.items() if secrets_in(each)] == []
 
 
-@every_program
-def test_no_container_is_given_a_secret_but_in_a_file(stack: str, registration: str) -> None:
-    others = {name: {**each, "uploads": None} for name, each in sent(stack, registration).items()}
-    assert [name for name, each in others.items() if known(stack, registration, each)] == []
-
-
-@every_program
-def test_every_file_with_a_secret_is_a_secret_to_the_engine(stack: str, registration: str) -> None:
+def test_every_file_with_a_secret_is_a_secret_to_the_engine() -> None:
     offenders = [
         f"{name} {upload['file']}"
-        for name, each in sent(stack, registration).items()
+        for name, each in everywhere(sent).items()
         for upload in each.get("uploads", [])
-        if known(stack, registration, upload) and isinstance(upload["content"], str)
+        if secrets_in(upload) and isinstance(upload["content"], str)
     ]
     assert offenders == []
 
 
-@every_program
+@pytest.mark.parametrize(("stack", "registration"), PROGRAMS)
 def test_no_resource_and_no_output_holds_a_secret_in_plain_text(stack: str, registration: str) -> None:
     # The state would have it, and a preview show it.
     made = guarded(stack, registration)
     plain = {name: in_plain_text(made.sent(name)) for name in made.requests}
-    assert [name for name, each in plain.items() if known(stack, registration, each)] == []
-    assert known(stack, registration, in_plain_text([made.told, made.outputs])) == []
+    assert [name for name, each in plain.items() if secrets_in(each)] == []
+    assert secrets_in(in_plain_text([made.told, made.outputs])) == []
 
 
 def test_in_a_secured_stack_these_files_are_secrets() -> None:
@@ -446,7 +400,7 @@ def test_in_a_secured_stack_these_files_are_secrets() -> None:
         f"{name} {upload['file']}"
         for name, each in sent(SECURED, "catalog").items()
         for upload in each.get("uploads", [])
-        if known(SECURED, "catalog", upload)
+        if secrets_in(upload)
     }
     assert found == {
         "server-carry /consul/config/secrets.json",
@@ -459,8 +413,8 @@ def test_in_a_secured_stack_these_files_are_secrets() -> None:
 
 
 def test_in_a_secured_stack_the_authoritys_private_key_reaches_no_container() -> None:
-    made = guarded(SECURED, "catalog")
-    assert [name for name in made.of_type(CONTAINER) if "private keys-authority-key" in repr(made.sent(name))] == []
+    containers = sent(SECURED, "catalog")
+    assert [name for name, each in containers.items() if "private keys-authority-key" in repr(each)] == []
 
 
 # The roster and what is registered of it
@@ -472,7 +426,7 @@ class Registered:
 
     id: str
     checks: dict[str, dict[str, str]]
-    mark: str
+    owner: str
 
 
 def registered(stack: str, registration: str) -> Iterator[Registered]:
@@ -497,32 +451,11 @@ def _from_file(check: dict[str, str]) -> tuple[str, dict[str, str]]:
     return check["id"], {key: value for key, value in check.items() if key not in ("id", "notes")}
 
 
-def test_every_service_has_a_check() -> None:
-    assert [service.id for service in forty_roster().services if not service.checks] == []
-
-
-def test_no_service_is_removed_before_it_was_critical_for_60_seconds() -> None:
-    after = {
-        check.id: check.deregister_critical_service_after for each in forty_roster().services for check in each.checks
-    }
-    assert {check_id: time for check_id, time in after.items() if time < timedelta(seconds=60)} == {}
-
-
-@every_program
-def test_every_service_is_registered_exactly_once(stack: str, registration: str) -> None:
-    times = Counter(each.id for each in registered(stack, registration))
-    times.subtract([service.id for service in forty_roster().services])
-    assert {service_id: count for service_id, count in times.items() if count} == {}
-
-
-@every_program
-def test_every_registration_carries_exactly_the_rosters_checks(stack: str, registration: str) -> None:
-    stated = {service.id: definition(service)["checks"] for service in forty_roster().services}
-    carried = {each.id: each.checks for each in registered(stack, registration)}
-    assert {key: checks for key, checks in carried.items() if checks != stated.get(key)} == {}
-
-
-@every_program
-def test_every_registration_carries_the_stacks_mark(stack: str, registration: str) -> None:
-    marks = {each.id: each.mark for each in registered(stack, registration)}
-    assert {key: mark for key, mark in marks.items() if not mark.startswith("pulumi/consul-staging/test/")} == {}
+@pytest.mark.parametrize(("stack", "registration"), PROGRAMS)
+def test_every_service_is_registered_exactly_once_with_its_checks_and_an_owner_of_the_stack(
+    stack: str, registration: str
+) -> None:
+    found = sorted(registered(stack, registration), key=lambda each: each.id)
+    services = sorted(forty_roster().services, key=lambda each: each.id)
+    assert [(each.id, each.checks) for each in found] == [(each.id, definition(each)["checks"]) for each in services]
+    assert [each.id for each in found if not each.owner.startswith("pulumi/consul-staging/test/")] == []

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -11,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from cluster.security_stages import Stage, stage_config
-from tests.forty_services import FORTY, Line
+from tests.forty_services import FORTY
 from tests.unit.fake_http import FakeConsul, Wrote, running
 from tests.unit.mocked import SECURED, Deployed, made_password, program, program_with, secret, stack_config
 from tests.unit.test_docker_components import LOOK_UP
@@ -87,7 +88,7 @@ DECLARED = {
 
 every_registration = pytest.mark.parametrize("registration", ["agent", "catalog", "files"])
 every_docker_stack = pytest.mark.parametrize("stack", ["docker-local", "staging"])
-every_line = pytest.mark.parametrize("line", FORTY, ids=lambda line: line.name)
+SERVICES = [f"registration-{line.name}" for line in FORTY]
 
 
 def made(stack: str, registration: str = "agent") -> Deployed:
@@ -199,18 +200,20 @@ def test_a_stack_tells_where_its_agent_and_server_are(stack: str, agent: str) ->
     assert told == {"agent": agent, "server": "http://127.0.0.1:8500", "ui": "http://127.0.0.1:8500/ui"}
 
 
-@pytest.mark.parametrize("stack", ["docker-local", "staging"])
-@every_line
-def test_on_docker_a_service_is_registered_at_its_containers_name(stack: str, line: Line) -> None:
-    inputs = made(stack).inputs(f"registration-{line.name}")
-    assert (inputs["agent"], inputs["address"], inputs["port"]) == ("http://127.0.0.1:8501", line.container, line.port)
+@every_docker_stack
+def test_on_docker_a_service_is_registered_at_its_containers_name(stack: str) -> None:
+    inputs = [made(stack).inputs(name) for name in SERVICES]
+    assert [(each["agent"], each["address"], each["port"]) for each in inputs] == [
+        ("http://127.0.0.1:8501", line.container, line.port) for line in FORTY
+    ]
 
 
-@every_line
-def test_a_stand_in_answers_where_docker_local_registers_its_service(line: Line) -> None:
-    registered = made("docker-local").inputs(f"registration-{line.name}")
-    stand_in = made("docker-local").inputs(f"standins-{line.container}")
-    assert (stand_in["name"], stand_in["command"][3]) == (registered["address"], str(int(registered["port"])))
+def test_a_stand_in_answers_where_docker_local_registers_its_service() -> None:
+    registered = [made("docker-local").inputs(name) for name in SERVICES]
+    stand_ins = [made("docker-local").inputs(f"standins-{line.container}") for line in FORTY]
+    assert [(each["name"], each["command"][3]) for each in stand_ins] == [
+        (each["address"], str(int(each["port"]))) for each in registered
+    ]
 
 
 def test_all_of_staging_registers_what_staging_itself_does() -> None:
@@ -229,17 +232,14 @@ def test_a_service_knows_whether_its_stack_deploys_the_agent(stack: str, owned: 
 # What each way to register makes of a stack
 
 
-@every_line
-def test_over_the_agent_a_service_is_one_agent_service(line: Line) -> None:
-    request = made("docker-local").requests[f"registration-{line.name}"]
-    assert request.type == "pulumi-python:dynamic/consul:AgentService"
+def test_over_the_agent_a_service_is_one_agent_service() -> None:
+    assert named("docker-local", "pulumi-python:dynamic/consul:AgentService") == SERVICES
 
 
-@every_line
-def test_in_the_catalog_a_service_is_one_consul_service_on_the_external_node(line: Line) -> None:
+def test_in_the_catalog_a_service_is_one_consul_service_on_the_external_node() -> None:
     whole = made("docker-local", "catalog")
-    assert whole.requests[f"registration-{line.name}"].type == "consul:index/service:Service"
-    assert whole.inputs(f"registration-{line.name}")["node"] == "staging-external"
+    assert list(whole.of_type("consul:index/service:Service")) == SERVICES
+    assert {whole.inputs(name)["node"] for name in SERVICES} == {"staging-external"}
 
 
 def test_in_the_catalog_the_services_are_with_the_servers_api() -> None:
@@ -262,14 +262,12 @@ def test_from_files_the_services_are_in_the_guides_three(kind: str, count: int) 
     assert (ids, len(ids)) == ([line.name for line in FORTY if line.kind == kind], count)
 
 
-@pytest.mark.parametrize("stack", ["docker-local", "staging"])
+@every_docker_stack
 @pytest.mark.parametrize("registration", ["agent", "catalog"])
-@pytest.mark.parametrize("kind", ["user", "ai", "grpc"])
-def test_where_services_are_registered_otherwise_the_three_files_are_emptied(
-    stack: str, registration: str, kind: str
-) -> None:
+def test_where_services_are_registered_otherwise_the_three_files_are_emptied(stack: str, registration: str) -> None:
     # They may hold what the stack registered before, which the agent would keep.
-    assert file(stack, registration, f"{kind}-services.json") == {"services": []}
+    contents = [file(stack, registration, f"{kind}-services.json") for kind in ("user", "ai", "grpc")]
+    assert contents == [{"services": []}] * 3
 
 
 @every_docker_stack
@@ -291,18 +289,16 @@ def test_the_stacks_outputs_are_the_same_however_services_are_registered(registr
 
 
 @pytest.mark.parametrize("registration", ["agent", "catalog"])
-@every_line
-def test_a_services_mark_is_the_stacks_and_its_resources(registration: str, line: Line) -> None:
+def test_the_owner_of_a_service_is_its_resource_of_the_stack(registration: str) -> None:
     # Of both ways to register the same, so that the one takes up what the other moves.
-    inputs = made("docker-local", registration).inputs(f"registration-{line.name}")
-    assert inputs["meta"]["managed-by"] == f"pulumi/consul-staging/test/registration-{line.name}"
+    owners = {name: made("docker-local", registration).inputs(name)["meta"]["managed-by"] for name in SERVICES}
+    assert owners == {name: f"pulumi/consul-staging/test/{name}" for name in SERVICES}
 
 
-@pytest.mark.parametrize("kind", ["user", "ai", "grpc"])
-def test_in_the_files_every_services_mark_is_the_stacks(kind: str) -> None:
-    services = file("docker-local", "files", f"{kind}-services.json")["services"]
-    marks = {each["meta"]["managed-by"] for each in services}
-    assert marks == {"pulumi/consul-staging/test/definition-files"}
+def test_the_owner_of_every_service_in_the_files_is_the_stack() -> None:
+    kinds = [file("docker-local", "files", f"{kind}-services.json")["services"] for kind in ("user", "ai", "grpc")]
+    owners = [each["meta"]["managed-by"] for services in kinds for each in services]
+    assert owners == ["pulumi/consul-staging/test/definition-files"] * 40
 
 
 def test_the_external_nodes_mark_is_the_stacks_and_its_resources() -> None:
@@ -314,27 +310,25 @@ def test_the_external_nodes_mark_is_the_stacks_and_its_resources() -> None:
 
 
 @every_docker_stack
-@every_line
-def test_over_the_agent_a_service_is_moved_from_the_external_node_before_it_is_created(stack: str, line: Line) -> None:
-    assert made(stack).bound(f"registration-{line.name}") == {"before_create": ["move-to-agent"]}
+def test_over_the_agent_a_service_is_moved_from_the_external_node_before_it_is_created(stack: str) -> None:
+    assert [made(stack).bound(name) for name in SERVICES] == [{"before_create": ["move-to-agent"]}] * 40
 
 
-@every_line
-def test_without_docker_there_is_nothing_to_move(line: Line) -> None:
-    assert made("local").bound(f"registration-{line.name}") == {}
+def test_without_docker_there_is_nothing_to_move() -> None:
+    assert [made("local").bound(name) for name in SERVICES] == [{}] * 40
 
 
 @every_docker_stack
-@every_line
 def test_in_the_catalog_a_service_leaves_the_agent_before_it_is_created_and_keeps_its_status_whatever_changes(
-    stack: str, line: Line
+    stack: str,
 ) -> None:
-    assert made(stack, "catalog").bound(f"registration-{line.name}") == {
+    hooks = {
         "before_create": ["leave-agent"],
         "after_create": ["arrive-in-catalog"],
         "before_update": ["stay-in-catalog"],
         "after_update": ["arrive-in-catalog"],
     }
+    assert [made(stack, "catalog").bound(name) for name in SERVICES] == [hooks] * 40
 
 
 @every_docker_stack
@@ -427,6 +421,7 @@ def test_a_stack_looks_for_another_partys_node_with_its_token(moving: Moving) ->
 # The token
 
 
+@cache
 def guarded() -> Deployed:
     """All of staging, registered in the catalog of servers that ask for a token."""
     config = {**stack_config("docker-local"), "registration": "catalog", "agentToken": TOKEN}
@@ -491,24 +486,18 @@ def test_a_secured_stacks_services_are_the_same_but_for_how_consul_is_reached(re
         whole = made(stack, registration)
         reached = ("agent", "token", "removal", "ca")
         return {
-            f"registration-{line.name}": {
-                key: value for key, value in whole.inputs(f"registration-{line.name}").items() if key not in reached
-            }
-            for line in FORTY
-            if f"registration-{line.name}" in whole.requests
+            name: {key: value for key, value in whole.inputs(name).items() if key not in reached}
+            for name in SERVICES
+            if name in whole.requests
         }
 
     assert services(SECURED) == services("docker-local")
 
 
-@every_line
-def test_in_a_secured_stack_a_service_is_registered_over_https_with_a_token_for_that(line: Line) -> None:
-    inputs = made(SECURED).sent(f"registration-{line.name}")
-    assert (inputs["agent"], inputs["token"], inputs["ca"]) == (
-        "https://127.0.0.1:8501",
-        secret(token("registration")),
-        AUTHORITY,
-    )
+def test_in_a_secured_stack_a_service_is_registered_over_https_with_a_token_for_that() -> None:
+    reached = {"agent": "https://127.0.0.1:8501", "token": secret(token("registration")), "ca": AUTHORITY}
+    inputs = [made(SECURED).sent(name) for name in SERVICES]
+    assert [{key: each[key] for key in reached} for each in inputs] == [reached] * 40
 
 
 def test_in_a_secured_stack_the_catalogs_provider_is_given_the_registrations_token() -> None:
@@ -578,7 +567,7 @@ def test_in_a_secured_stack_consul_esm_has_its_own_token() -> None:
 @pytest.mark.parametrize(
     ("registration", "users"),
     [
-        ("agent", ["agent-carry", "agent-parking", "agent-parked", *(f"registration-{line.name}" for line in FORTY)]),
+        ("agent", ["agent-carry", "agent-parking", "agent-parked", *SERVICES]),
         ("catalog", ["agent-carry", "registration-consul"]),
         ("files", ["agent-carry"]),
     ],
@@ -593,8 +582,7 @@ def test_in_a_secured_stack_nobody_but_who_registers_has_the_token_for_that(
 
 
 @every_registration
-@pytest.mark.parametrize("name", ["verify", "agent", "reload", "removal"])
-def test_in_a_secured_stack_a_token_is_where_it_is_used_alone(registration: str, name: str) -> None:
+def test_in_a_secured_stack_a_token_is_where_it_is_used_alone(registration: str) -> None:
     whole = made(SECURED, registration)
     parking = (
         {"agent-parking", "agent-parked"} if registration == "agent" else set()
@@ -606,7 +594,8 @@ def test_in_a_secured_stack_a_token_is_where_it_is_used_alone(registration: str,
         "reload": {"files-reload"},
         "removal": services | parking,
     }
-    assert {each for each in whole.requests if token(name) in repr(whole.sent(each))} == users[name]
+    sent = {each: repr(whole.sent(each)) for each in whole.requests}
+    assert {name: {each for each in sent if token(name) in sent[each]} for name in users} == users
 
 
 @every_registration
@@ -741,9 +730,8 @@ def test_on_docker_the_registrations_wait_for_the_agents_container(stack: str) -
 
 
 @every_docker_stack
-@every_line
-def test_on_docker_every_service_waits_for_the_agents_container(stack: str, line: Line) -> None:
-    assert "agent-container" in made(stack).waits_for(f"registration-{line.name}")
+def test_on_docker_every_service_waits_for_the_agents_container(stack: str) -> None:
+    assert [name for name in SERVICES if "agent-container" not in made(stack).waits_for(name)] == []
 
 
 def test_in_docker_local_the_agent_waits_for_the_server() -> None:
@@ -774,7 +762,7 @@ def test_the_agents_files_wait_for_the_agent(registration: str) -> None:
 def test_the_files_are_emptied_after_every_service_is_registered_otherwise(stack: str, registration: str) -> None:
     # Before, the services would be gone until then.
     found = made(stack, registration)
-    services = {f"registration-{line.name}" for line in FORTY}
+    services = set(SERVICES)
     assert services <= found.waits_for("files")
     assert max(map(list(found.requests).index, services)) < list(found.requests).index("files-reload")
 
@@ -787,10 +775,10 @@ def test_consul_esm_waits_for_the_agent_and_the_server() -> None:
     assert {"agent-container", "server-container"} <= made("docker-local", "catalog").waits_for("esm")
 
 
-@every_line
-def test_in_the_catalog_every_service_waits_for_consul_esm_the_agent_and_the_server(line: Line) -> None:
-    waits = made("docker-local", "catalog").waits_for(f"registration-{line.name}")
-    assert {"esm-container", "agent-container", "server-container", "registration-node"} <= waits
+def test_in_the_catalog_every_service_waits_for_consul_esm_the_agent_and_the_server() -> None:
+    before = {"esm-container", "agent-container", "server-container", "registration-node"}
+    waits = {name: made("docker-local", "catalog").waits_for(name) for name in SERVICES}
+    assert [name for name in SERVICES if not before <= waits[name]] == []
 
 
 def test_in_staging_what_is_in_the_catalog_waits_for_consul_esm_and_the_agent() -> None:
