@@ -225,6 +225,7 @@ def deploy(
     config: Mapping[str, str] | None = None,
     secrets: Iterable[str] = (),
     mocks: pulumi.runtime.Mocks | None = None,
+    stack_name: str = STACK,
 ) -> Deployed:
     """Run a program until everything that it started has ended; an exception anywhere in it is raised here.
 
@@ -233,11 +234,12 @@ def deploy(
         config: the stack's, by key without the project's name.
         secrets: the keys of it that the stack's file holds encrypted.
         mocks: what stands for the providers.
+        stack_name: of the stack.
     """
 
     def run() -> Deployed:
         monitor = _Monitor(mocks or _Nothing())
-        pulumi.runtime.set_mocks(monitor.mocks, PROJECT, STACK, preview=False, monitor=monitor)
+        pulumi.runtime.set_mocks(monitor.mocks, PROJECT, stack_name, preview=False, monitor=monitor)
         pulumi.runtime.set_all_config(
             {f"{PROJECT}:{key}": value for key, value in (config or {}).items()},
             [f"{PROJECT}:{key}" for key in secrets],

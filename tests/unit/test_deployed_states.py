@@ -1,0 +1,91 @@
+"""Today's program changes nothing of a stack that an earlier release deployed."""
+
+import pickle
+import runpy
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import pulumi.runtime
+import pytest
+from pulumi.runtime.proto.resource_pb2 import RegisterResourceRequest
+
+import services.roster
+from components import preflight
+from components.acl_secret import AclTokenSecretProvider
+from components.registration.agent import AgentServiceProvider
+from tests.deployed_states import STATES, DeployedState, plain
+from tests.unit.mocked import HOUSE, PROJECT, Deployed, deploy
+
+every_state = pytest.mark.parametrize("state", STATES, ids=str)
+
+
+class _AsDeployed(pulumi.runtime.Mocks):
+    """Every resource has the id and the outputs that it has in a state."""
+
+    def __init__(self, state: DeployedState) -> None:
+        self.state = {urn.rpartition("::")[2]: resource for urn, resource in state.resources.items()}
+
+    def call(self, _args: pulumi.runtime.MockCallArgs) -> tuple[dict[str, Any], None]:
+        return {}, None
+
+    def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
+        resource = self.state.get(args.name, {}) if args.custom else {}
+        return resource.get("id", ""), {**args.inputs, **resource.get("outputs", {})}
+
+
+def run(state: DeployedState) -> Deployed:
+    """Run today's program for a stack as a state has it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(services.roster, "load_roster", lambda *_: state.roster)
+        patch.setattr(preflight, "report", lambda _: None)
+        program = partial(runpy.run_path, str(HOUSE / "__main__.py"))
+        return deploy(program, state.config, mocks=_AsDeployed(state), stack_name=state.stack)
+
+
+def urn(state: DeployedState, request: RegisterResourceRequest) -> str:
+    """Return the URN that the engine gives to a resource, all of whose parents are the stack or one component."""
+    parent = request.parent.split("::")[2].split("$")[-1]
+    type_ = request.type if parent == "pulumi:pulumi:Stack" else f"{parent}${request.type}"
+    return f"urn:pulumi:{state.stack}::{PROJECT}::{type_}::{request.name}"
+
+
+def without_defaults(value: Any) -> Any:  # noqa: ANN401 - JSON
+    """Return inputs as the program stated them: without what a provider then added by itself."""
+    if isinstance(value, list):
+        return [without_defaults(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    added = {"__defaults", *value.get("__defaults", [])}
+    return {key: without_defaults(each) for key, each in value.items() if key not in added}
+
+
+# What a provider adds to the inputs without saying so.
+_ADDED = {
+    "docker:index/image:Image": {"build": {"contextDigest", "platform"}},
+    "pulumi:providers:consul": {"": {"__internal", "version"}},
+}
+
+
+def stated(resource: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the inputs that the program stated of a resource in a state."""
+    inputs = without_defaults(resource.get("inputs", {}))
+    for field, added in _ADDED.get(resource["type"], {}).items():
+        part = inputs[field] if field else inputs
+        for key in added:
+            part.pop(key, None)
+    return dict(inputs)
+
+
+@every_state
+def test_todays_program_states_the_resources_of_the_state_with_the_same_inputs(state: DeployedState) -> None:
+    deployed = run(state)
+    requests = {urn(state, request): request.name for request in deployed.requests.values()}
+    inputs = {each: plain(deployed.sent(name)) for each, name in requests.items()}
+    assert inputs == {each: stated(resource) for each, resource in state.resources.items()}
+
+
+def test_the_two_dynamic_providers_of_the_states_load() -> None:
+    pickled = {each for state in STATES for each in state.pickled_providers()}
+    loaded = {type(pickle.loads(each)) for each in pickled}  # noqa: S301 - the project's own states
+    assert loaded == {AgentServiceProvider, AclTokenSecretProvider}
