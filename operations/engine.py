@@ -32,8 +32,8 @@ class EngineError(Exception):
 
 
 def program() -> None:
-    """Run the project's `__main__.py`, as the engine's own language host would."""
-    runpy.run_path(str(ROOT / "__main__.py"), run_name="__main__")
+    """Run the project's `__main__.py`, as the engine's own language host does in a process of its own."""
+    runpy.run_path(str(ROOT / "__main__.py"))
 
 
 @dataclass(frozen=True)
