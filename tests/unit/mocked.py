@@ -294,15 +294,15 @@ def stack_config(stack: str) -> dict[str, str]:
 
 
 def program(stack: str, registration: str = "agent") -> tuple[Deployed, Docker]:
-    """The whole program with a committed stack's config."""
-    return _program(stack, registration)
-
-
-@cache
-def _program(stack: str, registration: str) -> tuple[Deployed, Docker]:
+    """Return the whole program with the config of a committed stack."""
     return program_with({**stack_config(stack), "registration": registration})
 
 
 def program_with(config: Mapping[str, str], secrets: Iterable[str] = ()) -> tuple[Deployed, Docker]:
-    """The whole program with any config."""
-    return on_docker(lambda: runpy.run_path(str(HOUSE / "__main__.py")), config, secrets)
+    """Return the whole program with any config; of each config, all tests share one run."""
+    return _program(frozenset(config.items()), tuple(secrets))
+
+
+@cache
+def _program(config: frozenset[tuple[str, str]], secrets: tuple[str, ...]) -> tuple[Deployed, Docker]:
+    return on_docker(lambda: runpy.run_path(str(HOUSE / "__main__.py")), dict(config), secrets)
