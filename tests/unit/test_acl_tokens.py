@@ -18,7 +18,7 @@ from components.acl_secret import AclTokenSecret, AclTokenSecretProvider
 from components.acl_tokens import AclTokens, AclTokensArgs
 from components.endpoint import Endpoint
 from components.registration.agent import AgentServiceProvider
-from tests.unit.fake_http import FakeConsul, running
+from tests.fake_consul import FakeConsul, running
 from tests.unit.mocked import ROOT, Deployed, deploy, secret
 
 SERVER = "https://127.0.0.1:8500"
@@ -233,7 +233,7 @@ def test_how_consul_is_reached_is_no_change(change: dict[str, Any]) -> None:
 
 
 def test_what_consul_refuses_is_told_in_its_own_words(servers: FakeConsul) -> None:
-    servers.refuses = (403, b"Permission denied: token with AccessorID 'x' lacks permission 'acl:read'")
+    servers.refuses = (403, "Permission denied: token with AccessorID 'x' lacks permission 'acl:read'")
     with pytest.raises(ForbiddenError) as caught:
         AclTokenSecretProvider().create({**STATE, "servers": servers.address})
     assert str(caught.value) == (
@@ -306,7 +306,7 @@ def test_the_management_token_of_before_is_removed_by_the_new_one(servers: FakeC
 
 def test_servers_that_refuse_to_remove_a_token_are_told_in_their_own_words(servers: FakeConsul) -> None:
     servers.secrets = {ACCESSOR: BEFORE}
-    servers.refuses_writes = (403, b"Permission denied")
+    servers.refuses_writes = (403, "Permission denied")
     assert forgotten(servers) == (
         f"DELETE {servers.address}/v1/acl/token/{ACCESSOR}: Consul answers 403: Permission denied"
     )

@@ -23,8 +23,8 @@ from services.group import Environment
 from services.model import Service
 from services.roster import Roster
 from services.user import user_service
+from tests.fake_consul import FakeConsul, running
 from tests.forty_services import FORTY, Line, forty_roster
-from tests.unit.fake_http import FakeConsul, running
 from tests.unit.mocked import HOUSE, ROOT, Deployed, deploy, secret
 
 AGENT = "http://127.0.0.1:8501"
@@ -652,7 +652,7 @@ def test_a_service_is_registered_with_its_own_token_and_no_other() -> None:
 
 DENIED = (
     403,
-    b"Permission denied: token with AccessorID '5c1b' lacks permission 'service:write' on \"billing_service\"",
+    "Permission denied: token with AccessorID '5c1b' lacks permission 'service:write' on \"billing_service\"",
 )
 
 
@@ -682,7 +682,7 @@ def test_a_registration_that_stays_forbidden_is_told_in_consuls_words(pauses: li
 
 
 def test_a_registration_that_is_refused_otherwise_is_not_tried_again(pauses: list[float]) -> None:
-    consul = FakeConsul(refuses_writes=(400, b"Invalid check"))
+    consul = FakeConsul(refuses_writes=(400, "Invalid check"))
     with pytest.raises(ConsulError, match="Consul answers 400: Invalid check"):
         created(consul)
     assert pauses == []

@@ -10,8 +10,8 @@ import pytest
 from components.endpoint import Endpoint
 from components.registration.catalog import CatalogRegistration, CatalogRegistrationArgs
 from services.roster import Roster
+from tests.fake_consul import FakeConsul, running
 from tests.forty_services import FORTY, Line, forty_roster
-from tests.unit.fake_http import FakeConsul, running
 from tests.unit.mocked import ROOT, Deployed, deploy, secret
 
 SERVER = "http://127.0.0.1:8500"

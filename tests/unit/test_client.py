@@ -5,9 +5,8 @@ import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from urllib3.util import Timeout
 
 from cluster import client as consul_api
 from cluster.client import Consul, ConsulError, ForbiddenError
-from tests.unit.fake_http import Answer, Asked, serve
+from tests.fake_consul import Answer, Request, serve
 
 TOKEN = "5c1b2b5e-consul-acl-token"  # noqa: S105 - no real one
 
@@ -29,13 +28,9 @@ NO_ENDPOINT = b"Invalid URL path: not a recognized HTTP API endpoint\n"
 class Agent:
     """Answers with what a test told it to: one answer a request, the last of them from then on."""
 
-    asked: list[Asked] = field(default_factory=list)
+    asked: list[Request] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
-    port: int = 0
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+    address: str = ""
 
     @property
     def url(self) -> str:
@@ -46,23 +41,15 @@ class Agent:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         self.answers.append((status, body, named))
 
-    def answer(self, asked: Asked) -> Answer:
-        self.asked.append(asked)
+    def answer(self, request: Request) -> Answer:
+        self.asked.append(request)
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-
-    def serve(self) -> ThreadingHTTPServer:
-        """Listen on `port`, or on a free one."""
-        server = serve(self.answer, self.port)
-        self.port = server.server_port
-        return server
 
 
 def serving() -> Iterator[Agent]:
     agent = Agent()
-    server = agent.serve()
-    yield agent
-    server.shutdown()
-    server.server_close()
+    with serve(agent.answer) as agent.address:
+        yield agent
 
 
 agent = pytest.fixture(serving, name="agent")
@@ -452,18 +439,15 @@ def test_a_4xx_is_not_tried_again_because_its_server_says_when(agent: Agent) -> 
 
 
 def test_an_agent_that_comes_up_meanwhile_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:
-    late = Agent(port=nobodys_port())
+    port, late = nobodys_port(), Agent()
     late.says(200, b'"127.0.0.1:8300"')
-    servers: list[ThreadingHTTPServer] = []
+    with ExitStack() as stack:
 
-    def start_while_waiting(_seconds: float) -> None:
-        if not servers:
-            servers.append(late.serve())
+        def start_while_waiting(_seconds: float) -> None:
+            late.address = late.address or stack.enter_context(serve(late.answer, port))
 
-    monkeypatch.setattr(time, "sleep", start_while_waiting)
-    assert Consul(late.address).leader() == "127.0.0.1:8300"
-    servers[0].shutdown()
-    servers[0].server_close()
+        monkeypatch.setattr(time, "sleep", start_while_waiting)
+        assert Consul(f"http://127.0.0.1:{port}").leader() == "127.0.0.1:8300"
 
 
 def test_a_refused_connection_is_tried_five_times(pauses: list[float]) -> None:
@@ -565,10 +549,8 @@ def _own(tmp_path: Path) -> Authority:
 @pytest.fixture(name="encrypted")
 def _encrypted(own: Authority) -> Iterator[str]:
     """The address of an agent that speaks TLS alone."""
-    server = serve(lambda _: (200, b'"10.0.0.1:8300"', {}), tls=own.server)
-    yield f"https://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with serve(lambda _: (200, b'"10.0.0.1:8300"', {}), tls=own.server) as address:
+        yield address
 
 
 def test_an_api_is_trusted_whose_authority_is_given_as_text(own: Authority, encrypted: str) -> None:

@@ -8,7 +8,7 @@ import pulumi
 import pytest
 
 from components.cluster_keys import ClusterKeys, ClusterKeysArgs
-from tests.unit.fake_http import FakeConsul, running
+from tests.fake_consul import FakeConsul, running
 from tests.unit.mocked import ROOT, Deployed, deploy, made_password, secret
 
 SERVER = "https://127.0.0.1:8500"
@@ -270,7 +270,7 @@ def test_where_nobody_answers_a_new_key_is_handed_to_nobody() -> None:
 def test_servers_that_refuse_a_new_key_stop_the_change_with_consuls_own_words_and_use_none(
     servers: FakeConsul,
 ) -> None:
-    servers.refuses_next = [(403, b"Permission denied")]
+    servers.refuses_next = [(403, "Permission denied")]
     assert handed_over(servers.address) == (
         f"POST {servers.address}/v1/operator/keyring: Consul answers 403: Permission denied"
     )

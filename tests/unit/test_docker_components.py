@@ -21,8 +21,8 @@ from components.endpoint import Endpoint
 from components.network import Network, NetworkArgs
 from components.stand_ins import StandIns, StandInsArgs, image_name
 from services.roster import Roster
+from tests.fake_consul import FakeConsul, running
 from tests.forty_services import FORTY, Line, forty_roster
-from tests.unit.fake_http import FakeConsul, running
 from tests.unit.mocked import (
     BUILT_IMAGE,
     CONSUL,

@@ -14,8 +14,8 @@ from components.endpoint import Endpoint
 from components.registration.draining import Draining
 from components.registration.switching import ServiceLocations
 from services.roster import Roster
+from tests.fake_consul import FakeConsul, Wrote, running
 from tests.forty_services import FORTY, Line, forty_roster
-from tests.unit.fake_http import FakeConsul, Wrote, running
 from tests.unit.mocked import CONSUL, NETWORK, Deployed, deploy, on_docker, secret
 from tests.unit.test_endpoint import sleeping
 from tests.unit.test_switching import BILLING, MINIO, OTHERS, check_of, mark, others
@@ -403,7 +403,7 @@ def test_nothing_is_parked_before_the_servers_have_a_leader(
 
 
 def test_what_the_agent_refuses_stops_the_replacement_with_consuls_own_words(platform: Platform) -> None:
-    platform.before.refuses = (403, b"Permission denied")
+    platform.before.refuses = (403, "Permission denied")
     assert platform.park() == (
         f"GET {platform.before.address}/v1/agent/services: Consul answers 403: Permission denied"
     )
@@ -443,7 +443,7 @@ def test_all_services_move_back_each_with_its_own_status(platform: Platform) -> 
 
 def test_servers_that_refuse_the_node_stop_the_replacement_before_any_service_has_left(platform: Platform) -> None:
     platform.on_agent(BILLING)
-    platform.servers.refuses_writes = (403, b"Permission denied")
+    platform.servers.refuses_writes = (403, "Permission denied")
     assert platform.park() == (
         f"PUT {platform.servers.address}/v1/catalog/register: Consul answers 403: Permission denied"
     )
@@ -462,7 +462,7 @@ def test_what_is_parked_leaves_as_it_came(platform: Platform) -> None:
     platform.park()
     platform.joined()
     platform.leave()
-    shown = ("Service", "Address", "Port", "Tags", "Meta")
+    shown = ("ID", "Service", "Address", "Port", "Tags", "Meta")
     assert platform.after.services == {key: {name: one[name] for name in shown} for key, one in before.items()}
 
 
@@ -560,7 +560,7 @@ def test_an_agent_that_does_not_join_is_told_and_its_services_stay_parked(
 
 def test_servers_that_refuse_meanwhile_are_asked_again(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     # They may have lost their leader.
-    answers = [(400, b"No cluster leader"), None]
+    answers = [(400, "No cluster leader"), None]
 
     def sleep(_: float) -> None:
         platform.servers.refuses = answers.pop(0)

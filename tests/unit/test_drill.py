@@ -28,7 +28,8 @@ from operations.sandbox.sandbox import Cluster
 from operations.target import Target
 from services.model import Service
 from services.roster import Roster
-from tests.unit.fake_agent import BILLING, NODE, FakeConsul, serving, two
+from tests.fake_consul import AGENT, FakeConsul, running
+from tests.unit.stacks import BILLING, stack_at, two_services
 
 
 @dataclass
@@ -58,12 +59,12 @@ class FakeInstance:
 
     def _turn(self, status: str) -> None:
         if self.notices:
-            self.consul.checks[0]["Status"] = status
+            self.consul.set_status(f"{BILLING}-check", status)
 
 
 def quick() -> Service:
     """A service whose promise is 0.3 s."""
-    billing = two().services[0]
+    billing = two_services().services[0]
     [check] = billing.checks
     shorter = check.model_copy(update={"interval": timedelta(seconds=0.2), "timeout": timedelta(seconds=0.1)})
     return billing.model_copy(update={"checks": (shorter,)})
@@ -71,8 +72,8 @@ def quick() -> Service:
 
 @pytest.fixture
 def consul() -> Iterator[FakeConsul]:
-    with serving(FakeConsul()) as fake:
-        fake.registers(NODE, BILLING, BILLING, 8216, ("http", "passing"))
+    with running(FakeConsul()) as fake:
+        fake.add(AGENT, BILLING, BILLING, {"Status": "passing"})
         yield fake
 
 
@@ -82,9 +83,7 @@ def instance(consul: FakeConsul) -> FakeInstance:
 
 
 def drilled(instance: FakeInstance) -> tuple[Drill, list[str]]:
-    config = {"agentAddress": instance.consul.address, "serverAddress": instance.consul.address}
-    roster = Roster(services=(quick(),))
-    stack = Target("consul-staging", "local", settings.Settings.model_validate(config), roster)
+    stack = stack_at(instance.consul.address, instance.consul.address, Roster(services=(quick(),)))
     told: list[str] = []
     return Drill(stack, quick(), instance, told.append), told
 
@@ -105,7 +104,7 @@ def test_a_drill_sees_it_go_and_return(instance: FakeInstance) -> None:
 @pytest.mark.parametrize(("number", "promise"), [(0, 15), (1, 33)])
 def test_a_promise_is_an_interval_and_a_timeout(instance: FakeInstance, number: int, promise: float) -> None:
     one, _ = drilled(instance)
-    assert Drill(one.target, two().services[number], instance, print).promise == promise
+    assert Drill(one.target, two_services().services[number], instance, print).promise == promise
 
 
 def test_what_is_not_noticed_is_missed_after_twice_the_promise_and_the_service_runs(instance: FakeInstance) -> None:
@@ -123,14 +122,14 @@ def test_a_promise_is_kept_up_to_its_last_moment(measured: float | None, kept: b
 
 @pytest.mark.parametrize("status", ["critical", "warning"])
 def test_a_service_that_is_not_passing_is_refused(instance: FakeInstance, status: str) -> None:
-    instance.consul.checks[0]["Status"] = status
+    instance.consul.set_status(f"{BILLING}-check", status)
     with pytest.raises(DrillError, match=f"is {status}, not passing: .* nothing was stopped"):
         drilled(instance)[0].run()
     assert instance.done == []
 
 
 def test_a_service_that_is_not_registered_is_refused(instance: FakeInstance) -> None:
-    instance.consul.catalog.clear()
+    instance.consul.services.clear()
     with pytest.raises(DrillError, match="is missing, not passing"):
         drilled(instance)[0].run()
     assert instance.done == []
@@ -155,7 +154,7 @@ def test_it_is_started_where_stopping_it_failed_halfway(instance: FakeInstance) 
 
 
 def test_it_is_started_where_consul_does_not_answer_meanwhile(instance: FakeInstance) -> None:
-    instance.on_stop = lambda: setattr(instance.consul, "broken", True)
+    instance.on_stop = lambda: setattr(instance.consul, "refuses", (200, "<html>"))
     with pytest.raises(ConsulError):
         drilled(instance)[0].run()
     assert instance.done == ["stop", "start"]
@@ -253,8 +252,8 @@ def test_as_json_there_is_one_document_and_nothing_else(
 
 def stack_here(tmp_path: Path, in_docker: bool) -> Local:
     config = {"serverAddress": "http://127.0.0.1:8500", "agentAddress": "http://127.0.0.2:8500", "docker": in_docker}
-    target = Target("consul-staging", "some", settings.Settings.model_validate(config), two())
-    cluster = None if in_docker else Cluster(lambda: tmp_path / "consul", "", "", two(), tmp_path)
+    target = Target("consul-staging", "some", settings.Settings.model_validate(config), two_services())
+    cluster = None if in_docker else Cluster(lambda: tmp_path / "consul", "", "", two_services(), tmp_path)
     return Local(target, Engine(lambda: tmp_path / "pulumi", tmp_path), cluster, print)
 
 

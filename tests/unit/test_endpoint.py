@@ -10,12 +10,12 @@ import pytest
 from cluster.client import Consul, ConsulError, NoAnswerError
 from components import endpoint
 from components.endpoint import Endpoint, consul_hook, wait_for_leader, wait_until
-from tests.unit.fake_http import FakeConsul, running
+from tests.fake_consul import FakeConsul, running
 from tests.unit.mocked import Deployed, deploy, secret
 
 TOKEN = "5c1b2b5e-consul-acl-token"  # noqa: S105 - no real one
 OTHERWISE = "it is not ready: see its log"
-DENIED = (403, b"ACL not found")
+DENIED = (403, "ACL not found")
 
 
 def ran(work: Coroutine[Any, Any, None]) -> None:

@@ -24,12 +24,10 @@ from operations.heal import command as heal
 from operations.heal import reconcile as healer
 from operations.heal.reconcile import Healer, Round
 from operations.state import Deployed, Registration, State
-from services.definition import definition
+from services.definition import definition, register_request
 from services.model import OWNER_KEY
-from tests.unit import fake_http as fake_consul
-from tests.unit.fake_agent import BILLING, NODE, FakeConsul, serving, two
-
-MINIO = "minio_grpc_service"
+from tests.fake_consul import AGENT, FakeConsul, running
+from tests.unit.stacks import BILLING, MINIO, two_services
 
 
 @dataclass
@@ -62,23 +60,23 @@ class Case:
         return self.state.services[service_id].fields
 
     def drifts(self, **fields: Any) -> None:  # noqa: ANN401
-        self.consul.holds({**self.fields(), **fields}, BILLING)
+        self.consul.register(register_request({"id": BILLING, **self.fields(), **fields}))
 
     def loses(self, service_id: str = BILLING) -> None:
-        del self.consul.bodies[service_id]
+        self.consul.remove(AGENT, service_id)
 
 
 @pytest.fixture
 def case() -> Iterator[Case]:
-    roster = two()
-    with serving(FakeConsul()) as consul:
+    roster = two_services()
+    with running(FakeConsul()) as consul:
         state = FakeState()
         for service in roster.services:
             mark = f"pulumi/consul-staging/local/registration-{service.id}"
             fields = {key: value for key, value in definition(with_owner(service, mark)).items() if key != "id"}
             state.services[service.id] = Registration(consul.address, mark, fields)
-            consul.holds(fields, service.id)
-        yield Case(consul, state, Healer(roster, consul.api, NODE, cast(State, state)))
+            consul.register(register_request({"id": service.id, **fields}))
+        yield Case(consul, state, Healer(roster, consul.api, AGENT, cast(State, state)))
 
 
 @pytest.fixture
@@ -105,20 +103,21 @@ def test_where_nothing_differs_nothing_is_written(case: Case) -> None:
 
 def test_where_nothing_differs_the_state_is_read_once_and_a_round_is_two_requests(case: Case) -> None:
     case.healer.round()
-    before = len(case.consul.asked)
+    before = len(case.consul.requests)
     case.healer.round()
     assert case.state.reads == 1
-    assert case.consul.asked[before:] == [("GET", "/v1/agent/services"), ("GET", "/v1/agent/checks")]
+    asked = [(request.method, request.path) for request in case.consul.requests[before:]]
+    assert asked == [("GET", "/v1/agent/services"), ("GET", "/v1/agent/checks")]
 
 
 # What is gone
 
 
 def test_what_is_gone_is_registered_at_once_exactly_as_it_was_deployed(case: Case) -> None:
-    was = case.consul.bodies[BILLING]
+    before = (dict(case.consul.services), dict(case.consul.checks))
     case.loses()
     assert case.healer.round().written == [BILLING]
-    assert case.consul.bodies[BILLING] == was
+    assert (case.consul.services, case.consul.checks) == before
 
 
 def test_what_is_gone_is_one_request_and_nothing_else_is_written(case: Case) -> None:
@@ -131,7 +130,7 @@ def test_what_was_deployed_is_written_and_not_what_the_roster_says(case: Case) -
     case.fields()["port"] = 8299
     case.loses()
     case.healer.round()
-    assert case.consul.bodies[BILLING]["Port"] == 8299
+    assert case.consul.services[BILLING]["Port"] == 8299
 
 
 def test_what_was_never_deployed_is_not_registered(case: Case) -> None:
@@ -145,7 +144,7 @@ def test_what_was_never_deployed_is_not_registered(case: Case) -> None:
 def test_a_refusal_of_one_does_not_keep_the_others_from_being_registered(case: Case) -> None:
     case.loses()
     case.loses(MINIO)
-    case.consul.refused = {BILLING}
+    case.consul.refuses_ids = {BILLING}
     result = case.healer.round()
     assert result.written == [MINIO]
     assert "billing_service is not registered: " in result.troubles[0]
@@ -155,7 +154,7 @@ def test_a_refusal_of_one_does_not_keep_the_others_from_being_registered(case: C
 @pytest.mark.usefixtures("clock")
 def test_what_the_servers_do_not_show_is_a_trouble(case: Case) -> None:
     case.loses()
-    case.consul.in_step = False
+    case.consul.in_sync = False
     assert "the servers do not show billing_service" in case.healer.round().troubles[0]
 
 
@@ -170,7 +169,7 @@ def test_a_difference_waits_for_one_run_of_the_check(case: Case, clock: Callable
     assert case.consul.written == []
     clock(0.2)
     assert case.healer.round().written == [BILLING]
-    assert case.consul.bodies[BILLING]["Port"] == 8216
+    assert case.consul.services[BILLING]["Port"] == 8216
 
 
 def test_a_difference_that_changes_waits_anew(case: Case, clock: Callable[[float], None]) -> None:
@@ -351,19 +350,19 @@ def test_a_round_is_cut_short(case: Case, monkeypatch: pytest.MonkeyPatch) -> No
 def test_once_waits_until_a_difference_has_stood(case: Case) -> None:
     case.drifts(port=9999)
     assert heal.once(case.healer)
-    assert case.consul.bodies[BILLING]["Port"] == 8216
+    assert case.consul.services[BILLING]["Port"] == 8216
 
 
 @pytest.mark.usefixtures("clock")
 def test_once_undoes_a_change_also_where_something_else_is_left(case: Case) -> None:
     case.drifts(port=9999)
-    case.consul.bodies[MINIO]["Meta"] = {}
+    case.consul.services[MINIO]["Meta"] = {}
     assert not heal.once(case.healer)
-    assert case.consul.bodies[BILLING]["Port"] == 8216
+    assert case.consul.services[BILLING]["Port"] == 8216
 
 
 def test_all_held_is_what_held_says_of_each(case: Case) -> None:
-    case.consul.bodies[MINIO]["Checks"][0] |= {"Notes": "", "Interval": "1m"}
+    case.consul.checks[f"{MINIO}-tcp"] |= {"Notes": "", "Interval": "1m"}
     assert read_services(case.consul.api) == {key: read_service(case.consul.api, key) for key in (BILLING, MINIO)}
 
 
@@ -409,7 +408,7 @@ def test_a_secured_agent_is_healed_with_the_registrations_token(
     (tmp_path / "Pulumi.yaml").write_text("name: consul-staging\n")
     here = local.here
     monkeypatch.setattr(local, "here", lambda say, stack: here(say, stack, tmp_path))
-    with fake_consul.running(fake_consul.FakeConsul()) as agent:
+    with running(FakeConsul()) as agent:
         (tmp_path / "Pulumi.other.yaml").write_text(
             "config:\n  consul-staging:serverAddress: http://127.0.0.1:8500\n  consul-staging:server: created\n"
             f"  consul-staging:agentAddress: {agent.address}\n  consul-staging:security: accepted\n"

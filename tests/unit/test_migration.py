@@ -7,14 +7,13 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-import settings
 from operations import migration as compare
 from operations.migration import ENVIRONMENT, Comparison, compare_stack
 from operations.target import Target
-from tests.unit.fake_agent import BILLING, NODE, FakeConsul, serving, two
-from tests.unit.fake_consul import found_here
+from tests.fake_consul import AGENT, SERVER, FakeConsul, running
+from tests.unit.stacks import BILLING, MINIO, only_stack, stack_at, two_services
 
-SERVER = "staging-consul"
+CHECK = f"{BILLING}-check"
 MARK = {"managed-by": "pulumi/consul-staging/local/registration-billing_service"}
 HOST = "isa-billing"
 
@@ -22,26 +21,22 @@ HOST = "isa-billing"
 @pytest.fixture
 def consul() -> Iterator[FakeConsul]:
     """A catalog in which the agent has both services."""
-    with serving(FakeConsul(nodes={NODE: "10.0.0.2", SERVER: "10.0.0.1"}, in_step=False)) as fake:
-        fake.registers(NODE, BILLING, BILLING, 8216, ("http", "passing"), Address=HOST, Meta=MARK)
+    with running(FakeConsul()) as fake:
+        fake.add_node(AGENT, Address="10.0.0.2")
+        fake.add_node(SERVER, Address="10.0.0.1")
+        fake.add(AGENT, BILLING, BILLING, {"Type": "http"}, Address=HOST, Port=8216, Meta=MARK)
         minio = {"managed-by": "pulumi/consul-staging/local/registration-minio_grpc_service"}
-        fake.registers(NODE, "minio_grpc_service", "minio_grpc_service", 50051, ("tcp", "passing"), Meta=minio)
+        fake.add(AGENT, MINIO, MINIO, {"Type": "tcp"}, Port=50051, Meta=minio)
         yield fake
 
 
 def own(fake: FakeConsul, status: str = "passing", port: int = 8216, address: str = HOST, node: str = SERVER) -> None:
     """Have billing register itself, as `consul_registry.py` does."""
-    fake.registers(node, "billing-1", BILLING, port, ("ttl", status), Address=address)
-
-
-def status(fake: FakeConsul, status: str) -> None:
-    """Have the agent find something else."""
-    fake.checks[0]["Status"] = status
+    fake.add(node, "billing-1", BILLING, {"Type": "ttl", "Status": status}, Address=address, Port=port)
 
 
 def stack(fake: FakeConsul) -> Target:
-    config = {"agentAddress": fake.address, "serverAddress": fake.address}
-    return Target("consul-staging", "local", settings.Settings.model_validate(config), two())
+    return stack_at(fake.address, fake.address, two_services())
 
 
 def billing(fake: FakeConsul) -> Comparison:
@@ -61,7 +56,7 @@ def test_a_service_that_only_the_agent_has_is_done(consul: FakeConsul) -> None:
 
 
 def test_a_service_that_the_agent_does_not_have_is_to_be_deployed(consul: FakeConsul) -> None:
-    del consul.catalog[NODE][0]
+    del consul.services[BILLING]
     own(consul)
     one = billing(consul)
     assert (one.ours, one.verdict.phase, one.verdict.wrong) == (None, 1, False)
@@ -70,9 +65,9 @@ def test_a_service_that_the_agent_does_not_have_is_to_be_deployed(consul: FakeCo
 @pytest.mark.parametrize("found", ["warning", "missing"])
 def test_a_service_whose_check_does_not_pass_keeps_its_heartbeats(consul: FakeConsul, found: str) -> None:
     if found == "missing":
-        del consul.checks[0]
+        del consul.checks[CHECK]
     else:
-        status(consul, found)
+        consul.set_status(CHECK, found)
     own(consul)
     one = billing(consul)
     assert (one.verdict.phase, one.can_drop, one.verdict.wrong) == (2, False, False)
@@ -81,8 +76,7 @@ def test_a_service_whose_check_does_not_pass_keeps_its_heartbeats(consul: FakeCo
 
 def test_a_service_whose_agent_is_gone_keeps_its_heartbeats(consul: FakeConsul) -> None:
     own(consul)
-    serf = {"Node": NODE, "CheckID": "serfHealth", "ServiceID": "", "ServiceName": "", "Type": "", "Status": "critical"}
-    consul.checks.append(serf)
+    consul.add_check(AGENT, "", CheckID="serfHealth", Status="critical")
     assert not billing(consul).can_drop
 
 
@@ -106,13 +100,13 @@ def test_another_port_than_the_rosters_is_wrong(consul: FakeConsul) -> None:
 
 
 def test_heartbeats_of_a_service_whose_check_fails_are_wrong(consul: FakeConsul) -> None:
-    status(consul, "critical")
+    consul.set_status(CHECK, "critical")
     own(consul)
     assert billing(consul).verdict.wrong
 
 
 def test_a_service_that_fails_its_check_and_sends_no_heartbeats_is_down_and_not_wrong(consul: FakeConsul) -> None:
-    status(consul, "critical")
+    consul.set_status(CHECK, "critical")
     own(consul, "critical")
     assert not billing(consul).verdict.wrong
 
@@ -124,32 +118,32 @@ def test_what_stopped_its_heartbeats_left_something_to_deregister(consul: FakeCo
 
 
 def test_a_registration_without_a_ttl_check_sends_no_heartbeats(consul: FakeConsul) -> None:
-    consul.registers(SERVER, "billing-1", BILLING, 8216, Address=HOST)
-    consul.registers(SERVER, "billing-2", BILLING, 8216, ("http", "passing"), Address=HOST)
+    consul.add(SERVER, "billing-1", BILLING, Address=HOST, Port=8216)
+    consul.add(SERVER, "billing-2", BILLING, {"Type": "http"}, Address=HOST, Port=8216)
     assert [each.heartbeat for each in billing(consul).own] == [None, None]
 
 
 def test_the_id_at_the_agent_in_another_partys_hands_is_wrong(consul: FakeConsul) -> None:
-    consul.catalog[NODE][0]["Meta"] = {}
+    consul.services[BILLING]["Meta"] = {}
     assert billing(consul).verdict.says == "another party holds the id billing_service at the agent"
 
 
 def test_a_service_of_another_name_is_nobodys_duplicate(consul: FakeConsul) -> None:
-    consul.registers(SERVER, BILLING, "invoices", 1, ("ttl", "passing"))
+    consul.add(SERVER, BILLING, "invoices", {"Type": "ttl"})
     assert billing(consul).own == ()
 
 
 def test_it_asks_once_a_node_and_twice_more_whatever_the_number_of_services(consul: FakeConsul) -> None:
     own(consul)
     compare_stack(stack(consul))
-    assert len(consul.asked) == 4
+    assert len(consul.requests) == 4
 
 
 # The command
 
 
 def typed(consul: FakeConsul, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
-    found_here(monkeypatch, lambda: stack(consul))
+    only_stack(monkeypatch, lambda: stack(consul))
     app = typer.Typer()
     app.command()(compare.compare)
     return CliRunner().invoke(app, arguments)

@@ -12,8 +12,8 @@ from uuid import UUID
 import pytest
 
 from cluster.security_stages import Stage, stage_config
+from tests.fake_consul import FakeConsul, Wrote, running
 from tests.forty_services import FORTY
-from tests.unit.fake_http import FakeConsul, Wrote, running
 from tests.unit.mocked import SECURED, Deployed, made_password, program, program_with, secret, stack_config
 from tests.unit.test_docker_components import LOOK_UP
 

@@ -7,7 +7,7 @@ from cluster.agent_configuration import agent_config, reloadable_config, server_
 from cluster.security_stages import CA_FILE, Stage, certificate_host_names, stage_config, why_change_is_refused
 from services.roster import Roster
 from tests.forty_services import FORTY, forty_roster
-from tests.unit.fake_agent import two
+from tests.unit.stacks import two_services
 
 READ, WRITE = {"policy": "read"}, {"policy": "write"}
 ALL_READ = {"": READ}
@@ -153,11 +153,11 @@ WITHOUT_ESM = {
 
 
 def test_without_consul_esm_the_tokens_may_do_exactly_this() -> None:
-    assert token_rules(two(), "platform-external", esm=False) == WITHOUT_ESM
+    assert token_rules(two_services(), "platform-external", esm=False) == WITHOUT_ESM
 
 
 def test_with_consul_esm_the_tokens_may_do_exactly_this() -> None:
-    assert token_rules(two(), "platform-external", esm=True) == {
+    assert token_rules(two_services(), "platform-external", esm=True) == {
         **WITHOUT_ESM,
         "esm": {
             "service_prefix": ALL_READ,
@@ -179,7 +179,7 @@ def test_the_registrations_token_writes_the_40_services_names_and_no_other(esm: 
 
 
 @every_esm
-@pytest.mark.parametrize("services", [forty_roster(), two(), Roster(services=())], ids=["40", "2", "none"])
+@pytest.mark.parametrize("services", [forty_roster(), two_services(), Roster(services=())], ids=["40", "2", "none"])
 def test_no_token_writes_all_of_anything_but_the_services_for_removal_and_the_keys_of_consul_esm(
     services: Roster, esm: bool
 ) -> None:

@@ -6,8 +6,8 @@ import pytest
 from cluster.client import Consul
 from operations.service_status import await_passing, statuses
 from services.roster import Roster
+from tests.fake_consul import FakeConsul, running
 from tests.forty_services import forty_roster
-from tests.unit.fake_http import FakeConsul, running
 
 BILLING, MINIO = (
     next(each for each in forty_roster().services if each.name == name)

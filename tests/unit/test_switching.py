@@ -9,8 +9,8 @@ import pytest
 from components.endpoint import Endpoint
 from components.registration.switching import ServiceLocations, stack_owner_prefix, switch_to_agent, switch_to_catalog
 from services.roster import Roster
+from tests.fake_consul import FakeConsul, Fields, Wrote, running
 from tests.forty_services import FORTY, Line, forty_roster
-from tests.unit.fake_http import FakeConsul, Fields, Wrote, running
 from tests.unit.mocked import Deployed, deploy
 
 NODE = "staging-external"
@@ -330,7 +330,7 @@ def test_where_the_agent_does_not_answer_a_service_only_leaves_the_external_node
 
 
 def test_what_the_servers_refuse_stops_the_move_with_consuls_own_words(platform: Platform) -> None:
-    platform.servers.refuses = (403, b"Permission denied")
+    platform.servers.refuses = (403, "Permission denied")
     assert platform.switch_to_agent().call("move-to-agent", service_id=BILLING.name) == (
         f"GET {platform.servers.address}/v1/catalog/node/staging-external: Consul answers 403: Permission denied"
     )
@@ -394,7 +394,7 @@ def test_where_the_agent_does_not_answer_no_service_leaves_it(platform: Platform
 
 
 def test_what_the_agent_refuses_stops_the_move_with_consuls_own_words(platform: Platform) -> None:
-    platform.agent.refuses = (403, b"Permission denied")
+    platform.agent.refuses = (403, "Permission denied")
     assert platform.switch_to_catalog().call("leave-agent", serviceId=BILLING.name) == (
         f"GET {platform.agent.address}/v1/agent/service/billing_service: Consul answers 403: Permission denied"
     )
@@ -639,7 +639,7 @@ def test_servers_that_refuse_to_remove_a_check_stop_the_change_with_consuls_own_
     hooks = platform.switch_to_catalog()
     platform.in_catalog(BILLING, {"managed-by": mark(BILLING)})
     moved(hooks, BILLING, "stay-in-catalog")
-    platform.servers.refuses_writes = (403, b"Permission denied")
+    platform.servers.refuses_writes = (403, "Permission denied")
     said = hooks.call("arrive-in-catalog", serviceId="billing_service", checks=[])
     assert said == f"PUT {platform.servers.address}/v1/catalog/deregister: Consul answers 403: Permission denied"
     assert checks_in_catalog(platform) == [("billing_service-health", "passing")]

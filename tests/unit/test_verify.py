@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 import typer
@@ -19,7 +20,8 @@ from operations.verify.prune import fix
 from operations.verify.report import Report, report
 from operations.verify.snapshot import Place
 from services.model import OWNER_KEY
-from tests.unit.fake_consul import AGENT, SERVER, FakeConsul, aim_at, found_here, serving, well
+from tests.fake_consul import AGENT, SERVER, FakeConsul, serve
+from tests.unit.stacks import consul_of, only_stack, stack_at
 
 OURS = "pulumi/consul-staging/local/registration-order_service"
 OTHERS = "pulumi/consul-staging/other/registration-order_service"
@@ -57,10 +59,10 @@ def _external() -> Iterator[Case]:
 
 
 def cases(registration: str) -> Iterator[Case]:
-    config = {"registration": registration, "docker": registration != "agent"}
-    consul = well(aim_at("http://127.0.0.1:1", "http://127.0.0.1:2", **config))
-    with serving(consul) as agent, serving(consul) as server:
-        yield Case(consul, aim_at(agent, server, **config))
+    config: dict[str, Any] = {"registration": registration, "docker": registration != "agent"}
+    consul = consul_of(stack_at("http://127.0.0.1:1", "http://127.0.0.1:2", **config))
+    with serve(consul.answer) as agent, serve(consul.answer) as server:
+        yield Case(consul, stack_at(agent, server, **config))
 
 
 @pytest.fixture(autouse=True)
@@ -101,15 +103,15 @@ def test_the_summary_has_a_line_an_area(case: Case) -> None:
 
 def test_it_asks_for_the_catalog_in_bulk(case: Case) -> None:
     case.look()
-    apart = [path for _, path, _ in case.consul.asked if not path.startswith("/v1/health/service/")]
+    paths = [request.path for request in case.consul.requests]
+    apart = [path for path in paths if not path.startswith("/v1/health/service/")]
     assert len(apart) == 8, apart
 
 
 def test_without_the_agents_api_the_catalog_is_what_is_judged(case: Case) -> None:
-    case.target = aim_at(None, case.target.server.address, registration="files", docker=True)
-    for (_, service_id), service in case.consul.services.items():
-        if service_id != "consul":
-            service["Meta"][OWNER_KEY] = "pulumi/consul-staging/local/definition-files"
+    case.target = stack_at(None, case.target.server.address, registration="files", docker=True)
+    for service in case.consul.services.values():
+        service["Meta"][OWNER_KEY] = "pulumi/consul-staging/local/definition-files"
     found = case.look()
     assert found.well
     assert summaries(found)["metrics"] == "not looked at: the agent's API is not published"
@@ -119,7 +121,7 @@ def test_without_the_agents_api_the_catalog_is_what_is_judged(case: Case) -> Non
 
 
 def test_a_silent_agent_is_told_once_and_hides_the_rest_of_nothing(case: Case) -> None:
-    case.target = aim_at(nobodys_address(), case.target.server.address)
+    case.target = stack_at(nobodys_address(), case.target.server.address)
     finding = case.finding("APIs")
     assert finding.subject == (case.target.agent and case.target.agent.address)
     assert "no answer" in finding.found
@@ -130,7 +132,7 @@ def test_a_silent_agent_is_told_once_and_hides_the_rest_of_nothing(case: Case) -
 def test_a_silent_server_leaves_unseen_what_the_catalog_would_say(case: Case) -> None:
     agent = case.target.agent
     assert agent
-    case.target = aim_at(agent.address, nobodys_address())
+    case.target = stack_at(agent.address, nobodys_address())
     case.finding("APIs")
     unseen = [verdict.area for verdict in case.look().verdicts if not verdict.seen and not verdict.well]
     assert unseen == ["members", "registrations", "health", "discovery", "others"]
@@ -166,7 +168,7 @@ def test_an_agent_in_the_servers_part_is_a_finding(case: Case) -> None:
 
 def test_a_service_that_is_not_registered_is_one_finding(any_case: Case) -> None:
     node = any_case.target.node
-    del any_case.consul.services[node, "billing_service"], any_case.consul.checks[node, "billing_service-health"]
+    any_case.consul.remove(node, "billing_service")
     finding = any_case.finding("registrations")
     assert (finding.subject, finding.expected) == ("billing_service", f"registered on {node} at 127.0.0.3:8216")
     assert finding.found == "it is not registered there"
@@ -174,8 +176,7 @@ def test_a_service_that_is_not_registered_is_one_finding(any_case: Case) -> None
 
 
 def test_nothing_deployed_is_one_finding(case: Case) -> None:
-    for service in case.target.roster.services:
-        del case.consul.services[AGENT, service.id]
+    case.consul.services.clear()
     finding = case.finding("registrations")
     assert (finding.subject, finding.advice) == ("all 40", "make up STACK=local")
 
@@ -192,7 +193,7 @@ def test_nothing_deployed_is_one_finding(case: Case) -> None:
 def test_a_field_that_differs_is_named_with_both_values(
     any_case: Case, key: str, value: object, said: tuple[str, str]
 ) -> None:
-    any_case.consul.services[any_case.target.node, "billing_service"][key] = value
+    any_case.consul.service(any_case.target.node, "billing_service")[key] = value
     found = {verdict.area: verdict.findings for verdict in any_case.look().verdicts if verdict.findings}
     (finding,) = found["registrations"]
     assert finding.expected == said[0]
@@ -201,7 +202,7 @@ def test_a_field_that_differs_is_named_with_both_values(
 
 @pytest.mark.parametrize("mark", ["", "pulumi/consul-staging/other/registration-billing_service"])
 def test_a_mark_that_is_not_ours_is_a_finding(any_case: Case, mark: str) -> None:
-    any_case.consul.services[any_case.target.node, "billing_service"]["Meta"][OWNER_KEY] = mark
+    any_case.consul.service(any_case.target.node, "billing_service")["Meta"][OWNER_KEY] = mark
     assert any_case.finding("registrations").expected.startswith("meta managed-by pulumi/consul-staging/local/")
 
 
@@ -219,7 +220,7 @@ def test_a_mark_that_is_not_ours_is_a_finding(any_case: Case, mark: str) -> None
     ],
 )
 def test_a_check_that_differs_at_the_agent_is_named(case: Case, key: str, value: str, said: tuple[str, str]) -> None:
-    case.consul.checks[AGENT, "billing_service-health"][key] = value
+    case.consul.check(AGENT, "billing_service-health")[key] = value
     finding = case.finding("registrations")
     assert finding.expected == f"billing_service-health {said[0]}"
     assert finding.found == f"the agent and the catalog: billing_service-health {said[1]}"
@@ -236,22 +237,22 @@ def test_a_check_that_differs_at_the_agent_is_named(case: Case, key: str, value:
 def test_a_check_whose_definition_differs_in_the_catalog_is_named(
     external: Case, key: str, value: str, said: tuple[str, str]
 ) -> None:
-    external.consul.checks["staging-external", "billing_service-health"]["Definition"][key] = value
+    external.consul.check("staging-external", "billing_service-health")["Definition"][key] = value
     finding = external.finding("registrations")
     assert finding.expected == f"billing_service-health {said[0]}"
     assert finding.found.endswith(said[1])
 
 
 def test_a_check_that_nobody_states_is_a_finding(case: Case) -> None:
-    known = case.consul.checks[AGENT, "billing_service-health"]
-    case.consul.checks[AGENT, "extra"] = {**known, "CheckID": "extra"}
+    case.consul.checks["extra"] = {**case.consul.checks["billing_service-health"], "CheckID": "extra"}
     finding = case.finding("registrations")
     assert finding.expected == "nothing more"
     assert "extra (name billing_service HTTP" in finding.found
 
 
 def test_a_service_that_the_agent_does_not_hold_is_a_finding_that_says_what_comes(case: Case) -> None:
-    case.consul.unheld.add("billing_service")
+    case.consul.nodes[AGENT]["Services"]["billing_service"] = case.consul.services.pop("billing_service")
+    case.consul.node_checks.append(case.consul.checks.pop("billing_service-health"))
     assert case.finding("registrations").found == (
         "the catalog has it, and the agent does not: within 2 minutes, it vanishes there too"
     )
@@ -282,7 +283,7 @@ def test_of_a_container_the_command_that_helps_is_dockers(external: Case) -> Non
     ],
 )
 def test_a_check_that_passes_without_having_run_is_a_finding(external: Case, check: str, output: str) -> None:
-    external.consul.checks["staging-external", check]["Output"] = output
+    external.consul.check("staging-external", check)["Output"] = output
     found = {verdict.area: verdict.findings for verdict in external.look().verdicts if verdict.findings}
     assert found["health"][0].found.startswith("passing: ")
 
@@ -294,9 +295,8 @@ def test_a_check_that_ran_and_does_not_pass_is_a_finding(case: Case, status: str
 
 
 def test_a_node_in_maintenance_is_a_finding(case: Case) -> None:
-    serf = case.consul.checks[AGENT, "serfHealth"]
     off = {"CheckID": "_node_maintenance", "Name": "Node Maintenance Mode", "Status": "critical", "Notes": "upgrade"}
-    case.consul.checks[AGENT, "_node_maintenance"] = {**serf, "Output": "", **off}
+    case.consul.add_check(AGENT, "", **off)
     finding = case.finding("health")
     assert (finding.subject, finding.found) == (AGENT, "critical: upgrade")
 
@@ -309,7 +309,7 @@ def test_any_2xx_is_a_check_that_ran(case: Case) -> None:
 
 
 def test_what_passes_and_is_not_discovered_is_a_finding(any_case: Case) -> None:
-    any_case.consul.hidden.add("billing_service")
+    any_case.consul.undiscovered.add("billing_service")
     finding = any_case.finding("discovery")
     assert finding.expected == f"found at {any_case.target.consul.address}/v1/health/service/billing_service?passing"
 
@@ -348,14 +348,14 @@ def test_consul_esm_is_stated_where_it_runs_the_checks_alone(case: Case) -> None
     ],
 )
 def test_a_duplicate_on_the_agents_node_is_told_with_its_origin(case: Case, meta: dict[str, str], origin: str) -> None:
-    case.consul.add(AGENT, "order-2", "order_service", **meta)
+    case.consul.add(AGENT, "order-2", "order_service", Meta=meta)
     finding = case.finding("others")
     assert (finding.subject, finding.expected) == ("order_service", "once, on consul-agent-shared")
     assert finding.found == f"id order-2 on consul-agent-shared, {origin}"
 
 
 def test_the_same_id_on_another_node_is_a_duplicate(case: Case) -> None:
-    case.consul.add(SERVER, "order_service", "order_service", **{OWNER_KEY: OTHERS})
+    case.consul.add(SERVER, "order_service", "order_service", Meta={OWNER_KEY: OTHERS})
     assert case.finding("others").found.startswith("id order_service on staging-consul, another party's")
 
 
@@ -364,8 +364,7 @@ def test_what_a_dead_node_left_is_told(case: Case, known: bool) -> None:
     case.consul.add("old-agent", "order_service", "order_service")
     if known:
         case.consul.members["old-agent"] = {"Name": "old-agent", "Status": 4, "Tags": {"role": "node"}}
-        serf = case.consul.checks[AGENT, "serfHealth"]
-        case.consul.checks["old-agent", "serfHealth"] = {**serf, "Node": "old-agent", "Status": "critical"}
+        case.consul.add_check("old-agent", "", CheckID="serfHealth", Status="critical")
     finding = case.finding("others")
     assert finding.found.endswith("; its node is dead")
     assert """-d '{"Node": "old-agent"}'""" in finding.advice
@@ -373,7 +372,7 @@ def test_what_a_dead_node_left_is_told(case: Case, known: bool) -> None:
 
 def test_a_node_of_another_external_monitor_is_not_dead(case: Case) -> None:
     case.consul.add("elsewhere", "order_service", "order_service")
-    case.consul.nodes["elsewhere"]["Meta"]["external-node"] = "true"
+    case.consul.nodes["elsewhere"]["Node"]["Meta"]["external-node"] = "true"
     assert "dead" not in case.finding("others").found
 
 
@@ -395,27 +394,23 @@ def removed(case: Case) -> list[tuple[str, str]]:
 
 
 def test_fix_removes_through_the_agent_what_the_stack_left_on_its_node(case: Case) -> None:
-    case.consul.add(AGENT, "order-2", "order_service", **{OWNER_KEY: OURS})
+    case.consul.add(AGENT, "order-2", "order_service", Meta={OWNER_KEY: OURS})
     assert removed(case) == [(AGENT, "order-2")]
-    assert [path for method, path, _ in case.consul.asked if method == "PUT"] == [
-        "/v1/agent/service/deregister/order-2"
-    ]
+    assert case.consul.written == ["/v1/agent/service/deregister/order-2"]
     assert case.look().well
 
 
 def test_fix_removes_from_the_catalog_what_the_stack_left_elsewhere(case: Case) -> None:
-    case.consul.add("old-agent", "order_service", "order_service", **{OWNER_KEY: OURS})
+    case.consul.add("old-agent", "order_service", "order_service", Meta={OWNER_KEY: OURS})
     assert removed(case) == [("old-agent", "order_service")]
-    assert [body for method, _, body in case.consul.asked if method == "PUT"] == [
-        {"Node": "old-agent", "ServiceID": "order_service"}
-    ]
+    assert [body for _, _, body in case.consul.wrote] == [{"Node": "old-agent", "ServiceID": "order_service"}]
     assert case.look().well
 
 
 def test_fix_removes_from_the_servers_own_agent_too_what_it_would_put_back(case: Case) -> None:
-    case.consul.add(SERVER, "order_service", "order_service", **{OWNER_KEY: OURS})
+    case.consul.add(SERVER, "order_service", "order_service", Meta={OWNER_KEY: OURS})
     assert removed(case) == [(SERVER, "order_service")]
-    assert [path for method, path, _ in case.consul.asked if method == "PUT"] == [
+    assert case.consul.written == [
         "/v1/agent/service/deregister/order_service",
         "/v1/catalog/deregister",
     ]
@@ -423,7 +418,7 @@ def test_fix_removes_from_the_servers_own_agent_too_what_it_would_put_back(case:
 
 def test_fix_removes_what_the_roster_has_dropped(case: Case) -> None:
     case.consul.add(
-        AGENT, "former_service", "former_service", **{OWNER_KEY: f"{case.target.owner_prefix}registration-former"}
+        AGENT, "former_service", "former_service", Meta={OWNER_KEY: f"{case.target.owner_prefix}registration-former"}
     )
     assert removed(case) == [(AGENT, "former_service")]
 
@@ -431,13 +426,13 @@ def test_fix_removes_what_the_roster_has_dropped(case: Case) -> None:
 @pytest.mark.parametrize("meta", [{}, {OWNER_KEY: OTHERS}, {OWNER_KEY: "pulumi/consul-staging/local2/x"}])
 @pytest.mark.parametrize("node", [AGENT, SERVER, "old-agent"])
 def test_fix_leaves_what_is_not_ours(case: Case, node: str, meta: dict[str, str]) -> None:
-    case.consul.add(node, "order-2", "order_service", **meta)
+    case.consul.add(node, "order-2", "order_service", Meta=meta)
     assert removed(case) == []
-    assert (node, "order-2") in case.consul.services
+    assert case.consul.service(node, "order-2")
 
 
 def test_fix_leaves_the_rosters_own_even_where_a_field_differs(case: Case) -> None:
-    case.consul.services[AGENT, "billing_service"]["Port"] = 9999
+    case.consul.service(AGENT, "billing_service")["Port"] = 9999
     assert removed(case) == []
 
 
@@ -453,7 +448,7 @@ def test_fix_leaves_what_has_no_successor_yet(case: Case) -> None:
 
 @pytest.fixture(name="run")
 def _run(case: Case, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
-    found_here(monkeypatch, lambda: case.target)
+    only_stack(monkeypatch, lambda: case.target)
     return CliRunner()
 
 
@@ -471,7 +466,7 @@ def test_all_well_ends_with_0_and_a_line_an_area(run: CliRunner) -> None:
 
 
 def test_a_finding_ends_with_1_and_says_expected_found_and_what_to_do(case: Case, run: CliRunner) -> None:
-    case.consul.services[AGENT, "billing_service"]["Port"] = 9999
+    case.consul.service(AGENT, "billing_service")["Port"] = 9999
     result = run.invoke(app())
     assert result.exit_code == 1
     assert (
@@ -485,7 +480,7 @@ def test_a_finding_ends_with_1_and_says_expected_found_and_what_to_do(case: Case
 def test_it_looks_again_until_all_is_well_for_as_long_as_it_is_told_to_wait(
     case: Case, run: CliRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check = case.consul.checks[AGENT, "billing_service-health"]
+    check = case.consul.check(AGENT, "billing_service-health")
     right = dict(check)
     check.update(Status="critical", Output="")
     monkeypatch.setattr(time, "sleep", lambda _: check.update(right))
@@ -493,14 +488,14 @@ def test_it_looks_again_until_all_is_well_for_as_long_as_it_is_told_to_wait(
 
 
 def test_it_waits_no_longer_than_that(case: Case, run: CliRunner) -> None:
-    case.consul.checks[AGENT, "billing_service-health"].update(Status="critical", Output="")
+    case.consul.check(AGENT, "billing_service-health").update(Status="critical", Output="")
     started = time.monotonic()
     assert run.invoke(app(), ["--wait", "2s"]).exit_code == 1
     assert 2 <= time.monotonic() - started < 4
 
 
 def test_in_the_catalog_a_service_has_the_meta_that_the_consul_provider_adds(external: Case) -> None:
-    meta = external.consul.services["staging-external", "billing_service"]["Meta"]
+    meta = external.consul.service("staging-external", "billing_service")["Meta"]
     assert meta["external-source"] == "terraform"
     del meta["external-source"]
     assert not external.look().well
@@ -508,7 +503,7 @@ def test_in_the_catalog_a_service_has_the_meta_that_the_consul_provider_adds(ext
 
 def test_findings_that_are_alike_are_told_once(case: Case, run: CliRunner) -> None:
     for name in ("auth_service", "billing_service"):
-        case.consul.checks[AGENT, f"{name}-health"].update(Status="critical", Output="")
+        case.consul.check(AGENT, f"{name}-health").update(Status="critical", Output="")
     host = case.target.roster.services[0].host
     assert (
         "auth_service, billing_service (health)\n"
@@ -519,14 +514,14 @@ def test_findings_that_are_alike_are_told_once(case: Case, run: CliRunner) -> No
 
 
 def test_an_area_that_no_api_shows_ends_with_1(case: Case, run: CliRunner) -> None:
-    case.target = aim_at(case.target.consul.address, nobodys_address())
+    case.target = stack_at(case.target.consul.address, nobodys_address())
     result = run.invoke(app())
     assert result.exit_code == 1
     assert "?      health         not seen: no answer" in result.stdout
 
 
 def test_piped_output_has_no_escape_codes(case: Case, run: CliRunner) -> None:
-    case.consul.hidden.add("billing_service")
+    case.consul.undiscovered.add("billing_service")
     assert "\x1b" not in run.invoke(app()).stdout
 
 
@@ -542,7 +537,7 @@ def test_coexisting_services_are_listed_by_node(case: Case, run: CliRunner) -> N
 
 
 def test_json_is_one_object_with_the_findings(case: Case, run: CliRunner) -> None:
-    case.consul.services[AGENT, "billing_service"]["Port"] = 9999
+    case.consul.service(AGENT, "billing_service")["Port"] = 9999
     result = run.invoke(app(), ["--json"])
     assert result.exit_code == 1
     said = json.loads(result.stdout)
@@ -580,7 +575,7 @@ def test_it_is_let_in_to_read_and_with_fix_to_do_anything(
 
 
 def test_fix_shows_what_is_there_before_it_removes_and_looks_again(case: Case, run: CliRunner) -> None:
-    case.consul.add(AGENT, "order-2", "order_service", **{OWNER_KEY: OURS})
+    case.consul.add(AGENT, "order-2", "order_service", Meta={OWNER_KEY: OURS})
     result = run.invoke(app(), ["--fix"])
     assert result.exit_code == 0
     first, then = result.stdout.split("removed order_service: id order-2 on consul-agent-shared\n")
@@ -589,7 +584,7 @@ def test_fix_shows_what_is_there_before_it_removes_and_looks_again(case: Case, r
 
 
 def test_json_with_fix_is_one_object_with_what_was_removed(case: Case, run: CliRunner) -> None:
-    case.consul.add(AGENT, "order-2", "order_service", **{OWNER_KEY: OURS})
+    case.consul.add(AGENT, "order-2", "order_service", Meta={OWNER_KEY: OURS})
     said = json.loads(run.invoke(app(), ["--fix", "--json"]).stdout)
     assert (said["well"], [stray["id"] for stray in said["removed"]]) == (True, ["order-2"])
 

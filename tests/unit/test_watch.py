@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
-from cluster.client import Consul, ConsulError, NoAnswerError
+from cluster.client import ConsulError, NoAnswerError
 from operations.service_status import worst
 from operations.target import Target
 from operations.watch import command
@@ -21,8 +21,9 @@ from operations.watch.board import Board
 from operations.watch.events import Away, Back, Changed, Started, fields, line
 from operations.watch.feed import feed
 from operations.watch.screen import screen
+from tests.fake_consul import AGENT, FakeConsul, running
 from tests.forty_services import forty_roster
-from tests.unit.fake_consul import AGENT, FakeConsul, aim_at, found_here, serving, well
+from tests.unit.stacks import consul_of, only_stack, stack_at
 
 ROSTER = forty_roster()
 GONE = NoAnswerError("GET http://127.0.0.2:8500/v1/health/node/x: no answer: refused")
@@ -173,14 +174,14 @@ def test_an_event_for_machines_has_its_fields(event: Started | Changed | Away | 
 
 @pytest.fixture(name="fake")
 def _fake() -> FakeConsul:
-    return well(aim_at(None, "http://127.0.0.1:1", registration="files", docker=True))
+    return consul_of(stack_at(None, "http://127.0.0.1:1", registration="files", docker=True))
 
 
 @pytest.fixture(name="fed")
 def _fed(fake: FakeConsul, monkeypatch: pytest.MonkeyPatch) -> Iterator[Iterator[Mapping[str, str] | ConsulError]]:
     monkeypatch.setattr(feeding, "_PAUSE", 0)
-    with serving(fake) as address:
-        yield feed(Consul(address), AGENT, ROSTER)
+    with running(fake):
+        yield feed(fake.api, AGENT, ROSTER)
 
 
 Fed = Iterator[Mapping[str, str] | ConsulError]
@@ -199,30 +200,33 @@ def test_a_change_ends_the_wait_at_once(fake: FakeConsul, fed: Fed) -> None:
 
 
 def test_it_asks_with_the_index_of_the_last_answer_and_a_wait(fake: FakeConsul, fed: Fed) -> None:
-    fake.version = 7
+    fake.index = 7
     next(fed)
     fake.set_status("billing_service-health", "critical")
     next(fed)
-    assert [path.partition("?")[2] for _, path, _ in fake.asked] == ["index=0&wait=10s", "index=7&wait=10s"]
+    assert [request.query for request in fake.requests] == [
+        {"index": ["0"], "wait": ["10s"]},
+        {"index": ["7"], "wait": ["10s"]},
+    ]
 
 
 def test_an_index_that_went_back_is_asked_anew(fake: FakeConsul, fed: Fed) -> None:
-    fake.version = 7
+    fake.index = 7
     next(fed)
-    fake.version = 3
+    fake.index = 3
     list(islice(fed, 2))
-    assert "index=0" in fake.asked[-1][1]
+    assert fake.requests[-1].query["index"] == ["0"]
 
 
 def test_a_consul_that_fails_is_told_without_retries_and_asked_again(fake: FakeConsul, fed: Fed) -> None:
     next(fed)
-    fake.refuses, fake.version = (500, "No cluster leader"), 2
+    fake.refuses, fake.index = (500, "No cluster leader"), 2
     said = next(fed)
     assert "Consul answers 500: No cluster leader" in str(said)
-    assert len(fake.asked) == 2
+    assert len(fake.requests) == 2
     fake.refuses = None
     assert next(fed) == statuses()
-    assert "index=0" in fake.asked[-1][1]  # at once, and not when something changes
+    assert fake.requests[-1].query["index"] == ["0"]  # at once, and not when something changes
 
 
 # What is printed
@@ -236,7 +240,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *said: Mapping[str, str] | ConsulError,
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command, "feed", fed)
-    found_here(monkeypatch, target)
+    only_stack(monkeypatch, target)
     app = typer.Typer()
     app.command()(command.watch)
     result = CliRunner().invoke(app, [f"--{name}" for name, on in options.items() if on])
@@ -245,7 +249,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *said: Mapping[str, str] | ConsulError,
 
 
 def target() -> Target:
-    return aim_at(None, "http://127.0.0.1:1", registration="files", docker=True)
+    return stack_at(None, "http://127.0.0.1:1", registration="files", docker=True)
 
 
 def test_piped_it_prints_a_line_for_each_change(monkeypatch: pytest.MonkeyPatch) -> None:

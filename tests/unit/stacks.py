@@ -1,0 +1,79 @@
+"""Stacks as the commands see them, and a Consul in which one of them is deployed."""
+
+from collections.abc import Callable
+
+import pytest
+
+from cluster.agent_configuration import EXTERNAL_NODE_META
+from operations import local
+from operations.engine import Engine
+from operations.paths import FOLDER, ROOT
+from operations.target import Target
+from operations.verify.registrations import stated
+from services.group import Environment
+from services.grpc import grpc_service
+from services.roster import Roster
+from services.user import user_service
+from settings import Settings
+from tests.fake_consul import AGENT, SERVER, FakeConsul, Fields
+from tests.forty_services import forty_roster
+
+BILLING, MINIO = "billing_service", "minio_grpc_service"
+
+
+def two_services() -> Roster:
+    """A user service and a gRPC service."""
+    where = Environment("staging")
+    return Roster(services=(user_service(where, "billing", 8216), grpc_service(where, "minio", 50051, "storage")))
+
+
+def stack_at(agent: str | None, server: str, roster: Roster | None = None, **config: object) -> Target:
+    """Return the stack `local`, at two addresses; without a roster of its own, with the forty services."""
+    given = {"agentAddress": agent, "serverAddress": server, "serviceHost": "127.0.0.3", "docker": False, **config}
+    return Target("consul-staging", "local", Settings.model_validate(given), roster or forty_roster(host="127.0.0.3"))
+
+
+def only_stack(patch: pytest.MonkeyPatch, stack: Callable[[], Target]) -> None:
+    """Have the commands find one stack by its name, and no other; its engine cannot run."""
+
+    def here(_: object, name: str) -> local.Local:
+        assert name == stack().stack
+        return local.Local(stack(), Engine(lambda: FOLDER / "none", FOLDER, ROOT), None, print)
+
+    patch.setattr(local, "here", here)
+
+
+def consul_of(stack: Target) -> FakeConsul:
+    """Return a Consul in which all is as the stack states it, after every check ran."""
+    external = stack.settings.registration == "catalog"
+    members = {
+        name: {"Name": name, "Status": 1, "Tags": {"role": role}}
+        for name, role in ((SERVER, "consul"), (AGENT, "node"))
+    }
+    consul = FakeConsul(members=members)
+    for node in members:
+        consul.add_node(node)
+        consul.add_check(node, "", CheckID="serfHealth", Output="alive")
+    if external:
+        consul.add_node(stack.node, dict(EXTERNAL_NODE_META))
+        consul.add(AGENT, "consul-esm:1", "consul-esm")
+    consul.add(SERVER, "consul", "consul")
+    for service in stack.roster.services:
+        wanted = stated(stack, service)
+        fields = {key.capitalize(): wanted[key] for key in ("address", "port", "tags", "meta")}
+        checks = [{"CheckID": key, **_run(check, external)} for key, check in wanted["checks"].items()]
+        consul.add(stack.node, service.id, wanted["name"], *checks, **fields)
+    return consul
+
+
+def _run(check: Fields, external: bool) -> Fields:
+    """Return a check as Consul shows it after it ran: as 1.17.2 spells one of an agent's, or one of consul-esm's."""
+    kind = "http" if "http" in check else "tcp"
+    target, reap = check[kind], check["deregister_critical_service_after"]
+    output = f"HTTP GET {target}: 200 OK Output: " if kind == "http" else f"TCP connect {target}: Success"
+    spans = {"Interval": check["interval"], "Timeout": check["timeout"]}
+    if external:
+        defined = {kind.upper(): target, "DeregisterCriticalServiceAfter": reap, **spans}
+        return {"Name": check["name"], "Output": output, "Definition": defined}
+    notes = f"{'GET' if kind == 'http' else 'TCP'} {target}; deregistered after {reap} critical"
+    return {"Name": check["name"], "Output": output, "Type": kind, "Notes": notes, **spans}
