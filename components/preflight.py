@@ -1,4 +1,4 @@
-"""What a stack expects to be on the Docker engine already, and what is there: a line each."""
+"""The preflight of a deployment: the containers and the network that the Docker engine has to have already."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -8,9 +8,11 @@ import pulumi
 from docker.errors import DockerException
 from requests.exceptions import RequestException
 
+from docker_engine import docker_client
+
 States = Mapping[str, str]
 
-_AT_MOST = 5  # names in a line: in the preview of a pull request, all 40 are away
+_MAX_NAMES = 5  # in a line: in the preview of a pull request none of the 40 services runs
 
 
 @dataclass(frozen=True)
@@ -29,28 +31,22 @@ class Prerequisites:
 
 
 def report(expected: Prerequisites) -> None:
-    """Log what is there, and as a warning what is not: a service that is away is registered all the same.
+    """Log each prerequisite: as a warning if it is missing. A service that does not run is registered all the same.
 
     Raises:
-        pulumi.RunError: the network is not there, without which no container can be.
+        pulumi.RunError: the network is missing. No container can be created without it.
     """
     try:
-        lines = list(_lines(expected, _client()))
+        lines = list(_lines(expected, docker_client(pulumi.Config("docker").get("host"))))
     except (DockerException, RequestException) as error:
-        lines = [(False, f"Docker does not say what is there: {error}")]
-    for right, line in lines:
-        (pulumi.log.info if right else pulumi.log.warn)(line)
-
-
-def _client() -> docker.DockerClient:
-    """Return the engine that the docker provider works on: `docker:host`, or what the environment says."""
-    host = pulumi.Config("docker").get("host")
-    return docker.DockerClient(host, use_ssh_client=True) if host else docker.from_env(use_ssh_client=True)
+        lines = [(False, f"Docker does not answer: {error}")]
+    for met, line in lines:
+        (pulumi.log.info if met else pulumi.log.warn)(line)
 
 
 def _lines(expected: Prerequisites, engine: docker.DockerClient) -> Iterator[tuple[bool, str]]:
-    listed = engine.containers.list(all=True, sparse=True)  # in one request: inspects none of them
-    states = {name.removeprefix("/"): each.status for each in listed for name in each.attrs["Names"]}
+    containers = engine.containers.list(all=True, sparse=True)  # one request: none of them is inspected
+    states = {name.removeprefix("/"): each.status for each in containers for name in each.attrs["Names"]}
     if expected.network:
         yield True, _network(expected.network, engine)
     if expected.server:
@@ -62,15 +58,17 @@ def _lines(expected: Prerequisites, engine: docker.DockerClient) -> Iterator[tup
 
 
 def _network(name: str, engine: docker.DockerClient) -> str:
-    for found in engine.networks.list(names=[name]):
-        if found.name == name:
-            subnets = ", ".join(each["Subnet"] for each in found.attrs["IPAM"]["Config"] or [])
-            return f"network {name}: found, {found.attrs['Driver']}, {subnets}"
+    for network in engine.networks.list(names=[name]):  # Docker matches a part of a name too
+        if network.name == name:
+            subnets = ", ".join(each["Subnet"] for each in network.attrs["IPAM"]["Config"] or [])
+            return f"network {name}: found, {network.attrs['Driver']}, {subnets}"
     raise pulumi.RunError(f"network {name}: missing: `docker network create {name}`, or set network: created")
 
 
 def _services(names: list[str], states: States) -> tuple[bool, str]:
-    away = [f"{name} ({states.get(name, 'missing')})" for name in names if states.get(name) != "running"]
-    told = away[:_AT_MOST] + ([f"and {len(away) - _AT_MOST} more"] if len(away) > _AT_MOST else [])
-    line = f"services: {len(names) - len(away)} of {len(names)} containers run"
-    return not away, f"{line}; not {', '.join(told)}" if away else line
+    stopped = [f"{name} ({states.get(name, 'missing')})" for name in names if states.get(name) != "running"]
+    line = f"services: {len(names) - len(stopped)} of {len(names)} containers run"
+    if not stopped:
+        return True, line
+    more = [f"and {len(stopped) - _MAX_NAMES} more"] if len(stopped) > _MAX_NAMES else []
+    return False, f"{line}; not {', '.join(stopped[:_MAX_NAMES] + more)}"

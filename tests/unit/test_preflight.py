@@ -127,4 +127,4 @@ def test_an_engine_that_does_not_answer_is_a_warning(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(docker, "from_env", refuse)
     lines = told.of(Prerequisites(None, "staging-consul", []))
-    assert lines == [("warning", "Docker does not say what is there: Error while fetching server API version")]
+    assert lines == [("warning", "Docker does not answer: Error while fetching server API version")]
