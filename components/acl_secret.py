@@ -13,7 +13,7 @@ from pulumi.dynamic import ConfigureRequest, CreateResult, DiffResult, Resource,
 
 from cluster.client import Consul
 from components.endpoint import Endpoint
-from components.provider_errors import send_consul_errors_without_traceback
+from components.provider_errors import send_user_errors_without_traceback
 
 Props = dict[str, Any]
 
@@ -27,8 +27,8 @@ class AclTokenSecretProvider(ResourceProvider):
     serialize_as_secret_always = False  # it holds nothing at all
 
     def configure(self, _req: ConfigureRequest) -> None:
-        """Have Consul's refusals told in its words alone."""
-        send_consul_errors_without_traceback()
+        """Send the message of an error without a stack trace."""
+        send_user_errors_without_traceback()
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
         """Compare the accessors, and nothing else: how Consul is reached is not what is held.

@@ -26,7 +26,7 @@ from cluster.drift import COMPARED_FIELDS, catalog_matches, read_service
 from cluster.ownership import definition_files_owner, with_owner
 from components.child_options import child_options
 from components.endpoint import Endpoint
-from components.provider_errors import send_consul_errors_without_traceback
+from components.provider_errors import send_user_errors_without_traceback
 from components.registration.switching import stack_owner_prefix
 from services.definition import definition, register_request
 from services.model import OWNER_KEY, Service
@@ -50,8 +50,8 @@ class AgentServiceProvider(ResourceProvider):
     serialize_as_secret_always = False  # it holds nothing at all
 
     def configure(self, _req: ConfigureRequest) -> None:
-        """Have Consul's refusals told in its words alone."""
-        send_consul_errors_without_traceback()
+        """Send the message of an error without a stack trace."""
+        send_user_errors_without_traceback()
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
         """Compare by field. Another agent or id is a replacement."""
