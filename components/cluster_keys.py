@@ -13,7 +13,8 @@ import pulumi_tls as tls
 
 from cluster.agent_configuration import AGENT_NODE, SERVER_NODE
 from cluster.security_stages import certificate_host_names
-from components.endpoint import Endpoint, stash
+from components.endpoint import Endpoint
+from components.hooks import stash
 
 # A certificate's last month: any `up` within it makes the next one, and `preview` shows that it will.
 _AUTHORITY_HOURS, _CERTIFICATE_HOURS, _RENEWAL_HOURS = 10 * 365 * 24, 365 * 24, 30 * 24

@@ -14,7 +14,8 @@ from cluster.agent_configuration import AGENT_NODE, EXTERNAL_NODE_META
 from cluster.client import Consul, ConsulError, NoAnswerError
 from cluster.ownership import is_owned_by
 from components.consul_container import ConsulContainerArgs
-from components.endpoint import Endpoint, stash, wait_for_leader, wait_until
+from components.endpoint import Endpoint
+from components.hooks import stash, wait_for_leader, wait_until_ready
 from components.registration.switching import ServiceLocations, move_to_agent, refuse_foreign_node
 from services.model import OWNER_KEY
 
@@ -79,7 +80,7 @@ class Draining:
         found = servers.catalog_node(node)
         if not found or not is_owned_by(found["Node"]["Meta"], self.places.owner_prefix):
             return
-        await wait_until(lambda: _joined(servers), _NOT_JOINED)
+        await wait_until_ready(lambda: _joined(servers), _NOT_JOINED)
         try:
             await move_to_agent(self.places)
         except NoAnswerError as error:  # what has left the one and did not come to the other is missing

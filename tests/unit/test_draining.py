@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import pulumi
 import pytest
 
-from components import endpoint
+from components import hooks
 from components.cluster_keys import ClusterKeys, ClusterKeysArgs
 from components.consul_agent import ConsulAgent, ConsulAgentArgs
 from components.consul_container import ConsulContainerArgs, Publish, Secured
@@ -548,7 +548,7 @@ def test_an_agent_that_has_joined_is_not_waited_for(platform: Platform, pauses: 
 def test_an_agent_that_does_not_join_is_told_and_its_services_stay_parked(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(endpoint, "_PATIENCE", 0.3)
+    monkeypatch.setattr(hooks, "_TIMEOUT", 0.3)
     platform.parked(BILLING)
     assert platform.leave() == (
         "consul-agent-shared has not joined the servers after a minute: its services stay where they are parked, and "

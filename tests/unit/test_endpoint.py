@@ -1,4 +1,5 @@
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing
 from types import SimpleNamespace
@@ -7,9 +8,11 @@ from typing import Any
 import pulumi
 import pytest
 
+from cluster import waiting
 from cluster.client import Consul, ConsulError, NoAnswerError
-from components import endpoint
-from components.endpoint import Endpoint, consul_hook, wait_for_leader, wait_until
+from components import hooks
+from components.endpoint import Endpoint
+from components.hooks import consul_hook, wait_for_leader, wait_until_ready
 from tests.fake_consul import FakeConsul, running
 from tests.unit.mocked import Deployed, deploy, secret
 
@@ -27,11 +30,11 @@ def sleeping(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[float], objec
     """Have what waits for Consul not wait, and something happen meanwhile; returns the seconds of each pause."""
     slept: list[float] = []
 
-    async def sleep(seconds: float) -> None:
+    def sleep(seconds: float) -> None:
         slept.append(seconds)
         meanwhile(seconds)
 
-    monkeypatch.setattr(endpoint, "asyncio", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(waiting, "time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
     return slept
 
 
@@ -108,13 +111,13 @@ def test_where_nobody_answers_a_hook_has_nothing_to_do() -> None:
 
 def test_what_is_ready_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     slept = sleeping(monkeypatch)
-    ran(wait_until(lambda: True, OTHERWISE))
+    ran(wait_until_ready(lambda: True, OTHERWISE))
     assert slept == []
 
 
 def test_what_is_not_ready_is_looked_at_again_every_tenth_of_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     slept = sleeping(monkeypatch)
-    ran(wait_until(lambda: len(slept) == 3, OTHERWISE))
+    ran(wait_until_ready(lambda: len(slept) == 3, OTHERWISE))
     assert slept == [0.1, 0.1, 0.1]
 
 
@@ -126,14 +129,14 @@ def test_what_consul_refuses_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> No
             raise ConsulError("Consul answers 500: No cluster leader")
         return True
 
-    ran(wait_until(ready, OTHERWISE))
+    ran(wait_until_ready(ready, OTHERWISE))
     assert slept == [0.1]
 
 
 def test_what_does_not_become_ready_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoint, "_PATIENCE", 0.1)
+    monkeypatch.setattr(hooks, "_TIMEOUT", 0.1)
     with pytest.raises(ConsulError, match=f"^{OTHERWISE}$"):
-        ran(wait_until(lambda: False, OTHERWISE))
+        ran(wait_until_ready(lambda: False, OTHERWISE))
 
 
 def test_an_error_of_another_kind_ends_the_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +145,7 @@ def test_an_error_of_another_kind_ends_the_waiting(monkeypatch: pytest.MonkeyPat
 
     slept = sleeping(monkeypatch)
     with pytest.raises(KeyError):
-        ran(wait_until(ready, OTHERWISE))
+        ran(wait_until_ready(ready, OTHERWISE))
     assert slept == []
 
 
@@ -180,7 +183,7 @@ def test_servers_that_ask_for_no_token_need_not_know_one(servers: FakeConsul, mo
 
 
 def test_servers_that_have_no_leader_are_told(servers: FakeConsul, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoint, "_PATIENCE", 0.2)
+    monkeypatch.setattr(hooks, "_TIMEOUT", 0.2)
     servers.leader = ""
     with pytest.raises(ConsulError) as caught:
         ran(wait_for_leader(Consul(servers.address), token=False))

@@ -1,0 +1,88 @@
+"""Resource hooks that call Consul, and what they wait for.
+
+https://www.pulumi.com/docs/iac/concepts/resources/options/hooks/
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+import pulumi
+
+from cluster.client import Consul, ConsulError, NoAnswerError
+from cluster.waiting import wait_until
+
+_TIMEOUT = 60  # seconds
+
+
+async def wait_until_ready(ready: Callable[[], bool], message: str) -> None:
+    """Wait for something that Consul does by itself. As long as Consul refuses the request, it is not ready.
+
+    Raises:
+        ConsulError: it is not ready within a minute. The error has the given message.
+    """
+
+    def is_ready() -> bool:
+        with suppress(ConsulError):
+            return ready()
+        return False
+
+    # In a thread, so that the other hooks of the run go on.
+    if not await asyncio.to_thread(wait_until, is_ready, _TIMEOUT):
+        raise ConsulError(message)
+
+
+async def wait_for_leader(servers: Consul, token: bool) -> None:
+    """Wait until the servers have elected a leader, which takes them up to ten seconds, and accept the token.
+
+    Args:
+        servers: the servers' API.
+        token: whether the servers have to know the token of their client.
+
+    Raises:
+        ConsulError: they have no leader within a minute.
+    """
+    await wait_until_ready(
+        lambda: bool(servers.leader() and (not token or servers.own_accessor())),
+        f"the servers at {servers.address} have no leader after {_TIMEOUT} s: see the log of each",
+    )
+
+
+def consul_hook(name: str, work: Callable[[pulumi.ResourceHookArgs], Awaitable[None]]) -> pulumi.ResourceHook:
+    """Declare a hook that calls Consul. If Consul does not answer, the hook does nothing."""
+
+    async def run(args: pulumi.ResourceHookArgs) -> None:
+        try:
+            await work(args)
+        except NoAnswerError:
+            pulumi.log.debug(f"{name}: Consul does not answer: there is nothing to do")
+
+    return pulumi.ResourceHook(name, run)
+
+
+def stash(
+    name: str,
+    value: object,
+    hook: str,
+    change: Callable[[Any, Any], Awaitable[None]],
+    opts: pulumi.ResourceOptions,
+) -> pulumi.Stash:
+    """Keep a value in the state, and call Consul before another value replaces it. A run that fails repeats the call.
+
+    Args:
+        name: of the resource.
+        value: what the state keeps.
+        hook: name of the hook.
+        change: takes the old value and the new one.
+        opts: as of every resource.
+    """
+
+    async def run(args: pulumi.ResourceHookArgs) -> None:
+        values = [(inputs or {}).get("input") for inputs in (args.old_inputs, args.new_inputs)]
+        # A value that contains a secret is an Output.
+        old, new = [await pulumi.Output.from_input(each).future() for each in values]
+        await change(old, new)
+
+    hooks = pulumi.ResourceHookBinding(before_update=[consul_hook(hook, run)])
+    return pulumi.Stash(name, input=value, opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(hooks=hooks)))
