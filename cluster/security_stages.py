@@ -6,7 +6,7 @@ https://developer.hashicorp.com/consul/docs/security/encryption/gossip#enabling-
 
 from typing import Any, Literal, get_args
 
-from cluster.agent_configuration import DATACENTER, HTTPS_PORT, SERVER_NODE
+from cluster.agent_configuration import HTTPS_PORT
 
 Stage = Literal["off", "accepted", "sent", "on"]
 """What a cluster does with encryption, TLS and tokens.
@@ -64,13 +64,3 @@ def why_change_is_refused(before: Stage, after: Stage) -> str | None:
         step = STAGES[STAGES.index(before) + (1 if steps > 0 else -1)]
         return f"agent and server of a cluster would lose each other from {before} to {after}: set it to {step} first"
     return None
-
-
-def certificate_host_names(node: str) -> list[str]:
-    """Return the names that a node's certificate is for.
-
-    The first is what `verify_server_hostname` asks for.
-    https://developer.hashicorp.com/consul/docs/security/encryption/tls
-    """
-    role = "server" if node == SERVER_NODE else "client"
-    return [f"{role}.{DATACENTER}.consul", node, "localhost"]

@@ -229,7 +229,7 @@ def _pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda _: None)
 
 
-HOOK = "hand-over-gossip-key"
+HOOK = "replace-gossip-key"
 NEW = "pUqJrVyVRj5jsiYEkM/tFQYfWyJIv4s3XkvDwy7Cu5s="
 
 

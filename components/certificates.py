@@ -1,0 +1,94 @@
+"""The certificate authority of a cluster, and the certificates of its nodes.
+
+https://developer.hashicorp.com/consul/docs/security/encryption/tls
+"""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+import pulumi
+import pulumi_tls as tls
+
+from cluster.agent_configuration import DATACENTER, SERVER_NODE
+
+# Every `up` in a certificate's last month renews it, and `preview` shows that.
+_AUTHORITY_HOURS, _CERTIFICATE_HOURS, _RENEWAL_HOURS = 10 * 365 * 24, 365 * 24, 30 * 24
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A certificate and its private key, as PEM text."""
+
+    certificate: pulumi.Output[str]
+    key: pulumi.Output[str]
+
+
+def create_authority(name: str, opts: pulumi.ResourceOptions) -> Certificate:
+    """Declare an authority, valid for ten years."""
+    key = _private_key(name, opts)
+    authority = tls.SelfSignedCert(
+        name,
+        private_key_pem=key.private_key_pem,
+        subject=tls.SelfSignedCertSubjectArgs(common_name=f"Consul of {pulumi.get_project()}"),
+        is_ca_certificate=True,
+        allowed_uses=["cert_signing", "crl_signing", "digital_signature"],
+        validity_period_hours=_AUTHORITY_HOURS,
+        opts=opts,
+    )
+    return Certificate(authority.cert_pem, key.private_key_pem)
+
+
+def create_certificate(
+    name: str, node: str, hosts: frozenset[str], authority: Certificate, opts: pulumi.ResourceOptions
+) -> Certificate:
+    """Declare a node's certificate, valid for a year.
+
+    Args:
+        name: what the names of the resources begin with.
+        node: name of the node.
+        hosts: names and IP addresses at which the node is reached, apart from `certificate_host_names`.
+        authority: signs the certificate.
+        opts: as of every resource.
+    """
+    key, own_names = _private_key(name, opts), certificate_host_names(node)
+    addresses = sorted(host for host in hosts if _is_address(host))
+    request = tls.CertRequest(
+        f"{name}-request",
+        private_key_pem=key.private_key_pem,
+        subject=tls.CertRequestSubjectArgs(common_name=own_names[0]),
+        dns_names=list(dict.fromkeys([*own_names, *sorted(hosts.difference(addresses))])),
+        ip_addresses=addresses,
+        opts=opts,
+    )
+    signed = tls.LocallySignedCert(
+        f"{name}-certificate",
+        cert_request_pem=request.cert_request_pem,
+        ca_private_key_pem=authority.key,
+        ca_cert_pem=authority.certificate,
+        allowed_uses=["digital_signature", "key_encipherment", "server_auth", "client_auth"],
+        validity_period_hours=_CERTIFICATE_HOURS,
+        early_renewal_hours=_RENEWAL_HOURS,
+        opts=opts,
+    )
+    return Certificate(signed.cert_pem, key.private_key_pem)
+
+
+def certificate_host_names(node: str) -> list[str]:
+    """Return the names that every certificate of a node contains.
+
+    The first is the name that `verify_server_hostname` requires.
+    https://developer.hashicorp.com/consul/docs/security/encryption/tls
+    """
+    role = "server" if node == SERVER_NODE else "client"
+    return [f"{role}.{DATACENTER}.consul", node, "localhost"]
+
+
+def _private_key(name: str, opts: pulumi.ResourceOptions) -> tls.PrivateKey:
+    return tls.PrivateKey(f"{name}-key", algorithm="ECDSA", ecdsa_curve="P256", opts=opts)
+
+
+def _is_address(host: str) -> bool:
+    with suppress(ValueError):
+        return bool(ip_address(host))
+    return False
