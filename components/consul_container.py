@@ -1,4 +1,4 @@
-"""What the Consul server's container and the agent's have in common."""
+"""The container of a Consul process: of the server, and of the shared agent."""
 
 import json
 from collections.abc import Mapping
@@ -11,29 +11,21 @@ import pulumi_docker as docker
 from cluster.agent_configuration import HTTPS_PORT
 from cluster.security_stages import CA_FILE, TLS_FOLDER, Stage, stage_config
 from components.cluster_keys import ClusterKeys
+from components.config_volume import CONFIG_FOLDER, Uploads, config_volume
+from components.hardening import HARDENED
 
-# Leaving the cluster may take 15 s: a container that is killed before stays in the catalog as failed for 72 h.
+# An agent takes up to 15 s to leave the cluster. The catalog keeps a node that was killed before as failed for 72 h.
 # https://developer.hashicorp.com/consul/docs/agent/config/config-files#leave_drain_time
 GRACE_SECONDS = 30
-
-CONFIG_FOLDER = "/consul/config"
-
-# What every container here may do: no more than its program needs, which is no right of root's at all.
-HARDENED: Mapping[str, Any] = {
-    "capabilities": {"drops": ["ALL"]},
-    "security_opts": ["no-new-privileges=true"],
-    "log_driver": "json-file",
-    "log_opts": {"max-size": "10m", "max-file": "3"},
-}
 
 # How each Consul process runs.
 _RUN: Mapping[str, Any] = {
     "user": "consul",
-    "envs": ["CONSUL_DISABLE_PERM_MGMT=true"],  # it is that user already, and may not become another
+    "envs": ["CONSUL_DISABLE_PERM_MGMT=true"],  # it has that user already, and no right to become another
     "read_only": True,
-    # Whether the agent answers, not whether it has a server: an agent without one goes on checking, and whoever
-    # restarts unhealthy containers must leave it alone. It needs no token, and within the container plain HTTP is
-    # never closed.
+    # The check asks whether the process answers, not whether it has a server: an agent without a server still checks
+    # its services, and a tool that restarts unhealthy containers must not stop it. The request needs no token, and
+    # inside the container plain HTTP always stays open.
     "healthcheck": {
         "tests": ["CMD", "wget", "-q", "-O", "/dev/null", "http://127.0.0.1:8500/v1/agent/version"],
         "interval": "5s",
@@ -49,8 +41,6 @@ _RUN: Mapping[str, Any] = {
     **HARDENED,
 }
 
-Uploads = Mapping[str, pulumi.Input[str]]
-
 
 @dataclass(frozen=True)
 class Secured:
@@ -59,7 +49,7 @@ class Secured:
     Attributes:
         stage: how far the cluster is secured.
         keys: the cluster's.
-        tokens: the node's own, by what Consul does with each (`acl.tokens` in its configuration).
+        tokens: the node's own, by their use (`acl.tokens` in Consul's configuration).
     """
 
     stage: Stage
@@ -67,7 +57,7 @@ class Secured:
     tokens: Mapping[str, pulumi.Input[str]]
 
     def files(self, node: str) -> Uploads:
-        """Return what is secret of a node's configuration, and its certificate, by path."""
+        """Return the secret part of a node's configuration, and its certificate, by path."""
         own = self.keys.certificates[node]
         secrets = {"encrypt": self.keys.gossip, "acl": {"tokens": self.tokens}}
         return {
@@ -99,12 +89,12 @@ class ConsulContainerArgs:
 
     Attributes:
         node: name of the container and of Consul's node.
-        image: by exact tag, and a digest where there is one; not pulled where it is there.
+        image: by exact tag, with a digest if it has one; pulled only if the engine does not have it.
         network: the Docker network that it joins.
         config: becomes `/consul/config/agent-config.json`; a change to it replaces the container.
         publish: where the API is published; None: it is not.
         secured: None: the cluster is open.
-        folders: volumes by the folder in which they are; Consul reads the files there too, and again on reload.
+        folders: more volumes, by the folder where they are mounted; Consul reads their files too, and again on reload.
     """
 
     node: str
@@ -117,14 +107,14 @@ class ConsulContainerArgs:
 
     @property
     def files(self) -> Uploads:
-        """Its configuration, by path."""
+        """The configuration files, by path."""
         config = {**self.config, **(stage_config(self.secured.stage) if self.secured else {})}
         files: Uploads = {f"{CONFIG_FOLDER}/agent-config.json": json.dumps(config, indent=2) + "\n"}
         return {**files, **self.secured.files(self.node)} if self.secured else files
 
     @property
     def stated(self) -> Mapping[str, Any]:
-        """What the container is made of: another one may come in its place where this changes, and nowhere else."""
+        """What the program states of the container. Nothing replaces the container unless this changes."""
         return {
             "image": self.image,
             "network": self.network,
@@ -135,40 +125,16 @@ class ConsulContainerArgs:
         }
 
 
-def uploads(files: Uploads) -> list[docker.ContainerUploadArgs]:
-    """Return files by path as what a container is given before it starts."""
-    return [docker.ContainerUploadArgs(file=file, content=content) for file, content in files.items()]
-
-
 def consul_container(
     name: str,
     args: ConsulContainerArgs,
     opts: pulumi.ResourceOptions,
     hooks: pulumi.ResourceHookBinding | None = None,
 ) -> docker.Container:
-    """Declare the image, the volumes and the container, named from a component's name.
-
-    A container with a read-only file system takes no uploads: its configuration is carried into a volume by another
-    one, which ends at once.
-    """
-    one_at_a_time = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(delete_before_replace=True))
+    """Declare the image, the volumes and the container. Their names begin with the given name."""
     image = docker.RemoteImage(f"{name}-image", name=args.image, keep_locally=True, opts=opts)
-    data, config = (
-        docker.Volume(f"{name}-{kind}", name=f"{args.node}-{kind}", opts=opts) for kind in ("data", "config")
-    )
-    carried = docker.Container(
-        f"{name}-carry",
-        name=f"{args.node}-carry",
-        image=image.image_id,
-        entrypoints=["consul"],
-        command=["version"],
-        network_mode="none",
-        volumes=[docker.ContainerVolumeArgs(container_path=CONFIG_FOLDER, volume_name=config.name)],
-        uploads=uploads(args.files),
-        must_run=False,
-        opts=one_at_a_time,
-        **HARDENED,
-    )
+    data = docker.Volume(f"{name}-data", name=f"{args.node}-data", opts=opts)
+    config = config_volume(name, args.node, image.image_id, args.files, opts)
     volumes = {"/consul/data": data.name, CONFIG_FOLDER: config.name, **args.folders}
     return docker.Container(
         f"{name}-container",
@@ -176,11 +142,11 @@ def consul_container(
         image=image.image_id,
         hostname=args.node,
         command=["agent", *(f"-config-dir={folder}" for folder in args.folders)],
-        labels=[docker.ContainerLabelArgs(label="config", value=carried.id)],  # another one starts with it
+        labels=[docker.ContainerLabelArgs(label="config", value=config.writer)],  # other files replace the container
         networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=args.network)],
         ports=_ports(args.publish),
         volumes=[docker.ContainerVolumeArgs(container_path=path, volume_name=name) for path, name in volumes.items()],
-        opts=pulumi.ResourceOptions.merge(one_at_a_time, pulumi.ResourceOptions(hooks=hooks)),
+        opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(delete_before_replace=True, hooks=hooks)),
         **_RUN,
     )
 

@@ -6,7 +6,8 @@ import pulumi
 import pulumi_docker as docker
 
 from cluster.agent_configuration import ESM_METRICS, ESM_NODE, esm_config
-from components.consul_container import HARDENED, uploads
+from components.config_volume import uploads
+from components.hardening import HARDENED
 
 _FOLDER = "/etc/consul-esm"
 _CONFIG, _CA = f"{_FOLDER}/config.json", f"{_FOLDER}/ca.pem"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pulumi
 import pulumi_docker as docker
 
-from components.consul_container import HARDENED
+from components.hardening import HARDENED
 from services.roster import Roster
 
 _CONTEXT = "components/standin"  # below the project, in which Pulumi runs: no clone's own path is in the state

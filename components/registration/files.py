@@ -13,8 +13,9 @@ import pulumi_docker as docker
 from cluster.agent_configuration import AGENT_NODE, HTTPS_PORT, reloadable_config
 from cluster.ownership import DEFINITION_FILES, roster_with_owner
 from components.child_options import child_options
+from components.config_volume import Uploads, uploads
 from components.consul_agent import FILES_FOLDER, ConsulAgent
-from components.consul_container import HARDENED, Uploads, uploads
+from components.hardening import HARDENED
 from components.registration.switching import stack_owner_prefix
 from services.definition import definition_files
 from services.roster import Roster
