@@ -1,4 +1,4 @@
-"""The shared Consul client agent (guide, "After (Agent-Based Registration)")."""
+"""The shared Consul client agent, which runs the checks of all services."""
 
 from dataclasses import dataclass
 
@@ -11,36 +11,36 @@ from components.consul_container import ConsulContainerArgs, Publish, Secured, c
 from components.registration.draining import Draining
 
 FILES_FOLDER = "/consul/config/services"
-"""Where the agent finds its definition files (guide, "Issue: Services not registered")."""
+"""Where the agent reads its definition files."""
 
 
 @dataclass(frozen=True)
 class ConsulAgentArgs:
-    """What a `ConsulAgent` is.
+    """Arguments of a `ConsulAgent`.
 
     Attributes:
         image: Consul's, by exact tag.
         network: the Docker network of the server and of the services.
         publish: where its API is published; None: it is not.
-        secured: what it starts with in a secured cluster; None: the cluster is open.
-        parking: keeps the services in the catalog while the container is replaced; None: they leave with it.
+        secured: its keys in a secured cluster; None: the cluster is open.
+        draining: keeps the services in the catalog while the container is replaced; None: they are removed with it.
     """
 
     image: str
     network: pulumi.Input[str]
     publish: Publish | None
     secured: Secured | None = None
-    parking: Draining | None = None
+    draining: Draining | None = None
 
 
 class ConsulAgent(pulumi.ComponentResource):
-    """One client agent that joins the server and runs every service's checks, `consul-agent-shared`.
+    """The client agent `consul-agent-shared`, which joins the server and runs the checks of every service.
 
     Attributes:
         node: name of its container and of its node.
-        container: id of its container: another one where it was replaced.
+        container: id of its container. It changes when the container is replaced.
         image: id of its image.
-        files: the volume with what it reads again on reload.
+        files: name of the volume whose files it reads again on reload.
     """
 
     node: pulumi.Output[str]
@@ -49,7 +49,7 @@ class ConsulAgent(pulumi.ComponentResource):
     files: pulumi.Output[str]
 
     def __init__(self, name: str, args: ConsulAgentArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        """Declare the agent's container; it is there once it answers."""
+        """Declare the agent's container. Pulumi waits until the agent answers."""
         super().__init__("consul-staging:docker:ConsulAgent", name, None, opts)
         child = child_options(self, opts)
         files = docker.Volume(f"{name}-files", name=f"{AGENT_NODE}-files", opts=child)
@@ -62,12 +62,13 @@ class ConsulAgent(pulumi.ComponentResource):
             args.secured,
             {FILES_FOLDER: files.name},
         )
-        if args.parking:
-            parked = args.parking.before(f"{name}-parking", consul, child)
-            child = pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=[parked]))
+        # "parking" and "parked" are in deployed states.
+        if args.draining:
+            drained = args.draining.drain_before(f"{name}-parking", consul, child)
+            child = pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=[drained]))
         container = consul_container(name, consul, child)
-        if args.parking:
-            there = pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=[container]))
-            args.parking.after(f"{name}-parked", consul, there)
+        if args.draining:
+            replaced = pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=[container]))
+            args.draining.return_after(f"{name}-parked", consul, replaced)
         self.node, self.container, self.image, self.files = container.name, container.id, container.image, files.name
         self.register_outputs({"node": self.node})

@@ -1,8 +1,8 @@
-"""Keeps the services in the catalog while their agent's container is replaced.
+"""Drains the shared agent while its container is replaced: the catalog keeps the agent's services.
 
-An agent that leaves takes its services out of the catalog, and one that starts has their checks critical until each
-has run, up to an interval later. So before the container is replaced, its services move to a node of their own, as
-they move from one registration to another, and back when the next one has joined.
+An agent that leaves the cluster removes its services from the catalog, and an agent that starts reports each check as
+critical until its first run, up to an interval later. Therefore the services move to the external node before the
+container is replaced, as they do when a stack switches its registration. They return once the new agent has joined.
 """
 
 from dataclasses import dataclass
@@ -20,91 +20,97 @@ from components.registration.switching import ServiceLocations, move_to_agent, r
 from services.model import OWNER_KEY
 
 _NOT_JOINED = (
-    f"{AGENT_NODE} has not joined the servers after a minute: its services stay where they are parked, and nobody "
-    f"checks them. Its log says why: docker logs {AGENT_NODE}. The next run with --refresh moves them back"
+    f"{AGENT_NODE} has not joined the servers after a minute: its services stay on the external node, and nothing runs "
+    f"their checks. Its log says why: docker logs {AGENT_NODE}. The next run with --refresh moves them back"
 )
-_OF_A_SERVICE = ("Service", "Address", "Port", "Tags", "Meta")
-_OF_A_CHECK = ("CheckID", "Name", "Notes", "Status", "Output")
+_SERVICE_FIELDS = ("Service", "Address", "Port", "Tags", "Meta")
+_CHECK_FIELDS = ("CheckID", "Name", "Notes", "Status", "Output")
 
 
 @dataclass(frozen=True)
 class Draining:
-    """Where the services of an agent are while it is replaced.
+    """How an agent is drained.
 
     Attributes:
-        agent: its API.
-        places: where the stack's services can be.
+        agent: its API, with a token that may remove any service.
+        locations: where the stack's services can be registered.
     """
 
     agent: Endpoint
-    places: ServiceLocations
+    locations: ServiceLocations
 
-    def before(self, name: str, args: ConsulContainerArgs, opts: pulumi.ResourceOptions) -> pulumi.Resource:
-        """Declare what changes whenever the stack states another container, and moves the services before it is made.
+    def drain_before(self, name: str, args: ConsulContainerArgs, opts: pulumi.ResourceOptions) -> pulumi.Resource:
+        """Declare the resource that drains the agent. It changes whenever the program states another container.
 
-        Nothing can be hooked to the container's own deletion, or `pulumi destroy` would need the program.
+        The container has to depend on it. A hook on the container's own deletion would not do: `pulumi destroy` would
+        then need the program.
         """
-        return stash(name, self._stated(args), "park", self._park, opts)
+        return stash(name, self._stated(args), "drain-agent", self._drain, opts)
 
-    def after(self, name: str, args: ConsulContainerArgs, opts: pulumi.ResourceOptions) -> pulumi.Resource:
-        """Declare what changes with the first, and moves the services back, whether another container came or not."""
-        return stash(name, self._stated(args), "leave-parking", self._leave, opts)
+    def return_after(self, name: str, args: ConsulContainerArgs, opts: pulumi.ResourceOptions) -> pulumi.Resource:
+        """Declare the resource that moves the services back. It has to depend on the container.
+
+        It changes together with the other resource, also when the container then was not replaced.
+        """
+        return stash(name, self._stated(args), "return-to-agent", self._return, opts)
 
     def _stated(self, args: ConsulContainerArgs) -> dict[str, Any]:
         api = {"address": self.agent.address, "token": self.agent.secret_token, "ca": self.agent.ca}
         return {"agent": api, "container": args.stated}
 
-    async def _park(self, before: dict[str, Any], after: dict[str, Any]) -> None:
-        if before["container"] == after["container"]:
-            return  # what is new is how the agent is reached
-        old, servers = before["agent"], await self.places.servers.consul()
-        agent = Consul(old["address"], old.get("token"), old.get("ca"))
-        await wait_for_leader(servers, self.places.servers.token is not None)
-        refuse_foreign_node(servers, self.places.node, self.places.owner_prefix)
-        ours = {
+    async def _drain(self, old: dict[str, Any], new: dict[str, Any]) -> None:
+        if old["container"] == new["container"]:
+            return  # only the address or the credentials changed
+        api, servers = old["agent"], await self.locations.servers.consul()
+        agent = Consul(api["address"], api.get("token"), api.get("ca"))
+        await wait_for_leader(servers, self.locations.servers.token is not None)
+        refuse_foreign_node(servers, self.locations.node, self.locations.owner_prefix)
+        services = {
             service_id: service
             for service_id, service in agent.all_services().items()
-            if is_owned_by(service["Meta"], self.places.owner_prefix)
+            if is_owned_by(service["Meta"], self.locations.owner_prefix)
         }
-        checks = agent.all_checks().values() if ours else ()
-        if ours:
-            servers.register_in_catalog(self._node)  # where that is refused, nothing has changed yet
-        for service_id, service in ours.items():
-            body = self._parked(service_id, service, [each for each in checks if each["ServiceID"] == service_id])
+        if not services:
+            return
+        checks = agent.all_checks().values()
+        servers.register_in_catalog(self._node)  # first: if Consul refuses it, nothing has changed yet
+        for service_id, service in services.items():
+            body = self._on_node(service_id, service, [each for each in checks if each["ServiceID"] == service_id])
             agent.deregister(service_id)
-            servers.deregister_from_catalog(AGENT_NODE, service_id)  # for an agent that cannot tell them any more
+            servers.deregister_from_catalog(AGENT_NODE, service_id)  # in case the agent has lost the servers
             servers.register_in_catalog(body)
 
-    async def _leave(self, _before: dict[str, Any], _after: dict[str, Any]) -> None:
-        servers, node = await self.places.servers.consul(), self.places.node
-        found = servers.catalog_node(node)
-        if not found or not is_owned_by(found["Node"]["Meta"], self.places.owner_prefix):
+    async def _return(self, _old: dict[str, Any], _new: dict[str, Any]) -> None:
+        servers, node = await self.locations.servers.consul(), self.locations.node
+        entry = servers.catalog_node(node)
+        if not entry or not is_owned_by(entry["Node"]["Meta"], self.locations.owner_prefix):
             return
-        await wait_until_ready(lambda: _joined(servers), _NOT_JOINED)
+        await wait_until_ready(lambda: _has_joined(servers), _NOT_JOINED)
         try:
-            await move_to_agent(self.places)
-        except NoAnswerError as error:  # what has left the one and did not come to the other is missing
+            await move_to_agent(self.locations)
+        except NoAnswerError as error:  # a service that left the node and did not reach the agent is missing
             raise ConsulError(f"{error}. The next run with --refresh moves the services back") from None
         if not servers.node_services(node):
             servers.deregister_node(node)
 
     @property
     def _node(self) -> dict[str, Any]:
-        meta = {**EXTERNAL_NODE_META, OWNER_KEY: f"{self.places.owner_prefix}parking"}
-        return {"Node": self.places.node, "Address": AGENT_NODE, "NodeMeta": meta}
+        # "parking" is the owner in deployed clusters.
+        meta = {**EXTERNAL_NODE_META, OWNER_KEY: f"{self.locations.owner_prefix}parking"}
+        return {"Node": self.locations.node, "Address": AGENT_NODE, "NodeMeta": meta}
 
-    def _parked(self, service_id: str, service: dict[str, Any], checks: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return what registers a service on the node, with what its checks last found."""
-        of_it = {"Node": self.places.node, "ServiceID": service_id}
+    def _on_node(self, service_id: str, service: dict[str, Any], checks: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return the request that registers a service on the external node, with the last status of its checks."""
+        ids = {"Node": self.locations.node, "ServiceID": service_id}
         return {
             **self._node,
-            "Service": {"ID": service_id, **{key: service[key] for key in _OF_A_SERVICE}},
-            "Checks": [{**of_it, **{key: check[key] for key in _OF_A_CHECK}} for check in checks],
+            "Service": {"ID": service_id, **{key: service[key] for key in _SERVICE_FIELDS}},
+            "Checks": [{**ids, **{key: check[key] for key in _CHECK_FIELDS}} for check in checks],
         }
 
 
-def _joined(servers: Consul) -> bool:
-    """Whether the agent has told the servers of itself: what it registers from then on is there at once."""
-    # The servers make a node of a member; its meta is the agent's own word.
-    found = servers.catalog_node(AGENT_NODE)
-    return bool(found and found["Node"]["Meta"])
+def _has_joined(servers: Consul) -> bool:
+    """Return whether the agent has synchronized itself with the servers: they then have its registrations at once."""
+    # The servers themselves create the node of a new member, but without the meta, which only the agent sends.
+    entry = servers.catalog_node(AGENT_NODE)
+    return bool(entry and entry["Node"]["Meta"])

@@ -1,9 +1,9 @@
-"""Moving a stack from one registration to another: a service changes nodes at once, and takes its checks' status along.
+"""Switches a stack between registrations: each service moves between nodes at once, with the status of its checks.
 
-The engine deletes what is stated no more after everything else. Until then a service would be in the catalog twice, on
-the agent's node and on the external one. These hooks move what this stack itself registered, and nothing else, when
-its successor is created; the engine's own deletion then finds it gone. A new check would be critical until its first
-run, up to an interval later: until then, what the other registration last found is what is known.
+Pulumi deletes old resources after it has created all new ones. Until then the catalog would contain each service
+twice, on the agent's node and on the external node. These hooks move a service when its new resource is created, and
+only a service that the stack itself registered; Pulumi's own deletion then has nothing left to delete. The status moves
+too, since a new check would be critical until its first run, up to an interval later.
 """
 
 from collections.abc import Mapping
@@ -21,23 +21,24 @@ from services.model import OWNER_KEY
 from services.roster import Roster
 
 Checks = Mapping[str, Mapping[str, Any]]
+"""Consul's checks, by id."""
 
 
 def stack_owner_prefix() -> str:
-    """Return what the marks of the stack that runs begin with."""
+    """Return what the owners of the current stack's services begin with."""
     return owner_prefix(pulumi.get_project(), pulumi.get_stack())
 
 
 @dataclass(frozen=True)
 class ServiceLocations:
-    """Where the stack's services can be.
+    """Where the stack's services can be registered.
 
     Attributes:
-        agent: the shared agent's API, with the token that registers; None where it is not published.
-        servers: the API of whose catalog it is.
+        agent: the shared agent's API, with the token that registers services; None: the API is not published.
+        servers: the API of the servers that hold the catalog.
         node: the external node.
         roster: the services.
-        owner: what the marks of the stack's own begin with.
+        owner_prefix: what the owners of the stack's services begin with.
     """
 
     agent: Endpoint | None
@@ -47,88 +48,90 @@ class ServiceLocations:
     owner_prefix: str = field(default_factory=stack_owner_prefix)
 
 
-def refuse_foreign_node(servers: Consul, node: str, owned: str) -> None:
-    """See that a node of the catalog is the stack's own, or none: what it is not, would be taken, and later removed.
+def refuse_foreign_node(servers: Consul, node: str, prefix: str) -> None:
+    """Check that the catalog has no such node, or that the stack owns it: the stack would change and later remove it.
 
     Raises:
-        ConsulError: it is another party's.
+        ConsulError: another party owns it.
     """
-    found = servers.catalog_node(node)
-    if found and not is_owned_by(found["Node"]["Meta"], owned):
+    entry = servers.catalog_node(node)
+    if entry and not is_owned_by(entry["Node"]["Meta"], prefix):
         raise ConsulError(f"the catalog has a node {node!r} of another party: set externalNode to a free name")
 
 
-def switch_to_agent(places: ServiceLocations) -> pulumi.ResourceHookBinding:
-    """Move a service, or all of them, from the external node to the agent before the agent is to have it."""
+def switch_to_agent(locations: ServiceLocations) -> pulumi.ResourceHookBinding:
+    """Return the hook that moves a service, or all of them, to the agent before their resource is created."""
 
     async def move(args: pulumi.ResourceHookArgs) -> None:
-        await move_to_agent(places, (args.new_inputs or {}).get("service_id"))
+        await move_to_agent(locations, (args.new_inputs or {}).get("service_id"))
 
     return pulumi.ResourceHookBinding(before_create=[consul_hook("move-to-agent", move)])
 
 
-async def move_to_agent(places: ServiceLocations, only: str | None = None) -> None:
+async def move_to_agent(locations: ServiceLocations, only: str | None = None) -> None:
     """Move one of the stack's own services, or all of them, from the external node to the agent."""
-    services = {service.id: service for service in places.roster.services}
-    servers, agent = await places.servers.consul(), await places.agent.consul() if places.agent else None
-    ours = {
-        service_id: found["Meta"]
-        for service_id, found in servers.node_services(places.node).items()
-        if only in (None, service_id) and is_owned_by(found["Meta"], places.owner_prefix)
+    services = {service.id: service for service in locations.roster.services}
+    servers = await locations.servers.consul()
+    agent = await locations.agent.consul() if locations.agent else None
+    owned = {
+        service_id: service["Meta"]
+        for service_id, service in servers.node_services(locations.node).items()
+        if only in (None, service_id) and is_owned_by(service["Meta"], locations.owner_prefix)
     }
-    checks = servers.node_checks(places.node) if ours else []
-    for service_id, meta in ours.items():
-        servers.deregister_from_catalog(places.node, service_id)
+    checks = servers.node_checks(locations.node) if owned else []
+    for service_id, meta in owned.items():
+        servers.deregister_from_catalog(locations.node, service_id)
         if agent and service_id in services:
             fields = definition(services[service_id])
             fields["meta"][OWNER_KEY] = meta[OWNER_KEY]
-            agent.register(_with_status(register_request(fields), _by_id(checks, service_id)))
+            agent.register(_with_status(register_request(fields), _checks_of(service_id, checks)))
 
 
-def switch_to_catalog(places: ServiceLocations) -> pulumi.ResourceHookBinding:
-    """Move a service from the agent to the external node when it is created there, and keep its status when it changes.
+def switch_to_catalog(locations: ServiceLocations) -> pulumi.ResourceHookBinding:
+    """Return the hooks that move a service to the external node, and keep the status of its checks in an update.
 
-    The provider writes a status with every change: critical for a new check, and otherwise one that it once read.
+    The Consul provider writes a status with every change: critical for a new check, else the one that it read before.
     """
-    known: dict[str, Checks] = {}
+    last_checks: dict[str, Checks] = {}
 
-    async def leave(args: pulumi.ResourceHookArgs) -> None:
+    async def deregister_from_agent(args: pulumi.ResourceHookArgs) -> None:
         service_id = (args.new_inputs or {})["serviceId"]
-        agent = await places.agent.consul() if places.agent else None
-        found = agent.service(service_id) if agent else None
-        if agent and found and is_owned_by(found["Meta"], places.owner_prefix):
-            known[service_id] = agent.checks(service_id)
+        agent = await locations.agent.consul() if locations.agent else None
+        service = agent.service(service_id) if agent else None
+        if agent and service and is_owned_by(service["Meta"], locations.owner_prefix):
+            last_checks[service_id] = agent.checks(service_id)
             agent.deregister(service_id)
 
-    async def stay(args: pulumi.ResourceHookArgs) -> None:
+    async def read_status(args: pulumi.ResourceHookArgs) -> None:
         service_id = (args.new_inputs or {})["serviceId"]
-        servers = await places.servers.consul()
-        known[service_id] = _by_id(servers.node_checks(places.node), service_id)
+        servers = await locations.servers.consul()
+        last_checks[service_id] = _checks_of(service_id, servers.node_checks(locations.node))
 
-    async def arrive(args: pulumi.ResourceHookArgs) -> None:
-        inputs, servers = args.new_inputs or {}, await places.servers.consul()
-        before, stated = known.get(inputs["serviceId"], {}), {check["checkId"] for check in inputs["checks"]}
-        for check_id, check in _by_id(servers.node_checks(places.node), inputs["serviceId"]).items():
-            if check_id not in stated:  # the provider changes and adds checks, and removes none
-                servers.deregister_check(places.node, check_id)
-            elif check_id in before:
-                servers.set_status(check, before[check_id]["Status"], before[check_id]["Output"])
+    async def restore_status(args: pulumi.ResourceHookArgs) -> None:
+        inputs, servers = args.new_inputs or {}, await locations.servers.consul()
+        service_id, stated = inputs["serviceId"], {check["checkId"] for check in inputs["checks"]}
+        last = last_checks.get(service_id, {})
+        for check_id, check in _checks_of(service_id, servers.node_checks(locations.node)).items():
+            if check_id not in stated:  # the provider changes and adds checks, but removes none
+                servers.deregister_check(locations.node, check_id)
+            elif check_id in last:
+                servers.set_status(check, last[check_id]["Status"], last[check_id]["Output"])
 
-    arrives = consul_hook("arrive-in-catalog", arrive)
+    restore = consul_hook("restore-check-status", restore_status)
     return pulumi.ResourceHookBinding(
-        before_create=[consul_hook("leave-agent", leave)],
-        before_update=[consul_hook("stay-in-catalog", stay)],
-        after_create=[arrives],
-        after_update=[arrives],
+        before_create=[consul_hook("deregister-from-agent", deregister_from_agent)],
+        before_update=[consul_hook("read-check-status", read_status)],
+        after_create=[restore],
+        after_update=[restore],
     )
 
 
-def _by_id(checks: list[dict[str, Any]], service_id: str) -> Checks:
+def _checks_of(service_id: str, checks: list[dict[str, Any]]) -> Checks:
     return {check["CheckID"]: check for check in checks if check["ServiceID"] == service_id}
 
 
-def _with_status(body: dict[str, Any], known: Checks) -> dict[str, Any]:
+def _with_status(body: dict[str, Any], last: Checks) -> dict[str, Any]:
     for check in body["Checks"]:
-        if found := known.get(check["CheckID"]):
-            check["Status"] = found["Status"]
+        if check["CheckID"] in last:
+            check["Status"] = last[check["CheckID"]]["Status"]
     return body

@@ -85,8 +85,8 @@ class Platform:
             agent = Endpoint(self.after.address, NEW)
             places = ServiceLocations(agent, Endpoint(self.servers.address, MANAGEMENT), NODE, self.services)
             parking = Draining(agent, places)
-            parking.before("parking", container(), pulumi.ResourceOptions())
-            parking.after("parked", container(), pulumi.ResourceOptions())
+            parking.drain_before("parking", container(), pulumi.ResourceOptions())
+            parking.return_after("parked", container(), pulumi.ResourceOptions())
 
         return deploy(program)
 
@@ -94,11 +94,11 @@ class Platform:
         """What is said when the engine is about to replace the agent's container."""
         old = {"agent": {"address": self.before.address, "token": token}, "container": {"image": "one"}}
         new = {"agent": {"address": self.after.address, "token": secret(NEW)}, "container": {"image": container}}
-        return self.hooks().call("park", {"input": old}, input=new)
+        return self.hooks().call("drain-agent", {"input": old}, input=new)
 
     def leave(self) -> str:
         """What is said when the engine is done with the agent's container."""
-        return self.hooks().call("leave-parking", {"input": "one"}, input="another")
+        return self.hooks().call("return-to-agent", {"input": "one"}, input="another")
 
 
 @pytest.fixture(name="platform")
@@ -138,8 +138,8 @@ def declared(agent: Endpoint, secured: bool = False) -> Deployed:
             keys = ClusterKeys("keys", ClusterKeysArgs("https://127.0.0.1:8500", frozenset({"127.0.0.1"})))
             own = Secured("on", keys, {"agent": pulumi.Output.secret("agent-token")})
         parking, args = Draining(agent, places), container(own)
-        parking.before("agent-parking", args, pulumi.ResourceOptions(protect=True))
-        parking.after("agent-parked", args, pulumi.ResourceOptions(protect=True))
+        parking.drain_before("agent-parking", args, pulumi.ResourceOptions(protect=True))
+        parking.return_after("agent-parked", args, pulumi.ResourceOptions(protect=True))
 
     return deploy(program)
 
@@ -181,7 +181,7 @@ def test_in_a_secured_cluster_the_stash_has_the_token_and_what_is_secret_of_the_
     }
 
 
-@pytest.mark.parametrize(("name", "hook"), [("agent-parking", "park"), ("agent-parked", "leave-parking")])
+@pytest.mark.parametrize(("name", "hook"), [("agent-parking", "drain-agent"), ("agent-parked", "return-to-agent")])
 def test_a_stash_takes_options_and_is_bound_to_what_is_done_before_it_is_updated(name: str, hook: str) -> None:
     found = declared(Endpoint("http://127.0.0.1:8501"))
     request = found.requests[name]
@@ -199,7 +199,7 @@ def test_of_an_agent_that_is_not_published_the_stash_says_so() -> None:
     def program() -> None:
         api = Endpoint("http://127.0.0.1:8501")
         parking = Draining(api, ServiceLocations(api, Endpoint("http://127.0.0.1:8500"), NODE, forty_roster()))
-        parking.before("agent-parking", replace(container(), publish=None), pulumi.ResourceOptions())
+        parking.drain_before("agent-parking", replace(container(), publish=None), pulumi.ResourceOptions())
 
     assert deploy(program).sent("agent-parking")["input"]["container"]["publish"] is None
 
@@ -211,7 +211,7 @@ def agent(parking: bool) -> Deployed:
         api = Endpoint("http://127.0.0.1:8501")
         places = ServiceLocations(api, Endpoint("http://127.0.0.1:8500"), NODE, forty_roster())
         args = ConsulAgentArgs(
-            CONSUL, NETWORK, Publish("127.0.0.1", 8501), parking=Draining(api, places) if parking else None
+            CONSUL, NETWORK, Publish("127.0.0.1", 8501), draining=Draining(api, places) if parking else None
         )
         ConsulAgent("agent", args)
 
@@ -228,7 +228,7 @@ def test_services_move_back_after_the_container_and_whether_it_was_replaced_or_n
     # The same image under another name changes what is stated, and no container.
     found = agent(parking=True)
     assert {"agent-parking", "agent-container"} <= found.waits_for("agent-parked")
-    assert (found.bound("agent-parked"), found.bound("agent-container")) == ({"before_update": ["leave-parking"]}, {})
+    assert (found.bound("agent-parked"), found.bound("agent-container")) == ({"before_update": ["return-to-agent"]}, {})
 
 
 @pytest.mark.parametrize("name", ["agent-container", "agent-carry", "agent-image"])
@@ -551,8 +551,8 @@ def test_an_agent_that_does_not_join_is_told_and_its_services_stay_parked(
     monkeypatch.setattr(hooks, "_TIMEOUT", 0.3)
     platform.parked(BILLING)
     assert platform.leave() == (
-        "consul-agent-shared has not joined the servers after a minute: its services stay where they are parked, and "
-        "nobody checks them. Its log says why: docker logs consul-agent-shared. "
+        "consul-agent-shared has not joined the servers after a minute: its services stay on the external node, and "
+        "nothing runs their checks. Its log says why: docker logs consul-agent-shared. "
         "The next run with --refresh moves them back"
     )
     assert platform.wrote == []

@@ -323,10 +323,10 @@ def test_in_the_catalog_a_service_leaves_the_agent_before_it_is_created_and_keep
     stack: str,
 ) -> None:
     hooks = {
-        "before_create": ["leave-agent"],
-        "after_create": ["arrive-in-catalog"],
-        "before_update": ["stay-in-catalog"],
-        "after_update": ["arrive-in-catalog"],
+        "before_create": ["deregister-from-agent"],
+        "after_create": ["restore-check-status"],
+        "before_update": ["read-check-status"],
+        "after_update": ["restore-check-status"],
     }
     assert [made(stack, "catalog").bound(name) for name in SERVICES] == [hooks] * 40
 
@@ -392,7 +392,7 @@ def test_a_stack_moves_from_its_agent_to_its_external_node_with_its_token(moving
     moving.agent.checks["c"] = {**check, "Output": "well"}
     moving.servers.node_checks = [check]
     whole = moving.program("catalog")
-    for hook in ("leave-agent", "arrive-in-catalog"):
+    for hook in ("deregister-from-agent", "restore-check-status"):
         assert whole.call(hook, serviceId="billing_service", checks=[{"checkId": "c"}]) == ""
     assert [(who, path) for who, path, _ in moving.servers.wrote] == [
         ("agent", "/v1/agent/service/deregister/billing_service"),
@@ -405,7 +405,7 @@ def test_a_stack_that_changes_removes_a_check_from_its_external_node_with_its_to
     check = {"Node": "platform-external", "CheckID": "c", "ServiceID": "billing_service", "Status": "passing"}
     moving.servers.node_checks = [{**check, "Output": "well"}]
     whole = moving.program("catalog")
-    for hook in ("stay-in-catalog", "arrive-in-catalog"):
+    for hook in ("read-check-status", "restore-check-status"):
         assert whole.call(hook, serviceId="billing_service", checks=[]) == ""
     assert moving.servers.wrote == [
         ("servers", "/v1/catalog/deregister", {"Node": "platform-external", "CheckID": "c"})
@@ -661,8 +661,8 @@ def test_a_secured_agent_starts_once_its_tokens_and_its_certificate_are_there(re
 def test_over_the_agent_the_services_are_parked_while_its_container_is_replaced(stack: str) -> None:
     whole = made(stack)
     assert (whole.bound("agent-parking"), whole.bound("agent-parked")) == (
-        {"before_update": ["park"]},
-        {"before_update": ["leave-parking"]},
+        {"before_update": ["drain-agent"]},
+        {"before_update": ["return-to-agent"]},
     )
     services = whole.of_type("pulumi-python:dynamic/consul:AgentService")
     assert [name for name in services if "agent-parked" not in whole.waits_for(name)] == []
@@ -703,7 +703,7 @@ def test_what_is_stashed_of_the_agents_container_is_what_its_container_is_made_o
     assert camel == sent.keys() - others
 
 
-@pytest.mark.parametrize("hook", ["move-to-agent", "leave-parking"])
+@pytest.mark.parametrize("hook", ["move-to-agent", "return-to-agent"])
 def test_on_the_way_to_security_what_moves_is_let_in_with_the_stacks_own_tokens(moving: Moving, hook: str) -> None:
     config = {**stack_config(SECURED), "security": "accepted", "externalNode": "platform-external"}
     addresses = {"agentAddress": moving.agent.address, "serverAddress": moving.servers.address}

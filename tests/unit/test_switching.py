@@ -152,10 +152,10 @@ def test_to_the_catalog_a_service_leaves_before_it_is_created_there_and_keeps_it
     platform: Platform,
 ) -> None:
     assert bound(switch_to_catalog, platform.places()) == {
-        "before_create": ["leave-agent"],
-        "after_create": ["arrive-in-catalog"],
-        "before_update": ["stay-in-catalog"],
-        "after_update": ["arrive-in-catalog"],
+        "before_create": ["deregister-from-agent"],
+        "after_create": ["restore-check-status"],
+        "before_update": ["read-check-status"],
+        "after_update": ["restore-check-status"],
     }
 
 
@@ -341,27 +341,27 @@ def test_what_the_servers_refuse_stops_the_move_with_consuls_own_words(platform:
 
 def test_a_service_leaves_the_agent_by_its_id(platform: Platform) -> None:
     platform.on_agent(BILLING, {"managed-by": mark(BILLING)})
-    moved(platform.switch_to_catalog(), BILLING, "leave-agent")
+    moved(platform.switch_to_catalog(), BILLING, "deregister-from-agent")
     assert platform.wrote == [left_the_agent(BILLING)]
 
 
 def test_a_service_from_the_stacks_files_leaves_the_agent_too(platform: Platform) -> None:
     platform.on_agent(BILLING, {"managed-by": "pulumi/consul-staging/test/definition-files"})
-    moved(platform.switch_to_catalog(), BILLING, "leave-agent")
+    moved(platform.switch_to_catalog(), BILLING, "deregister-from-agent")
     assert platform.wrote == [left_the_agent(BILLING)]
 
 
 def test_a_service_that_is_created_leaves_the_agent_alone(platform: Platform) -> None:
     platform.on_agent(BILLING, {"managed-by": mark(BILLING)})
     platform.on_agent(MINIO, {"managed-by": mark(MINIO)})
-    moved(platform.switch_to_catalog(), MINIO, "leave-agent")
+    moved(platform.switch_to_catalog(), MINIO, "deregister-from-agent")
     assert platform.wrote == [left_the_agent(MINIO)]
 
 
 @others
 def test_anothers_service_with_the_agent_stays(platform: Platform, meta: dict[str, str]) -> None:
     platform.on_agent(BILLING, meta)
-    moved(platform.switch_to_catalog(), BILLING, "leave-agent")
+    moved(platform.switch_to_catalog(), BILLING, "deregister-from-agent")
     assert platform.wrote == []
 
 
@@ -369,33 +369,33 @@ def test_anothers_service_with_the_agent_stays(platform: Platform, meta: dict[st
 def test_anothers_service_with_the_agent_gives_no_status(platform: Platform, meta: dict[str, str]) -> None:
     platform.on_agent(BILLING, meta)
     hooks = platform.switch_to_catalog()
-    moved(hooks, BILLING, "leave-agent")
+    moved(hooks, BILLING, "deregister-from-agent")
     platform.in_catalog(BILLING, {"managed-by": mark(BILLING)}, "critical")
-    moved(hooks, BILLING, "arrive-in-catalog")
+    moved(hooks, BILLING, "restore-check-status")
     assert platform.wrote == []
 
 
 def test_a_service_that_the_agent_does_not_hold_need_not_leave_it(platform: Platform) -> None:
-    moved(platform.switch_to_catalog(), BILLING, "leave-agent", "arrive-in-catalog")
+    moved(platform.switch_to_catalog(), BILLING, "deregister-from-agent", "restore-check-status")
     assert platform.wrote == []
 
 
 def test_where_the_agents_api_is_not_published_no_service_leaves_it(platform: Platform) -> None:
     platform.on_agent(BILLING, {"managed-by": mark(BILLING)})
-    moved(platform.switch_to_catalog(agent=False), BILLING, "leave-agent", "arrive-in-catalog")
+    moved(platform.switch_to_catalog(agent=False), BILLING, "deregister-from-agent", "restore-check-status")
     assert platform.wrote == []
 
 
 @pytest.mark.usefixtures("_no_pauses")
 def test_where_the_agent_does_not_answer_no_service_leaves_it(platform: Platform) -> None:
     nobody(platform.agent)
-    moved(platform.switch_to_catalog(), BILLING, "leave-agent", "arrive-in-catalog")
+    moved(platform.switch_to_catalog(), BILLING, "deregister-from-agent", "restore-check-status")
     assert platform.wrote == []
 
 
 def test_what_the_agent_refuses_stops_the_move_with_consuls_own_words(platform: Platform) -> None:
     platform.agent.refuses = (403, "Permission denied")
-    assert platform.switch_to_catalog().call("leave-agent", serviceId=BILLING.name) == (
+    assert platform.switch_to_catalog().call("deregister-from-agent", serviceId=BILLING.name) == (
         f"GET {platform.agent.address}/v1/agent/service/billing_service: Consul answers 403: Permission denied"
     )
 
@@ -406,9 +406,9 @@ def test_a_service_arrives_with_the_status_and_output_that_the_agent_last_found(
 ) -> None:
     platform.on_agent(BILLING, {"managed-by": mark(BILLING)}, status, OUTPUT)
     hooks = platform.switch_to_catalog()
-    moved(hooks, BILLING, "leave-agent")
+    moved(hooks, BILLING, "deregister-from-agent")
     platform.in_catalog(BILLING, {"managed-by": mark(BILLING)}, "critical", "not yet run")
-    moved(hooks, BILLING, "arrive-in-catalog")
+    moved(hooks, BILLING, "restore-check-status")
     assert platform.wrote[1:] == [
         (
             "servers",
@@ -434,10 +434,10 @@ def test_each_service_arrives_with_its_own_status(platform: Platform) -> None:
     hooks = platform.switch_to_catalog()
     for line, status in ((BILLING, "critical"), (MINIO, "passing")):
         platform.on_agent(line, {"managed-by": mark(line)}, status)
-        moved(hooks, line, "leave-agent")
+        moved(hooks, line, "deregister-from-agent")
         platform.in_catalog(line, {"managed-by": mark(line)}, "critical")
-    moved(hooks, MINIO, "arrive-in-catalog")
-    moved(hooks, BILLING, "arrive-in-catalog")
+    moved(hooks, MINIO, "restore-check-status")
+    moved(hooks, BILLING, "restore-check-status")
     assert [(body["Check"]["CheckID"], body["Check"]["Status"]) for _, _, body in platform.wrote[2:]] == [
         ("minio_grpc_service-tcp", "passing"),
         ("billing_service-health", "critical"),
@@ -446,27 +446,27 @@ def test_each_service_arrives_with_its_own_status(platform: Platform) -> None:
 
 def test_a_service_that_did_not_leave_the_agent_arrives_without_a_status(platform: Platform) -> None:
     platform.in_catalog(BILLING, {"managed-by": mark(BILLING)}, "critical")
-    moved(platform.switch_to_catalog(), BILLING, "arrive-in-catalog")
+    moved(platform.switch_to_catalog(), BILLING, "restore-check-status")
     assert platform.wrote == []
 
 
 def test_a_check_that_the_agent_did_not_have_is_left_as_it_is(platform: Platform) -> None:
     platform.on_agent(BILLING, {"managed-by": mark(BILLING)})
     hooks = platform.switch_to_catalog()
-    moved(hooks, BILLING, "leave-agent")
+    moved(hooks, BILLING, "deregister-from-agent")
     platform.in_catalog(BILLING, {"managed-by": mark(BILLING)}, "critical")
     platform.servers.node_checks[0]["CheckID"] = "billing_service-new"
-    moved(hooks, BILLING, "arrive-in-catalog", check_id="billing_service-new")
+    moved(hooks, BILLING, "restore-check-status", check_id="billing_service-new")
     assert platform.wrote == [left_the_agent(BILLING)]
 
 
 def test_another_services_check_of_the_same_id_is_left_as_it_is(platform: Platform) -> None:
     platform.on_agent(BILLING, {"managed-by": mark(BILLING)})
     hooks = platform.switch_to_catalog()
-    moved(hooks, BILLING, "leave-agent")
+    moved(hooks, BILLING, "deregister-from-agent")
     platform.in_catalog(BILLING, {"managed-by": mark(BILLING)}, "critical")
     platform.servers.node_checks[0]["ServiceID"] = "another"
-    moved(hooks, BILLING, "arrive-in-catalog")
+    moved(hooks, BILLING, "restore-check-status")
     assert platform.wrote == [left_the_agent(BILLING)]
 
 
@@ -474,7 +474,7 @@ def test_another_services_check_of_the_same_id_is_left_as_it_is(platform: Platfo
 def test_where_no_server_answers_a_service_arrives_without_a_status(platform: Platform) -> None:
     platform.on_agent(BILLING, {"managed-by": mark(BILLING)})
     nobody(platform.servers)
-    moved(platform.switch_to_catalog(), BILLING, "leave-agent", "arrive-in-catalog")
+    moved(platform.switch_to_catalog(), BILLING, "deregister-from-agent", "restore-check-status")
     assert platform.wrote == [left_the_agent(BILLING)]
 
 
@@ -485,9 +485,9 @@ def changed(platform: Platform, hooks: Deployed, line: Line, before: str, after:
     """Have the provider change a service: it writes a status that is not what was last found."""
     platform.servers.node_checks = []
     platform.in_catalog(line, {"managed-by": mark(line)}, before, OUTPUT)
-    moved(hooks, line, "stay-in-catalog")
+    moved(hooks, line, "read-check-status")
     platform.servers.node_checks[0] |= {"Status": after, "Output": ""}
-    moved(hooks, line, "arrive-in-catalog")
+    moved(hooks, line, "restore-check-status")
 
 
 @pytest.mark.parametrize("status", ["passing", "warning", "critical"])
@@ -515,22 +515,22 @@ def test_a_service_that_changes_keeps_its_own_status_and_no_other_services(platf
     hooks = platform.switch_to_catalog()
     platform.in_catalog(MINIO, {"managed-by": mark(MINIO)}, "warning")
     platform.in_catalog(BILLING, {"managed-by": mark(BILLING)}, "passing")
-    moved(hooks, BILLING, "stay-in-catalog", "arrive-in-catalog")
-    moved(hooks, MINIO, "arrive-in-catalog")
+    moved(hooks, BILLING, "read-check-status", "restore-check-status")
+    moved(hooks, MINIO, "restore-check-status")
     assert [body["Check"]["CheckID"] for _, _, body in platform.wrote] == ["billing_service-health"]
 
 
 def test_a_service_that_changes_does_not_leave_the_agent(platform: Platform) -> None:
     platform.on_agent(BILLING, {"managed-by": mark(BILLING)})
     platform.in_catalog(BILLING, {"managed-by": mark(BILLING)})
-    moved(platform.switch_to_catalog(), BILLING, "stay-in-catalog")
+    moved(platform.switch_to_catalog(), BILLING, "read-check-status")
     assert platform.wrote == []
 
 
 @pytest.mark.usefixtures("_no_pauses")
 def test_where_no_server_answers_a_service_that_changes_keeps_no_status(platform: Platform) -> None:
     nobody(platform.servers)
-    moved(platform.switch_to_catalog(), BILLING, "stay-in-catalog", "arrive-in-catalog")
+    moved(platform.switch_to_catalog(), BILLING, "read-check-status", "restore-check-status")
     assert platform.wrote == []
 
 
@@ -551,9 +551,9 @@ def test_a_check_that_is_stated_no_more_leaves_the_catalog_when_its_service_has_
     # The provider adds the one of the new id, and removes none.
     hooks = platform.switch_to_catalog()
     platform.in_catalog(BILLING, {"managed-by": mark(BILLING)}, "passing", OUTPUT)
-    moved(hooks, BILLING, "stay-in-catalog", check_id="billing_service-new")
+    moved(hooks, BILLING, "read-check-status", check_id="billing_service-new")
     orphaned(platform, BILLING, "billing_service-new", "critical")
-    moved(hooks, BILLING, "arrive-in-catalog", check_id="billing_service-new")
+    moved(hooks, BILLING, "restore-check-status", check_id="billing_service-new")
     assert platform.wrote == [lost_its_check("billing_service-health")]
     assert checks_in_catalog(platform) == [("billing_service-new", "critical")]
 
@@ -562,9 +562,9 @@ def test_beside_a_check_that_is_stated_no_more_the_stated_one_keeps_its_status(p
     hooks = platform.switch_to_catalog()
     platform.in_catalog(BILLING, {"managed-by": mark(BILLING)}, "warning", OUTPUT)
     orphaned(platform, BILLING, "billing_service-ready")
-    moved(hooks, BILLING, "stay-in-catalog")
+    moved(hooks, BILLING, "read-check-status")
     platform.servers.node_checks[0]["Status"] = "critical"
-    moved(hooks, BILLING, "arrive-in-catalog")
+    moved(hooks, BILLING, "restore-check-status")
     kept, left = platform.wrote
     assert (kept[2]["Check"]["CheckID"], kept[2]["Check"]["Status"]) == ("billing_service-health", "warning")
     assert left == lost_its_check("billing_service-ready")
@@ -575,7 +575,7 @@ def test_of_two_checks_that_are_stated_both_stay(platform: Platform) -> None:
     platform.in_catalog(BILLING, {"managed-by": mark(BILLING)})
     orphaned(platform, BILLING, "billing_service-ready")
     stated = [{"checkId": "billing_service-health"}, {"checkId": "billing_service-ready"}]
-    for name in ("stay-in-catalog", "arrive-in-catalog"):
+    for name in ("read-check-status", "restore-check-status"):
         assert hooks.call(name, serviceId="billing_service", checks=stated) == ""
     assert [path for _, path, _ in platform.wrote] == ["/v1/catalog/register"] * 2
 
@@ -583,7 +583,7 @@ def test_of_two_checks_that_are_stated_both_stay(platform: Platform) -> None:
 def test_a_service_that_is_stated_with_no_check_loses_all_of_its_own(platform: Platform) -> None:
     hooks = platform.switch_to_catalog()
     platform.in_catalog(BILLING, {"managed-by": mark(BILLING)})
-    for name in ("stay-in-catalog", "arrive-in-catalog"):
+    for name in ("read-check-status", "restore-check-status"):
         assert hooks.call(name, serviceId="billing_service", checks=[]) == ""
     assert platform.wrote == [lost_its_check("billing_service-health")]
 
@@ -593,7 +593,7 @@ def test_another_services_checks_stay_when_a_service_has_changed(platform: Platf
     platform.in_catalog(BILLING, {"managed-by": mark(BILLING)})
     platform.in_catalog(MINIO, {"managed-by": mark(MINIO)})
     orphaned(platform, MINIO, "minio_grpc_service-before")
-    moved(hooks, BILLING, "stay-in-catalog", "arrive-in-catalog", check_id="billing_service-new")
+    moved(hooks, BILLING, "read-check-status", "restore-check-status", check_id="billing_service-new")
     assert platform.wrote == [lost_its_check("billing_service-health")]
 
 
@@ -602,7 +602,7 @@ def test_the_nodes_own_check_stays_when_a_service_has_changed(platform: Platform
     hooks = platform.switch_to_catalog()
     platform.in_catalog(BILLING, {"managed-by": mark(BILLING)})
     orphaned(platform, replace(BILLING, name=""), "externalNodeHealth")
-    moved(hooks, BILLING, "stay-in-catalog", "arrive-in-catalog", check_id="billing_service-new")
+    moved(hooks, BILLING, "read-check-status", "restore-check-status", check_id="billing_service-new")
     assert checks_in_catalog(platform) == [("externalNodeHealth", "passing")]
 
 
@@ -611,17 +611,17 @@ def test_another_nodes_check_of_the_same_service_stays(platform: Platform) -> No
     platform.in_catalog(BILLING, {"managed-by": mark(BILLING)})
     orphaned(platform, BILLING, "billing_service-before")
     platform.servers.node_checks[1]["Node"] = "consul-agent-shared"
-    moved(hooks, BILLING, "stay-in-catalog", "arrive-in-catalog", check_id="billing_service-new")
+    moved(hooks, BILLING, "read-check-status", "restore-check-status", check_id="billing_service-new")
     assert platform.wrote == [lost_its_check("billing_service-health")]
 
 
 def test_a_check_that_is_stated_no_more_leaves_the_catalog_when_its_service_arrives_there(platform: Platform) -> None:
     platform.on_agent(BILLING, {"managed-by": mark(BILLING)})
     hooks = platform.switch_to_catalog()
-    moved(hooks, BILLING, "leave-agent")
+    moved(hooks, BILLING, "deregister-from-agent")
     platform.in_catalog(BILLING, {"managed-by": mark(BILLING)})
     orphaned(platform, BILLING, "billing_service-before")
-    moved(hooks, BILLING, "arrive-in-catalog")
+    moved(hooks, BILLING, "restore-check-status")
     assert platform.wrote[-1] == lost_its_check("billing_service-before")
 
 
@@ -631,15 +631,15 @@ def test_a_check_that_is_stated_no_more_leaves_the_catalog_of_a_service_that_nob
     hooks = platform.switch_to_catalog()
     platform.in_catalog(BILLING, {"managed-by": mark(BILLING)})
     orphaned(platform, BILLING, "billing_service-before")
-    moved(hooks, BILLING, "arrive-in-catalog")
+    moved(hooks, BILLING, "restore-check-status")
     assert platform.wrote == [lost_its_check("billing_service-before")]
 
 
 def test_servers_that_refuse_to_remove_a_check_stop_the_change_with_consuls_own_words(platform: Platform) -> None:
     hooks = platform.switch_to_catalog()
     platform.in_catalog(BILLING, {"managed-by": mark(BILLING)})
-    moved(hooks, BILLING, "stay-in-catalog")
+    moved(hooks, BILLING, "read-check-status")
     platform.servers.refuses_writes = (403, "Permission denied")
-    said = hooks.call("arrive-in-catalog", serviceId="billing_service", checks=[])
+    said = hooks.call("restore-check-status", serviceId="billing_service", checks=[])
     assert said == f"PUT {platform.servers.address}/v1/catalog/deregister: Consul answers 403: Permission denied"
     assert checks_in_catalog(platform) == [("billing_service-health", "passing")]
