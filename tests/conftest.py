@@ -6,6 +6,6 @@
 from hypothesis import HealthCheck, settings
 
 # How fast one example is depends on who else uses the machine.
-settings.register_profile("brief", max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("brief", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("fuzz", settings.get_profile("brief"), max_examples=20_000)
 settings.load_profile("brief")

@@ -3,6 +3,7 @@
 The roster of the project may change in any valid way without a test failing: the tests bring these instead.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,10 +114,10 @@ def _line(text: str) -> Line:
 FORTY = tuple(_line(text) for text in _TABLE.strip().splitlines())
 
 
-def forty_roster(environment: str = "staging", host: str | None = None) -> Roster:
-    """Return the forty services, built as the roster of the project is."""
+def forty_roster(environment: str = "staging", host: str | None = None, names: Collection[str] = ()) -> Roster:
+    """Return the forty services, or those of some names, built as the roster of the project is."""
     where = Environment(environment, host)
-    return Roster(services=tuple(_service(where, line) for line in FORTY))
+    return Roster(services=tuple(_service(where, line) for line in FORTY if not names or line.name in names))
 
 
 def _service(environment: Environment, line: Line) -> Service:

@@ -19,6 +19,7 @@ from tests.fake_consul import AGENT, SERVER, FakeConsul, Fields
 from tests.forty_services import forty_roster
 
 BILLING, MINIO = "billing_service", "minio_grpc_service"
+SOME = ("auth_service", BILLING, "order_service", "task_service", MINIO)
 
 
 def two_services() -> Roster:
@@ -28,9 +29,10 @@ def two_services() -> Roster:
 
 
 def stack_at(agent: str | None, server: str, roster: Roster | None = None, **config: object) -> Target:
-    """Return the stack `local`, at two addresses; without a roster of its own, with the forty services."""
+    """Return the stack `local`, at two addresses; without a roster of its own, with some of the forty services."""
     given = {"agentAddress": agent, "serverAddress": server, "serviceHost": "127.0.0.3", "docker": False, **config}
-    return Target("consul-staging", "local", Settings.model_validate(given), roster or forty_roster(host="127.0.0.3"))
+    some = forty_roster(host="127.0.0.3", names=SOME)
+    return Target("consul-staging", "local", Settings.model_validate(given), roster or some)
 
 
 def only_stack(patch: pytest.MonkeyPatch, stack: Callable[[], Target]) -> None:

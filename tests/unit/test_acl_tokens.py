@@ -19,7 +19,7 @@ from components.acl_tokens import AclTokens, AclTokensArgs
 from components.endpoint import Endpoint
 from components.registration.agent import AgentServiceProvider
 from tests.fake_consul import FakeConsul, running
-from tests.unit.mocked import ROOT, Deployed, deploy, secret
+from tests.unit.pulumi_mocks import ROOT, Deployed, deploy, secret
 
 SERVER = "https://127.0.0.1:8500"
 MANAGEMENT = "15e0b259-4393-5b97-b647-ce7e3f877a99"

@@ -1,6 +1,5 @@
 import base64
 import pickletools
-import runpy
 import time
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -10,7 +9,6 @@ from typing import Any
 import pulumi
 import pytest
 
-import settings
 from cluster.client import ConsulError, ForbiddenError, NoAnswerError
 from components.endpoint import Endpoint
 from components.registration.agent import (
@@ -25,7 +23,7 @@ from services.roster import Roster
 from services.user import user_service
 from tests.fake_consul import FakeConsul, running
 from tests.forty_services import FORTY, Line, forty_roster
-from tests.unit.mocked import HOUSE, ROOT, Deployed, deploy, secret
+from tests.unit.pulumi_mocks import ROOT, Deployed, deploy, program_with, secret
 
 AGENT = "http://127.0.0.1:8501"
 SERVER = "http://127.0.0.1:8500"
@@ -278,7 +276,7 @@ CONFIG = {"agentAddress": AGENT, "serverAddress": SERVER, "docker": "false"}
 
 
 def program(config: Mapping[str, str] | None = None, secrets: tuple[str, ...] = ()) -> Deployed:
-    return deploy(lambda: runpy.run_path(str(HOUSE / "__main__.py")), {**CONFIG, **(config or {})}, secrets)
+    return program_with({**CONFIG, **(config or {})}, secrets)[0]
 
 
 def test_the_program_registers_the_40_services() -> None:
@@ -345,7 +343,7 @@ def test_the_program_gives_every_service_the_stacks_authority(tmp_path: Path) ->
 def test_the_program_stops_at_a_wrong_config_before_it_registers_anything(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
     monkeypatch.setattr(AgentRegistration, "__init__", lambda *_: made.append("a component"))
-    with pytest.raises(settings.SettingsError):
+    with pytest.raises(pulumi.RunError, match="environment: 'a b' must be"):
         program({"environment": "a b"})
     assert made == []
 

@@ -12,7 +12,7 @@ from components.registration.catalog import CatalogRegistration, CatalogRegistra
 from services.roster import Roster
 from tests.fake_consul import FakeConsul, running
 from tests.forty_services import FORTY, Line, forty_roster
-from tests.unit.mocked import ROOT, Deployed, deploy, secret
+from tests.unit.pulumi_mocks import ROOT, Deployed, deploy, secret
 
 SERVER = "http://127.0.0.1:8500"
 TOKEN = "5c1b2b5e-consul-acl-token"  # noqa: S105 - no real one
@@ -183,7 +183,8 @@ def _servers() -> Iterator[FakeConsul]:
 
 def creating(servers: FakeConsul) -> str:
     """What is said when the engine is about to create the node."""
-    return registered(Endpoint(servers.address)).call("refuse-anothers-node", name=NODE)
+    one = forty_roster(names=["billing_service"])
+    return registered(Endpoint(servers.address), one).call("refuse-anothers-node", name=NODE)
 
 
 def test_a_node_that_the_catalog_does_not_have_is_created(servers: FakeConsul) -> None:

@@ -477,7 +477,8 @@ def test_an_agent_that_never_answers_is_told_too(monkeypatch: pytest.MonkeyPatch
     assert re.search(r"/v1/status/leader: no answer: .*timed out", said)
 
 
-def test_an_address_that_is_none_is_told_too() -> None:
+@pytest.mark.usefixtures("pauses")
+def test_an_address_that_is_none_is_an_error_too() -> None:
     assert error_of(Consul("http://a b:8501").leader).startswith("GET http://a b:8501/v1/status/leader: ")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from components.cluster_keys import ClusterKeys, ClusterKeysArgs
 from tests.fake_consul import FakeConsul, running
-from tests.unit.mocked import ROOT, Deployed, deploy, made_password, secret
+from tests.unit.pulumi_mocks import ROOT, Deployed, deploy, made_password, secret
 
 SERVER = "https://127.0.0.1:8500"
 ADDRESSES = frozenset({"127.0.0.1", "10.0.0.5"})

@@ -5,7 +5,7 @@ import pulumi
 import pytest
 
 from components.consul_esm import ConsulEsm, ConsulEsmArgs
-from tests.unit.mocked import CONTAINER, NETWORK, REMOTE_IMAGE, ROOT, Deployed, on_docker, secret
+from tests.unit.pulumi_mocks import CONTAINER, NETWORK, REMOTE_IMAGE, ROOT, Deployed, on_docker, secret
 from tests.unit.test_docker_components import HARDENED
 
 ESM = "hashicorp/consul-esm:0.9.0"

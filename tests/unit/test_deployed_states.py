@@ -15,7 +15,7 @@ from components import preflight
 from components.acl_secret import AclTokenSecretProvider
 from components.registration.agent import AgentServiceProvider
 from tests.deployed_states import STATES, DeployedState, plain
-from tests.unit.mocked import HOUSE, PROJECT, Deployed, deploy
+from tests.unit.pulumi_mocks import HOUSE, PROJECT, Deployed, deploy
 
 every_state = pytest.mark.parametrize("state", STATES, ids=str)
 

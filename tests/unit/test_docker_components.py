@@ -23,7 +23,7 @@ from components.stand_ins import StandIns, StandInsArgs, image_name
 from services.roster import Roster
 from tests.fake_consul import FakeConsul, running
 from tests.forty_services import FORTY, Line, forty_roster
-from tests.unit.mocked import (
+from tests.unit.pulumi_mocks import (
     BUILT_IMAGE,
     CONSUL,
     CONTAINER,

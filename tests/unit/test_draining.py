@@ -16,7 +16,7 @@ from components.registration.switching import ServiceLocations
 from services.roster import Roster
 from tests.fake_consul import FakeConsul, Wrote, running
 from tests.forty_services import FORTY, Line, forty_roster
-from tests.unit.mocked import CONSUL, NETWORK, Deployed, deploy, on_docker, secret
+from tests.unit.pulumi_mocks import CONSUL, NETWORK, Deployed, deploy, on_docker, secret
 from tests.unit.test_endpoint import sleeping
 from tests.unit.test_switching import BILLING, MINIO, OTHERS, check_of, mark, others
 

@@ -14,7 +14,7 @@ from components import hooks
 from components.endpoint import Endpoint
 from components.hooks import consul_hook, wait_for_leader, wait_until_ready
 from tests.fake_consul import FakeConsul, running
-from tests.unit.mocked import Deployed, deploy, secret
+from tests.unit.pulumi_mocks import Deployed, deploy, secret
 
 TOKEN = "5c1b2b5e-consul-acl-token"  # noqa: S105 - no real one
 OTHERWISE = "it is not ready: see its log"

@@ -9,7 +9,7 @@ from components.consul_agent import ConsulAgent, ConsulAgentArgs
 from components.registration.files import FilesRegistration, FilesRegistrationArgs
 from services.roster import Roster
 from tests.forty_services import FORTY, Line, forty_roster
-from tests.unit.mocked import CONSUL, CONTAINER, NETWORK, ROOT, Deployed, on_docker, secret
+from tests.unit.pulumi_mocks import CONSUL, CONTAINER, NETWORK, ROOT, Deployed, on_docker, secret
 from tests.unit.test_docker_components import HARDENED
 
 TYPE = "consul-staging:registration:FilesRegistration"

@@ -7,7 +7,7 @@ import pytest
 from docker.errors import DockerException
 
 from components.preflight import Prerequisites, report
-from tests.unit.mocked import deploy
+from tests.unit.pulumi_mocks import deploy
 
 Objects = Sequence[object]
 

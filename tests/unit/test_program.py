@@ -2,9 +2,8 @@ import base64
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -14,7 +13,7 @@ import pytest
 from cluster.security_stages import Stage, stage_config
 from tests.fake_consul import FakeConsul, Wrote, running
 from tests.forty_services import FORTY
-from tests.unit.mocked import SECURED, Deployed, made_password, program, program_with, secret, stack_config
+from tests.unit.pulumi_mocks import SECURED, Deployed, made_password, program, program_with, secret, stack_config
 from tests.unit.test_docker_components import LOOK_UP
 
 TOKEN = "5c1b2b5e-consul-acl-token"  # noqa: S105 - no real one
@@ -93,6 +92,11 @@ SERVICES = [f"registration-{line.name}" for line in FORTY]
 
 def made(stack: str, registration: str = "agent") -> Deployed:
     return program(stack, registration)[0]
+
+
+def with_two(config: Mapping[str, str], secrets: Iterable[str] = ()) -> Deployed:
+    """Return the program with any config and two services, where what it makes of each is proved elsewhere."""
+    return program_with(config, secrets, ("billing_service", "minio_grpc_service"))[0]
 
 
 def named(stack: str, type_: str) -> list[str]:
@@ -353,7 +357,7 @@ class Moving:
         addresses = {"agentAddress": self.agent.address, "serverAddress": self.servers.address}
         own = {"registration": registration, "externalNode": "platform-external", "environment": "production"}
         token = {} if registration == "files" else {"agentToken": TOKEN}
-        return program_with({**stack_config("docker-local"), **addresses, **own, **token}, token)[0]
+        return with_two({**stack_config("docker-local"), **addresses, **own, **token}, token)
 
 
 @pytest.fixture(name="moving")
@@ -421,11 +425,10 @@ def test_a_stack_looks_for_another_partys_node_with_its_token(moving: Moving) ->
 # The token
 
 
-@cache
 def guarded() -> Deployed:
     """All of staging, registered in the catalog of servers that ask for a token."""
     config = {**stack_config("docker-local"), "registration": "catalog", "agentToken": TOKEN}
-    return program_with(config, ["agentToken"])[0]
+    return with_two(config, ["agentToken"])
 
 
 def test_in_the_catalog_the_provider_and_consul_esm_are_given_the_token_as_a_secret() -> None:
@@ -617,21 +620,21 @@ def test_in_a_secured_stack_the_servers_and_who_makes_tokens_have_the_management
 def test_a_certificate_is_for_where_the_apis_are_published(
     node: str, config: dict[str, str], addresses: list[str]
 ) -> None:
-    whole = program_with({**stack_config(SECURED), **config})[0]
+    whole = with_two({**stack_config(SECURED), **config})
     assert whole.inputs(f"keys-{node}-request")["ipAddresses"] == addresses
 
 
 @pytest.mark.parametrize("stage", ["accepted", "sent", "on"])
 @pytest.mark.parametrize("node", ["server", "agent"])
 def test_a_stage_of_security_is_that_of_both_consul_nodes(stage: Stage, node: str) -> None:
-    whole = program_with({**stack_config(SECURED), "security": stage})[0]
+    whole = with_two({**stack_config(SECURED), "security": stage})
     config = json.loads(whole.sent(f"{node}-carry")["uploads"][0]["content"])
     assert config.items() >= stage_config(stage).items()
 
 
 @pytest.mark.parametrize(("address", "internal"), [("http://127.0.0.1:8501", 8500), ("https://127.0.0.1:8501", 8501)])
 def test_on_the_way_to_security_an_api_is_published_as_its_address_says(address: str, internal: int) -> None:
-    whole = program_with({**stack_config(SECURED), "security": "accepted", "agentAddress": address})[0]
+    whole = with_two({**stack_config(SECURED), "security": "accepted", "agentAddress": address})
     assert whole.inputs("agent-container")["ports"] == [{"internal": internal, "external": 8501, "ip": "127.0.0.1"}]
 
 
@@ -710,7 +713,7 @@ def test_on_the_way_to_security_what_moves_is_let_in_with_the_stacks_own_tokens(
     meta = {"managed-by": "pulumi/consul-staging/test/parking"}
     moving.servers.nodes["platform-external"]["Node"]["Meta"] = meta
     moving.servers.nodes["consul-agent-shared"] = {"Node": {"Meta": {"consul-version": "1.17.2"}}, "Services": {}}
-    whole = program_with({**config, **addresses})[0]
+    whole = with_two({**config, **addresses})
     assert whole.call(hook, service_id="billing_service") == ""
     assert list(moving.agent.services) == ["billing_service"]
     assert (moving.agent.tokens, moving.servers.tokens) == ({token("registration")}, {MANAGEMENT})
@@ -790,7 +793,7 @@ def test_an_authority_that_the_stack_is_given_is_not_that_of_the_agent_that_it_d
     file = tmp_path / "ca.pem"
     file.write_text("an authority")
     config = {**stack_config("staging"), "registration": "catalog", "agentCaFile": str(file)}
-    found = program_with({**config, "serverAddress": "https://consul.example:8500"})[0]
+    found = with_two({**config, "serverAddress": "https://consul.example:8500"})
     [config_file] = found.inputs("esm-container")["uploads"]
     assert json.loads(config_file["content"])["http_addr"] == "consul-agent-shared:8500"
     assert found.inputs("registration-consul")["caPem"] == "an authority"

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 import settings
 from settings import Settings, SettingsError, load
-from tests.unit.mocked import deploy
+from tests.unit.pulumi_mocks import deploy
 
 ROOT = Path(__file__).parents[2]
 LEAST = {"agentAddress": "http://127.0.0.1:8501", "serverAddress": "http://127.0.0.1:8500"}

@@ -11,7 +11,7 @@ from components.registration.switching import ServiceLocations, stack_owner_pref
 from services.roster import Roster
 from tests.fake_consul import FakeConsul, Fields, Wrote, running
 from tests.forty_services import FORTY, Line, forty_roster
-from tests.unit.mocked import Deployed, deploy
+from tests.unit.pulumi_mocks import Deployed, deploy
 
 NODE = "staging-external"
 BY_NAME = {line.name: line for line in FORTY}

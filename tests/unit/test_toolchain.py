@@ -350,7 +350,7 @@ def test_a_long_build_that_is_piped_says_now_and_then_that_it_is_still_building(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: Said
 ) -> None:
     monkeypatch.setattr(progress, "EVERY_SECONDS", 0.1)
-    machine.go(then="sleep 1")
+    machine.go(then="sleep 0.7")
 
     toolchain.consul()
     said = re.findall(r"^consul: still building, (\d) s$", capsys.readouterr().err, re.MULTILINE)

@@ -20,7 +20,9 @@ from operations.verify.prune import fix
 from operations.verify.report import Report, report
 from operations.verify.snapshot import Place
 from services.model import OWNER_KEY
+from services.roster import Roster
 from tests.fake_consul import AGENT, SERVER, FakeConsul, serve
+from tests.forty_services import forty_roster
 from tests.unit.stacks import consul_of, only_stack, stack_at
 
 OURS = "pulumi/consul-staging/local/registration-order_service"
@@ -58,8 +60,13 @@ def _external() -> Iterator[Case]:
     yield from cases("catalog")
 
 
-def cases(registration: str) -> Iterator[Case]:
-    config: dict[str, Any] = {"registration": registration, "docker": registration != "agent"}
+@pytest.fixture(name="forty")
+def _forty() -> Iterator[Case]:
+    yield from cases("agent", forty_roster(host="127.0.0.3"))
+
+
+def cases(registration: str, roster: Roster | None = None) -> Iterator[Case]:
+    config: dict[str, Any] = {"registration": registration, "docker": registration != "agent", "roster": roster}
     consul = consul_of(stack_at("http://127.0.0.1:1", "http://127.0.0.1:2", **config))
     with serve(consul.answer) as agent, serve(consul.answer) as server:
         yield Case(consul, stack_at(agent, server, **config))
@@ -89,8 +96,8 @@ def test_a_cluster_that_is_as_stated_has_no_finding(any_case: Case) -> None:
     assert found.well
 
 
-def test_the_summary_has_a_line_an_area(case: Case) -> None:
-    assert summaries(case.look()) == {
+def test_the_summary_has_a_line_an_area(forty: Case) -> None:
+    assert summaries(forty.look()) == {
         "APIs": "2 of 2 answer",
         "members": "2 of 2 alive: staging-consul, consul-agent-shared",
         "registrations": "40 of 40 on consul-agent-shared, with all fields and checks",
@@ -178,7 +185,7 @@ def test_a_service_that_is_not_registered_is_one_finding(any_case: Case) -> None
 def test_nothing_deployed_is_one_finding(case: Case) -> None:
     case.consul.services.clear()
     finding = case.finding("registrations")
-    assert (finding.subject, finding.advice) == ("all 40", "make up STACK=local")
+    assert (finding.subject, finding.advice) == ("all 5", "make up STACK=local")
 
 
 @pytest.mark.parametrize(
@@ -487,11 +494,13 @@ def test_it_looks_again_until_all_is_well_for_as_long_as_it_is_told_to_wait(
     assert run.invoke(app(), ["--wait", "5s"]).exit_code == 0
 
 
-def test_it_waits_no_longer_than_that(case: Case, run: CliRunner) -> None:
+def test_it_waits_no_longer_than_that(case: Case, run: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     case.consul.check(AGENT, "billing_service-health").update(Status="critical", Output="")
-    started = time.monotonic()
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "sleep", lambda seconds: clock.append(clock.pop() + seconds))
     assert run.invoke(app(), ["--wait", "2s"]).exit_code == 1
-    assert 2 <= time.monotonic() - started < 4
+    assert clock == [2]
 
 
 def test_in_the_catalog_a_service_has_the_meta_that_the_consul_provider_adds(external: Case) -> None:

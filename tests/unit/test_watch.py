@@ -174,7 +174,7 @@ def test_an_event_for_machines_has_its_fields(event: Started | Changed | Away | 
 
 @pytest.fixture(name="fake")
 def _fake() -> FakeConsul:
-    return consul_of(stack_at(None, "http://127.0.0.1:1", registration="files", docker=True))
+    return consul_of(stack_at(None, "http://127.0.0.1:1", ROSTER, registration="files", docker=True))
 
 
 @pytest.fixture(name="fed")
