@@ -57,7 +57,11 @@ def config_volume(
         volumes=[docker.ContainerVolumeArgs(container_path=CONFIG_FOLDER, volume_name=volume.name)],
         uploads=uploads(files),
         must_run=False,
-        opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(delete_before_replace=True)),
+        labels=[docker.ContainerLabelArgs(label="purpose", value=f"writes the configuration of {node}, then ends")],
+        # Stacks that were deployed without the label keep their container: a change to a label would replace it.
+        opts=pulumi.ResourceOptions.merge(
+            opts, pulumi.ResourceOptions(delete_before_replace=True, ignore_changes=["labels"])
+        ),
         **HARDENED,
     )
     return ConfigVolume(volume.name, writer.id)

@@ -262,8 +262,14 @@ def test_the_container_that_carries_a_consul_nodes_config_is_exactly_this(node: 
         "networkMode": "none",
         "volumes": [{"containerPath": "/consul/config", "volumeName": f"{container}-config"}],
         "mustRun": False,
+        "labels": [{"label": "purpose", "value": f"writes the configuration of {container}, then ends"}],
         **HARDENED,
     }
+
+
+@every_node
+def test_the_label_of_the_container_with_a_consul_nodes_config_replaces_none_that_has_no_label(node: str) -> None:
+    assert list(made().requests[f"{node}-carry"].ignoreChanges) == ["labels"]
 
 
 @every_node
