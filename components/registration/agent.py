@@ -1,6 +1,7 @@
 """Registrations over the agent's own API: the agent runs the checks, and each service is one resource.
 
-The state refers to `AgentServiceProvider` by this module's path and its name: neither may ever change.
+The state refers to `AgentServiceProvider` by this module's path and the class's name: neither may ever change. The same
+is true of the names of the inputs, such as `mark`, which is the owner.
 """
 
 import time
@@ -34,28 +35,30 @@ from services.roster import Roster
 
 _IDENTITY = ("agent", "service_id")
 
-# The agent hands a registration to the servers within milliseconds, or after a retry when it has just lost them.
-_POLICY_PAUSES = (0.5, 0.5, 1)  # a stack's own policy is known within a second
+# Seconds. An agent applies a new policy within a second (`policy_ttl`).
+_POLICY_PAUSES = (0.5, 0.5, 1)
+# An agent synchronizes a registration with the servers within milliseconds, or in a retry if it has just lost them.
+# Short pauses first, so that a run does not get slower, then long ones, so that 40 services do not load the servers.
 _CATALOG_PAUSES = (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 3, 4)
 
 Props = dict[str, Any]
 
 
 class AgentServiceProvider(ResourceProvider):
-    """Keeps one service of a Consul agent as the program states it.
+    """Registers one service with a Consul agent as the program states it.
 
     https://developer.hashicorp.com/consul/api-docs/agent/service
     """
 
-    serialize_as_secret_always = False  # it holds nothing at all
+    serialize_as_secret_always = False  # it has no attributes
 
     def configure(self, _req: ConfigureRequest) -> None:
         """Send the message of an error without a stack trace."""
         send_user_errors_without_traceback()
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        """Compare by field. Another agent or id is a replacement."""
-        same_agent = olds.get("owned") and news.get("owned")  # at another address: the stack deploys only one
+        """Compare the fields. Another agent or another id replaces the resource."""
+        same_agent = olds.get("owned") and news.get("owned")  # the stack deploys only one: only its address changed
         changed = [
             key
             for key in (*_IDENTITY, "token", "removal", "ca", "owned", *COMPARED_FIELDS)
@@ -64,43 +67,44 @@ class AgentServiceProvider(ResourceProvider):
         return DiffResult(
             changes=bool(changed),
             replaces=[key for key in _IDENTITY if key in changed and not (key == "agent" and same_agent)],
-            # Two addresses can be one agent, where deleting last would delete what was just created.
+            # Both addresses can be of one agent: deleting last would then delete the new registration.
             delete_before_replace="agent" in changed,
         )
 
     def create(self, props: Props) -> CreateResult:
-        """Register, or take up what an interrupted run of this very resource registered."""
+        """Register the service, or continue after an interrupted run of the same resource."""
         return CreateResult(props["service_id"], _apply(props))
 
     def update(self, _id: str, olds: Props, news: Props) -> UpdateResult:
-        """Change in place; send nothing where the agent already holds it, since that would restart the check.
+        """Change the service in place. If the agent has it already, send nothing: that would restart the check.
 
-        With a service the agent keeps the token that registered it, and hands its checks' results over with that.
+        The agent keeps the token of a registration, and sends the results of the checks to the servers with it.
+        Therefore another token registers the service again.
         """
-        return UpdateResult(_apply(news, anew=olds.get("token") != news.get("token")))
+        return UpdateResult(_apply(news, again=olds.get("token") != news.get("token")))
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        """Return what the agent really holds; a blank id where it holds nothing."""
+        """Return the service as the agent has it. If the agent does not have it, the id is blank."""
         try:
-            found = read_service(_remover(props), id_, await_run=True)
+            current = read_service(_remover(props), id_, await_run=True)
         except NoAnswerError:
             if not props.get("owned"):
                 raise
-            found = None  # with the agent, which this run makes anew; what its volume then brings back is taken up
-        return ReadResult(id_, {**props, **found}) if found else ReadResult("", {})
+            current = None  # this run creates the agent again; a service from the agent's volume is then adopted
+        return ReadResult(id_, {**props, **current}) if current else ReadResult("", {})
 
     def delete(self, id_: str, props: Props) -> None:
-        """Deregister, if it still is ours, and see it leave the catalog."""
+        """Deregister the service if this resource owns it, and wait until it is gone from the catalog."""
         consul = _remover(props)
         try:
-            found = read_service(consul, id_)
+            current = read_service(consul, id_)
         except NoAnswerError:
             if not props.get("owned"):
                 raise
-            return  # it is gone with the agent
-        if found and found["meta"].get(OWNER_KEY) != props["mark"]:
+            return  # the agent was removed, and the service with it
+        if current and current["meta"].get(OWNER_KEY) != props["mark"]:
             return
-        if found:
+        if current:
             consul.deregister(id_)
         _await_catalog(consul, id_, props["name"], None)
 
@@ -125,20 +129,20 @@ class AgentService(Resource, module="consul", name="AgentService"):
         """Declare the registration.
 
         Args:
-            name: of the resource; it is part of the mark by which the resource knows its own, so that neither another
-                stack's registration nor another resource's can be taken for it.
+            name: of the resource. It is part of the owner, so that a registration of another stack or of another
+                resource is never taken for this one.
             service: what to register.
-            agent: with which agent.
-            adopt: take over the id where another party registered it, instead of stopping.
-            owned: the stack deploys the agent itself: one that is away is missing, and its registrations with it.
-            removal: ACL token with `service:write` on any name; kept as a secret. By the time that a service is
-                removed, the stack's own policy for registrations names it no more.
+            agent: the agent's API.
+            adopt: take over an id that another party registered, instead of failing.
+            owned: the stack deploys the agent itself: if the agent does not answer, it was removed with its services.
+            removal: ACL token with `service:write` on any name; kept as a secret. When a service is removed, the policy
+                that registered it does not name it any more.
             opts: as of every resource.
         """
-        mark = stack_owner_prefix() + name
-        fields = definition(with_owner(service, mark))
+        owner = stack_owner_prefix() + name
+        fields = definition(with_owner(service, owner))
         props = {
-            "mark": mark,  # apart from the meta too, which a refresh replaces by what the agent holds
+            "mark": owner,  # in addition to the meta, which a refresh replaces by the agent's
             "agent": agent.address,
             "token": agent.secret_token,
             "removal": pulumi.Output.secret(removal) if removal is not None else None,
@@ -153,15 +157,15 @@ class AgentService(Resource, module="consul", name="AgentService"):
 
 @dataclass(frozen=True)
 class AgentRegistrationArgs:
-    """What an `AgentRegistration` registers, and where.
+    """Arguments of an `AgentRegistration`.
 
     Attributes:
-        roster: the services, checked to stand side by side.
-        agent: the API of the agent that is to check them, with a token that has `service:write` on them.
+        roster: the services.
+        agent: the agent's API, with a token that has `service:write` on the services.
         adopt: take over ids that another party registered.
         owned: the stack deploys the agent itself.
-        removal: ACL token that removes services, where the stack makes the policies; kept as a secret.
-        moves: run when a service is created, to move it here from another registration of the stack.
+        removal: ACL token that removes services, if the stack creates the policies; kept as a secret.
+        hooks: of each service: they move it from another registration of the stack.
     """
 
     roster: Roster
@@ -169,7 +173,7 @@ class AgentRegistrationArgs:
     adopt: bool = False
     owned: bool = False
     removal: pulumi.Input[str] | None = field(default=None, repr=False)
-    moves: pulumi.ResourceHookBinding | None = None
+    hooks: pulumi.ResourceHookBinding | None = None
 
 
 class AgentRegistration(pulumi.ComponentResource):
@@ -180,7 +184,7 @@ class AgentRegistration(pulumi.ComponentResource):
     def __init__(self, name: str, args: AgentRegistrationArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         """Declare one `AgentService` for each service, named after it."""
         super().__init__("consul-staging:registration:AgentRegistration", name, None, opts)
-        child = pulumi.ResourceOptions.merge(child_options(self, opts), pulumi.ResourceOptions(hooks=args.moves))
+        child = pulumi.ResourceOptions.merge(child_options(self, opts), pulumi.ResourceOptions(hooks=args.hooks))
         self.services = {
             service.id: AgentService(
                 f"{name}-{service.id}",
@@ -196,25 +200,24 @@ class AgentRegistration(pulumi.ComponentResource):
         self.register_outputs({"service_ids": list(self.services)})
 
 
-def _apply(wanted: Props, anew: bool = False) -> Props:
-    """Make the agent and the catalog hold what is wanted; returns it as the resource's new state."""
-    consul, service_id = _agent(wanted), wanted["service_id"]
-    fields = {
-        **{key: wanted[key] for key in COMPARED_FIELDS},
-        "port": int(wanted["port"]),
-    }  # the engine's numbers are floats
-    found = read_service(consul, service_id)
-    ours = (wanted["mark"], definition_files_owner(wanted["mark"]))  # from its files too, before a stack moved to this
-    if found and found["meta"].get(OWNER_KEY) not in ours and not wanted["adopt"]:
-        raise ConsulError(_taken(consul, service_id, found))
-    if anew or found != fields:
+def _apply(stated: Props, again: bool = False) -> Props:
+    """Register a service as stated, wait until the catalog has it, and return the new state of the resource."""
+    consul, service_id = _agent(stated), stated["service_id"]
+    # Pulumi sends every number as a float.
+    fields = {**{key: stated[key] for key in COMPARED_FIELDS}, "port": int(stated["port"])}
+    current = read_service(consul, service_id)
+    # The stack's definition files own the service if the stack has just switched its registration.
+    owners = (stated["mark"], definition_files_owner(stated["mark"]))
+    if current and current["meta"].get(OWNER_KEY) not in owners and not stated["adopt"]:
+        raise ConsulError(_conflict(consul, service_id, current))
+    if again or current != fields:
         _register(consul, register_request({"id": service_id, **fields}))
     _await_catalog(consul, service_id, fields["name"], fields)
-    return {**wanted, **fields}
+    return {**stated, **fields}
 
 
 def _register(consul: Consul, body: Props) -> None:
-    """Register; an agent knows of what a policy allows only after its `policy_ttl`."""
+    """Register a service. An agent applies a new policy only after its `policy_ttl`: until then it refuses."""
     for pause in _POLICY_PAUSES:
         with suppress(ForbiddenError):
             return consul.register(body)
@@ -222,11 +225,11 @@ def _register(consul: Consul, body: Props) -> None:
     return consul.register(body)
 
 
-def _taken(consul: Consul, service_id: str, found: Props) -> str:
-    owner = found["meta"].get(OWNER_KEY, "another party, not by Pulumi")
+def _conflict(consul: Consul, service_id: str, current: Props) -> str:
+    owner = current["meta"].get(OWNER_KEY, "another party, not by Pulumi")
     return (
         f"service id {service_id!r} is already registered with the agent {consul.address} by {owner}, "
-        f"at {found['address']}:{found['port']}. Deregister it there, or let this stack take it over: "
+        f"at {current['address']}:{current['port']}. Deregister it there, or let this stack take it over: "
         "pulumi config set adopt true"
     )
 
@@ -241,7 +244,7 @@ def _agent(props: Props) -> Consul:
 
 
 def _remover(props: Props) -> Consul:
-    """Return what reads and removes a service that the policy behind its own token may name no more."""
+    """Return a client that may read and remove a service, also if the policy for registrations does not name it."""
     return _client(props["agent"], props.get("removal") or props.get("token"), props.get("ca"))
 
 
@@ -250,22 +253,28 @@ def _node(consul: Consul) -> str:
     return consul.node()
 
 
-def _await_catalog(consul: Consul, service_id: str, name: str, wanted: Props | None) -> None:
-    """Return once the servers hold what the agent holds: an agent answers 200 to what the servers then refuse.
+def _await_catalog(consul: Consul, service_id: str, name: str, stated: Props | None) -> None:
+    """Wait until the catalog has a service as stated: an agent also accepts a change that the servers then refuse.
+
+    Args:
+        consul: the agent.
+        service_id: the id of the service.
+        name: the name of the service.
+        stated: its fields; None: it is to be absent.
 
     Raises:
-        ConsulError: they do not, or the agent has no servers.
+        ConsulError: the catalog has it otherwise, or the agent has no servers.
     """
     refusal: ConsulError | None = None
     for pause in _CATALOG_PAUSES:
         time.sleep(pause)
         try:
-            if catalog_matches(consul.in_catalog(_node(consul), name, service_id), wanted):
+            if catalog_matches(consul.in_catalog(_node(consul), name, service_id), stated):
                 return
             refusal = None
         except ConsulError as error:  # an agent that has just started may not have joined yet
             refusal = error
-    still, token = ("do not show it", "service:write") if wanted else ("still show it", "node:write")
+    still, token = ("do not show it", "service:write") if stated else ("still show it", "node:write")
     raise refusal or ConsulError(
         f"the agent {consul.address} accepted the change to {service_id!r}, but the servers {still} after "
         f"{sum(_CATALOG_PAUSES):.0f} s: a token may lack {token}, or the agent has lost the servers; its log says "

@@ -30,14 +30,14 @@ class CatalogRegistrationArgs:
         servers: the API of whose catalog it is, with a token that has `node:write` and `service:write`.
         node: name of the external node; not one of an agent.
         address: what the node is reached at, where a service has no address of its own; each has one.
-        moves: run when a service is created, to move it here from another registration of the stack.
+        hooks: of each service: they move it from another registration of the stack.
     """
 
     roster: Roster
     servers: Endpoint
     node: str
     address: str
-    moves: pulumi.ResourceHookBinding | None = None
+    hooks: pulumi.ResourceHookBinding | None = None
 
 
 class CatalogRegistration(pulumi.ComponentResource):
@@ -54,7 +54,7 @@ class CatalogRegistration(pulumi.ComponentResource):
         each = pulumi.ResourceOptions.merge(
             child,
             pulumi.ResourceOptions(
-                hooks=args.moves,
+                hooks=args.hooks,
                 ignore_changes=["checks[*].status"],  # is for consul-esm to say
                 delete_before_replace=True,
             ),

@@ -33,7 +33,7 @@ class FilesRegistrationArgs:
         network: where it is reached.
         token: ACL token with `agent:write`, where the cluster is secured; kept as a secret.
         ca: PEM text of its authority.
-        moves: run when a service is created, to move it here from another registration of the stack.
+        hooks: of the container: they move the services from another registration of the stack.
     """
 
     roster: Roster
@@ -41,7 +41,7 @@ class FilesRegistrationArgs:
     network: pulumi.Input[str]
     token: pulumi.Input[str] | None = field(default=None, repr=False)
     ca: pulumi.Input[str] | None = None
-    moves: pulumi.ResourceHookBinding | None = None
+    hooks: pulumi.ResourceHookBinding | None = None
 
 
 class FilesRegistration(pulumi.ComponentResource):
@@ -83,7 +83,7 @@ class FilesRegistration(pulumi.ComponentResource):
             logs=True,
             must_run=False,
             opts=pulumi.ResourceOptions.merge(
-                child_options(self, opts), pulumi.ResourceOptions(delete_before_replace=True, hooks=args.moves)
+                child_options(self, opts), pulumi.ResourceOptions(delete_before_replace=True, hooks=args.hooks)
             ),
             **HARDENED,
         )
