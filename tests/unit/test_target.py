@@ -11,8 +11,8 @@ from operations import local
 from operations import target as module
 from operations.state import State
 from operations.target import Role, Target, TargetError, target
+from services.roster import load_roster
 from settings import SettingsError
-from tests.forty_services import FORTY
 
 AGENT = "http://127.0.0.1:8501"
 SERVER = "http://127.0.0.1:8500"
@@ -43,9 +43,9 @@ def test_a_target_has_the_settings_of_its_file(tmp_path: Path) -> None:
     assert target("test", stack(tmp_path, environment="production")).settings.environment == "production"
 
 
-def test_a_targets_services_are_the_40_of_its_environment_and_host(tmp_path: Path) -> None:
+def test_the_services_of_a_target_are_those_of_the_roster_for_its_environment_and_host(tmp_path: Path) -> None:
     services = target("test", stack(tmp_path, environment="production", serviceHost="127.0.0.3")).roster.services
-    assert [each.name for each in services] == [line.name for line in FORTY]
+    assert services == load_roster("production", "127.0.0.3").services
     assert {(each.meta["environment"], each.host) for each in services} == {("production", "127.0.0.3")}
 
 
