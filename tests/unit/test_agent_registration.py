@@ -231,7 +231,7 @@ def test_nothing_is_moved_unless_it_is_said() -> None:
 def test_what_moves_services_is_bound_to_every_one_and_not_to_the_component() -> None:
     def program() -> None:
         moves = pulumi.ResourceHookBinding(before_create=[pulumi.ResourceHook("move", lambda _: None)])
-        args = AgentRegistrationArgs(forty_roster(), Endpoint(AGENT), moves=moves)
+        args = AgentRegistrationArgs(forty_roster(), Endpoint(AGENT), hooks=moves)
         AgentRegistration("registration", args)
 
     found = deploy(program)

@@ -26,7 +26,7 @@ def registered(
     def program() -> None:
         agent = ConsulAgent("agent", ConsulAgentArgs(CONSUL, NETWORK, None))
         hooks = pulumi.ResourceHookBinding(before_create=[pulumi.ResourceHook("move", lambda _: None)])
-        args = FilesRegistrationArgs(services, agent, pulumi.Output.from_input(NETWORK), moves=hooks if moves else None)
+        args = FilesRegistrationArgs(services, agent, pulumi.Output.from_input(NETWORK), hooks=hooks if moves else None)
         FilesRegistration("files", args, opts)
 
     return on_docker(program, ended=ended)[0]
