@@ -5,6 +5,7 @@ The roster of the project may change in any valid way without a test failing: th
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from services.ai import ai_service
@@ -70,6 +71,11 @@ class Line:
     role: str
 
     @property
+    def short_name(self) -> str:
+        """Its name as in the file of its group."""
+        return self.name.removesuffix("_service").removesuffix("_grpc")
+
+    @property
     def tags(self) -> list[str]:
         return {
             "user": ["v1", "fastapi", "user-microservice", "staging"],
@@ -114,17 +120,29 @@ def _line(text: str) -> Line:
 FORTY = tuple(_line(text) for text in _TABLE.strip().splitlines())
 
 
-def forty_roster(environment: str = "staging", host: str | None = None, names: Collection[str] = ()) -> Roster:
-    """Return the forty services, or those of some names, built as the roster of the project is."""
+def forty_roster(
+    environment: str = "staging",
+    host: str | None = None,
+    names: Collection[str] = (),
+    interval: timedelta | None = None,
+) -> Roster:
+    """Return the forty services, or those of some names, built as the roster of the project is.
+
+    Args:
+        environment: as in `services.roster.load_roster`.
+        host: as there.
+        names: of the services; all forty if none is given.
+        interval: of every check; None: as in the project.
+    """
     where = Environment(environment, host)
-    return Roster(services=tuple(_service(where, line) for line in FORTY if not names or line.name in names))
+    return Roster(services=tuple(_service(where, line, interval) for line in FORTY if not names or line.name in names))
 
 
-def _service(environment: Environment, line: Line) -> Service:
-    name = line.name.removesuffix("_service").removesuffix("_grpc")
+def _service(environment: Environment, line: Line, interval: timedelta | None) -> Service:
+    other = {"interval": interval} if interval else {}
     match line.kind:
         case "user":
-            return user_service(environment, name, line.port)
+            return user_service(environment, line.short_name, line.port, **other)
         case "ai":
-            return ai_service(environment, name, line.port)
-    return grpc_service(environment, name, line.port, line.role)
+            return ai_service(environment, line.short_name, line.port, **other)
+    return grpc_service(environment, line.short_name, line.port, line.role, **other)

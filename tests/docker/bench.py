@@ -16,10 +16,10 @@ from operations.local import Local
 from services.group import Environment
 from services.roster import Roster
 from services.user import user_service
+from tests.docker.catalog_watch import watch_catalog
 from tests.docker.conftest import AGENT, REGISTRATIONS, changes, docker, instances, passing, project, status
-from tests.docker.watched import watched
 from tests.forty_services import forty_roster
-from tests.within import within
+from tests.waiting import within
 
 SETTLED = 35  # seconds in which every check has run once more
 
@@ -44,7 +44,7 @@ def one_more() -> Roster:
 
 def without_passing(stack: Local, event: Callable[[], object]) -> float:
     """Return the longest time in seconds for which any of the 40 has no passing instance, during and after an event."""
-    with watched(stack) as found:
+    with watch_catalog(stack.roster, stack.target.server) as found:
         event()
         time.sleep(SETTLED)
     return found.missing

@@ -20,7 +20,7 @@ from operations import local
 from operations.local import Local
 from operations.paths import ROOT
 from operations.service_status import await_passing, statuses
-from tests.within import within
+from tests.waiting import within
 
 PLUGINS = ("docker", "consul", "random", "tls")
 AGENT, SERVER, NETWORK = "consul-agent-shared", "staging-consul", "staging_staging-network"

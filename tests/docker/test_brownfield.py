@@ -19,7 +19,7 @@ from tests.docker.conftest import (
     members,
     project,
 )
-from tests.within import within
+from tests.waiting import within
 
 OUTPUT: list[str] = []
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from operations import local
+from tests.docker.catalog_watch import watch_catalog
 from tests.docker.conftest import all_40, changes, instances, ours, passing, project
-from tests.docker.watched import watched
 
 # Each registration after each other one.
 WAY = ("agent", "catalog", "files", "agent", "files", "catalog", "agent")
@@ -32,7 +32,7 @@ def test_a_stack_moves_with_no_service_twice_and_none_without_a_passing_instance
     folder: Path, before: str, after: str
 ) -> None:
     stack = project(folder, "docker-local", registration=after)
-    with watched(stack) as found:
+    with watch_catalog(stack.roster, stack.target.server) as found:
         changes(stack)
         time.sleep(35)  # every check has run once more
     assert found.twice == set()

@@ -12,8 +12,8 @@ from operations.engine import EngineError
 from operations.local import Local
 from services.definition import definition_files
 from services.roster import Roster
+from tests.docker.catalog_watch import watch_catalog
 from tests.docker.conftest import AGENT, SERVER, changes, docker, passing, project
-from tests.docker.watched import watched
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def container() -> str:
 def test_a_log_level_is_reloaded_and_no_service_is_away_for_it(stack: Local, monkeypatch: pytest.MonkeyPatch) -> None:
     before = container()
     monkeypatch.setattr("components.registration.files.reloaded_config", lambda: {"log_level": "DEBUG"})
-    with watched(stack) as found:
+    with watch_catalog(stack.roster, stack.target.server) as found:
         assert changes(stack)["replace"] == 1  # the container that carries the files
     assert container() == before
     assert "[DEBUG]" in docker("logs", "--since", "30s", AGENT)
@@ -49,7 +49,7 @@ def test_a_definition_is_reloaded_and_no_service_is_away_for_it(stack: Local, mo
         return content
 
     monkeypatch.setattr("components.registration.files.definition_files", changed)
-    with watched(stack) as found:
+    with watch_catalog(stack.roster, stack.target.server) as found:
         assert changes(stack)["replace"] == 1
     assert container() == before
     assert stack.consul.checks("account_service")["account_service-health"]["Interval"] == "15s"

@@ -21,7 +21,7 @@ from tests.docker.conftest import (
     passing,
     status,
 )
-from tests.within import within
+from tests.waiting import within
 
 RAN = r"HTTP GET http://isa-\S+/health: 200 OK|TCP connect isa-\S+: Success"
 

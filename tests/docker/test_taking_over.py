@@ -10,7 +10,7 @@ from cluster.client import Consul
 from operations.local import Local
 from operations.service_status import statuses
 from tests.docker.conftest import CONSUL, HTTPS, SERVER, changes, docker, instances, ours, project
-from tests.within import within
+from tests.waiting import within
 
 KEPT = "http://127.0.0.1:8500/v1/kv/platform/kept"
 STAGES: tuple[tuple[str, dict[str, str]], ...] = (("accepted", {}), ("sent", HTTPS), ("on", HTTPS))

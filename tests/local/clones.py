@@ -1,68 +1,131 @@
-"""A clone of the project that is up, on loopback addresses of its own: for commands as a person types them."""
+"""A clone of the project with services and loopback addresses of its own: for commands as a person types them."""
 
-import shutil
+import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
-import toolchain
 from cluster.client import Consul
-from operations.engine import Engine
-from operations.paths import ROOT
+from operations.sandbox.processes import Program
 from operations.sandbox.sandbox import Cluster
-from tests.local.conftest import NETWORK, cluster_at
-from tests.local.test_make import make, tracked
+from services.model import Service
+from tests.forty_services import FORTY, Line
+from tests.local.stacks import SECOND, new_cluster, service_of
+from tests.project_copy import copy_project
 
 
 @dataclass(frozen=True)
 class Clone:
-    """What runs in one.
+    """A project folder, and what runs out of it.
 
     Attributes:
-        folder: the project's, of the clone.
+        folder: the project's.
         cluster: its processes, as its own commands know them.
-        engine: on its state.
     """
 
     folder: Path
     cluster: Cluster
-    engine: Engine
 
     @property
-    def consul(self) -> Consul:
+    def agent(self) -> Consul:
         return self.cluster.agent_api
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start a command of the clone's."""
-        command = (str(self.folder / ".local" / "venv" / "bin" / "python"), "-m", "operations", *arguments)
-        return subprocess.Popen(command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    @property
+    def server(self) -> Consul:
+        return Consul(f"http://{self.cluster.server}:8500")
 
-    def run(self, *arguments: str, patience: float = 120) -> tuple[int, str, str]:
-        """Run one; returns its exit code, output and errors."""
-        started = self.start(*arguments)
-        output, errors = started.communicate(timeout=patience)
-        return started.returncode, output, errors
+    def service(self, service_id: str) -> Service:
+        return service_of(self.cluster.roster, service_id)
+
+    def stand_in(self, service_id: str) -> Program:
+        return self.cluster.standin(self.service(service_id))
+
+    def make(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run make."""
+        return self._run(("make", *arguments), 200)
+
+    def run(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        """Run a command of the project's to its end."""
+        return self._run(self._command(*arguments), timeout)
+
+    def start(self, *arguments: str, stdout: int = subprocess.PIPE, **environment: str) -> subprocess.Popen[str]:
+        """Start a command of the project's."""
+        return subprocess.Popen(
+            self._command(*arguments),
+            cwd=self.folder,
+            env={**self._environment, **environment},
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def _command(self, *arguments: str) -> tuple[str, ...]:
+        return (sys.executable, "-m", "operations", *arguments)
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        # Not a part of the `make test` that these tests may run in: make would speak of folders then.
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS"))}
+        return {**inherited, "COLUMNS": "120", "PYTHONPYCACHEPREFIX": str(self.folder / ".local" / "pycache")}
+
+    def _run(self, command: tuple[str, ...], timeout: float) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout,
+        )
+
+
+def new_clone(folder: Path, interval: timedelta = SECOND) -> Clone:
+    """Make a clone that uses this environment's packages, and whose checks all have one interval."""
+    copy_project(folder)
+    (folder / ".local").mkdir()
+    (folder / ".local" / "venv").symlink_to(sys.prefix)
+    for pins in folder.glob("requirements*.txt"):
+        os.utime(pins, (0, 0))  # older than the environment: make has nothing to install
+    cluster = new_cluster(folder / ".local" / "consul", interval)
+    _replace_addresses(folder / "Pulumi.local.yaml", cluster)
+    _replace_services(folder / "services", interval)
+    return Clone(folder, cluster)
 
 
 @contextmanager
-def deployed(folder: Path, number: int) -> Iterator[Clone]:
-    """The project as git has it, brought up with `make up`, and down afterwards."""
-    for name in tracked():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / name, folder / name)
-    (folder / ".local").mkdir()
-    (folder / ".local" / "venv").symlink_to(ROOT / ".local" / "venv")
-    stack = folder / "Pulumi.local.yaml"
-    text = stack.read_text()
-    for host in (1, 2, 3):
-        text = text.replace(f"127.0.0.{host}", f"{NETWORK}.{number}.{host}")
-    stack.write_text(text)
-    cluster = cluster_at(number, folder / ".local" / "consul")
+def deployed_clone(folder: Path, interval: timedelta = SECOND) -> Iterator[Clone]:
+    """A clone, brought up with `make up`, and down afterwards."""
+    clone = new_clone(folder, interval)
     try:
-        up = make(folder, "up")
+        up = clone.make("up")
         assert up.returncode == 0, up.stdout + up.stderr
-        yield Clone(folder, cluster, Engine(toolchain.pulumi, folder / ".local" / "pulumi", folder))
+        yield clone
     finally:
-        make(folder, "down")
+        clone.make("down")
+
+
+def _replace_addresses(file: Path, cluster: Cluster) -> None:
+    text = file.read_text()
+    addresses = (cluster.server, cluster.agent, cluster.roster.services[0].host)
+    for number, address in enumerate(addresses, start=1):
+        text = text.replace(f"127.0.0.{number}", address)
+    file.write_text(text)
+
+
+def _replace_services(folder: Path, interval: timedelta) -> None:
+    """Have each group's file list the tests' services: the last function of a name is the one that is imported."""
+    for kind in ("user", "ai", "grpc"):
+        calls = "".join(f"        {_call(line, interval)},\n" for line in FORTY if line.kind == kind)
+        with (folder / f"{kind}.py").open("a") as file:
+            file.write(f"\n\ndef {kind}_services(environment):\n    return (\n{calls}    )\n")
+
+
+def _call(line: Line, interval: timedelta) -> str:
+    role = f", {line.role!r}" if line.kind == "grpc" else ""
+    seconds = f"{interval.total_seconds():g}"
+    return f"{line.kind}_service(environment, {line.short_name!r}, {line.port}{role}, timedelta(seconds={seconds}))"

@@ -23,7 +23,7 @@ from services.model import Service
 from services.roster import Roster
 from tests.local.bench import seconds, void
 from tests.local.fleet import Fleet, declare
-from tests.meanwhile import meanwhile
+from tests.polling import polling
 
 REST = 60  # seconds for which what runs is watched at rest
 FIRST_RUNS = 120  # seconds for every check's first run, which is up to 30 s later where the machine keeps up
@@ -65,7 +65,7 @@ def measured(fleet: Fleet, engine: Callable[[dict[str, Roster]], Engine]) -> Ite
     pulumi = engine(rosters)
     yield "preview", _took(pulumi.preview)
     memory = Memory()
-    with meanwhile(memory.look, 0.5):
+    with polling(memory.look, 0.5):
         yield "up", _took(pulumi.up)
     yield "most memory during up: engine, provider, program", _mib(memory.engine, memory.provider, memory.program)
     yield "then until every check has passed", _took(lambda: _await_all(fleet))

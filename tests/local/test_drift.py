@@ -2,20 +2,22 @@
 
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from operations.engine import EngineError
-from operations.service_status import await_passing
 from services.definition import definition, register_request
 from services.model import OWNER_KEY
-from tests.local.conftest import Stack
+from tests.local.stacks import OWNER, EditableStack, require_passing
+from tests.waiting import within
 
-MINE = "pulumi/consul-staging/local/registration-billing_service"
+MINE = f"{OWNER}registration-billing_service"
+MINUTE = timedelta(minutes=1)  # the shortest time after which Consul reaps a service
 
 
-def body(stack: Stack) -> dict[str, Any]:
+def body(stack: EditableStack) -> dict[str, Any]:
     fields = definition(stack.service("billing_service"))
     fields["meta"][OWNER_KEY] = MINE
     return register_request(fields)
@@ -43,7 +45,7 @@ DRIFTS: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
 
 
 @pytest.mark.parametrize("field", DRIFTS)
-def test_drift_of_each_field_is_shown_and_repaired(stack: Stack, field: str) -> None:
+def test_drift_of_each_field_is_shown_and_repaired(stack: EditableStack, field: str) -> None:
     drift, shown = DRIFTS[field]
     stack.up()
     held = body(stack)
@@ -55,7 +57,9 @@ def test_drift_of_each_field_is_shown_and_repaired(stack: Stack, field: str) -> 
     assert stack.preview(refresh=True) == {"same": 42}
 
 
-def test_a_check_that_runs_against_something_else_is_drift_even_where_its_notes_do_not_say_so(stack: Stack) -> None:
+def test_a_check_that_runs_against_something_else_is_drift_even_where_its_notes_do_not_say_so(
+    stack: EditableStack,
+) -> None:
     stack.up()
     held = body(stack)
     elsewhere = stack.service("auth_service").address
@@ -66,7 +70,7 @@ def test_a_check_that_runs_against_something_else_is_drift_even_where_its_notes_
     assert f'8216/health" => "http://{elsewhere}/health"' in stack.said
 
 
-def test_a_missing_service_is_shown_and_registered_again(stack: Stack) -> None:
+def test_a_missing_service_is_shown_and_registered_again(stack: EditableStack) -> None:
     stack.up()
     stack.consul.deregister("billing_service")
     assert stack.preview(refresh=True) == {"same": 41, "create": 1}
@@ -74,7 +78,7 @@ def test_a_missing_service_is_shown_and_registered_again(stack: Stack) -> None:
     assert stack.consul.service("billing_service")
 
 
-def test_a_service_that_another_party_took_over_is_shown_and_left_alone(stack: Stack) -> None:
+def test_a_service_that_another_party_took_over_is_shown_and_left_alone(stack: EditableStack) -> None:
     stack.up()
     stack.consul.register({"ID": "billing_service", "Name": "billing_service", "Port": 1, "Meta": {}})
     assert stack.preview(refresh=True, diff=True)["update"] == 1
@@ -85,18 +89,18 @@ def test_a_service_that_another_party_took_over_is_shown_and_left_alone(stack: S
     assert set(stack.consul.all_services()) == {"billing_service"}
 
 
-def test_a_service_that_was_reaped_after_90_s_comes_back_with_up_refresh(stack: Stack) -> None:
+def test_a_service_that_was_reaped_comes_back_with_up_refresh(stack: EditableStack) -> None:
+    stack.check_every_second()
+    check = stack.service("billing_service").checks[0]
+    stack.change("billing_service", checks=(check.model_copy(update={"deregister_critical_service_after": MINUTE}),))
     stack.up()
-    await_passing(stack.consul, stack.roster, lambda _: None, 45)
+    require_passing(stack.consul, stack.roster)
     standin = stack.cluster.standin(stack.service("billing_service"))
     standin.stop()
     try:
-        until = time.monotonic() + 90 + 30 + 15  # looked at every 30 s, after a check that turns critical
-        while stack.consul.service("billing_service"):
-            assert time.monotonic() < until
-            time.sleep(1)
+        # Consul looks every 30 s for what is to be reaped, after a check that turns critical.
+        within(60 + 30 + 6, lambda: not stack.consul.service("billing_service"))
     finally:
         standin.start()
     assert stack.up(refresh=True)["create"] == 1
-    now = await_passing(stack.consul, stack.roster, lambda _: None, 15)
-    assert now["billing_service"] == "passing"
+    require_passing(stack.consul, stack.roster)

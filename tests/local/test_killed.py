@@ -1,43 +1,16 @@
 """An `up` that is killed in the middle: the next run completes it; nothing is there twice, nothing is lost."""
 
-import subprocess
-import sys
-import time
-from contextlib import suppress
 from dataclasses import replace
 
-import psutil
 import pytest
 
 from operations.engine import EngineError
 from operations.local import sweep
-from operations.paths import ROOT
-from tests.local import run_up
-from tests.local.conftest import Stack
-
-OWNER = "pulumi/consul-staging/local/"
+from tests.local.run_up import engine_of, start_up
+from tests.local.stacks import OWNER, EditableStack
 
 
-def start_up(stack: Stack) -> subprocess.Popen[bytes]:
-    """Start an `up` in a process of its own."""
-    engine = stack.engine
-    host = stack.roster.services[0].host
-    arguments = (engine.project, engine.folder, stack.endpoint.address, host, engine.checkpoints)
-    command = (sys.executable, "-m", run_up.__name__, *map(str, arguments))
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def engine_of(run: subprocess.Popen[bytes]) -> psutil.Process:
-    until = time.monotonic() + 30
-    while time.monotonic() < until:
-        for child in psutil.Process(run.pid).children(recursive=True):
-            with suppress(psutil.Error):
-                if child.name() == "pulumi" and "up" in child.cmdline():
-                    return child
-    raise AssertionError("no engine")
-
-
-def killed_up(stack: Stack, registered: int) -> int:
+def killed_up(stack: EditableStack, registered: int) -> int:
     """Run an `up` and kill its engine with SIGKILL once so many services stand; returns how many stood then."""
     run = start_up(stack)
     engine = engine_of(run)
@@ -50,7 +23,7 @@ def killed_up(stack: Stack, registered: int) -> int:
 
 @pytest.mark.parametrize("checkpoints", [False, True], ids=["state written once", "state written once a resource"])
 @pytest.mark.parametrize("registered", [1, 15, 30])
-def test_the_run_after_a_killed_one_completes_it(stack: Stack, registered: int, checkpoints: bool) -> None:
+def test_the_run_after_a_killed_one_completes_it(stack: EditableStack, registered: int, checkpoints: bool) -> None:
     stack.engine = replace(stack.engine, checkpoints=checkpoints)
     stood = killed_up(stack, registered)
     assert registered <= stood < 40
@@ -60,7 +33,7 @@ def test_the_run_after_a_killed_one_completes_it(stack: Stack, registered: int, 
     assert stack.up(refresh=True) == {"same": 42}
 
 
-def test_a_run_that_was_killed_while_it_wrote_its_state_hinders_no_other(stack: Stack) -> None:
+def test_a_run_that_was_killed_while_it_wrote_its_state_hinders_no_other(stack: EditableStack) -> None:
     # The file backend creates what goes with a file, its `.attrs`, empty, and then writes it.
     stack.up()
     attributes = list((stack.engine.folder / "state").rglob("*.attrs"))
@@ -71,7 +44,7 @@ def test_a_run_that_was_killed_while_it_wrote_its_state_hinders_no_other(stack: 
     assert stack.up() == {"same": 42}
 
 
-def test_a_run_that_was_killed_while_it_wrote_its_lock_hinders_no_other(stack: Stack) -> None:
+def test_a_run_that_was_killed_while_it_wrote_its_lock_hinders_no_other(stack: EditableStack) -> None:
     # The file backend writes a lock beside its place, and takes what is there for a lock too.
     stack.up()
     (locks,) = (stack.engine.folder / "state" / ".pulumi" / "locks").glob("*/*/local")
@@ -80,7 +53,7 @@ def test_a_run_that_was_killed_while_it_wrote_its_lock_hinders_no_other(stack: S
     assert stack.up() == {"same": 42}
 
 
-def test_what_a_killed_run_registered_and_the_roster_then_dropped_is_swept(stack: Stack) -> None:
+def test_what_a_killed_run_registered_and_the_roster_then_dropped_is_swept(stack: EditableStack) -> None:
     stack.consul.register({"ID": "own", "Name": "own", "Port": 1234})
     killed_up(stack, 20)
     stack.engine.unlock()
@@ -92,7 +65,7 @@ def test_what_a_killed_run_registered_and_the_roster_then_dropped_is_swept(stack
     assert stack.consul.all_services().keys() == kept | {"own"}
 
 
-def test_the_lock_of_a_run_that_lives_is_respected(stack: Stack) -> None:
+def test_the_lock_of_a_run_that_lives_is_respected(stack: EditableStack) -> None:
     run = start_up(stack)
     engine = engine_of(run)
     try:

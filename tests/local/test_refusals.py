@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -18,8 +17,8 @@ from cluster.client import Consul, ConsulError
 from components.endpoint import Endpoint
 from operations.engine import Engine, EngineError
 from operations.sandbox.processes import Program
-from operations.sandbox.sandbox import Cluster
-from tests.local.conftest import NETWORK, Stack
+from tests.local.stacks import EditableStack, new_cluster, new_project
+from tests.waiting import within
 
 
 @contextmanager
@@ -43,13 +42,13 @@ def answering(status: int, body: str) -> Iterator[str]:
         server.shutdown()
 
 
-def only(stack: Stack, *service_ids: str) -> None:
+def only(stack: EditableStack, *service_ids: str) -> None:
     for service in stack.roster.services:
         if service.id not in service_ids:
             stack.remove(service.id)
 
 
-def test_an_agent_that_is_away_is_one_clear_error_and_the_next_run_completes(stack: Stack) -> None:
+def test_an_agent_that_is_away_is_one_clear_error_and_the_next_run_completes(stack: EditableStack) -> None:
     only(stack, "billing_service")
     here, stack.endpoint = stack.endpoint, Endpoint("http://127.0.0.1:9")
     with pytest.raises(EngineError):
@@ -63,7 +62,7 @@ def test_an_agent_that_is_away_is_one_clear_error_and_the_next_run_completes(sta
     assert stack.consul.service("billing_service")
 
 
-def test_an_agent_that_answers_500_is_an_error_with_the_agents_own_words(stack: Stack) -> None:
+def test_an_agent_that_answers_500_is_an_error_with_the_agents_own_words(stack: EditableStack) -> None:
     only(stack, "billing_service")
     with answering(500, "No cluster leader") as address:
         stack.endpoint = Endpoint(address)
@@ -72,7 +71,7 @@ def test_an_agent_that_answers_500_is_an_error_with_the_agents_own_words(stack: 
     assert "Consul answers 500: No cluster leader" in stack.said
 
 
-def test_an_id_that_another_party_registered_is_an_error_that_says_who_and_what_to_do(stack: Stack) -> None:
+def test_an_id_that_another_party_registered_is_an_error_that_says_who_and_what_to_do(stack: EditableStack) -> None:
     stack.consul.register({"ID": "billing_service", "Name": "billing_service", "Address": "10.1.2.3", "Port": 80})
     with pytest.raises(EngineError):
         stack.up()
@@ -84,7 +83,7 @@ def test_an_id_that_another_party_registered_is_an_error_that_says_who_and_what_
     assert held["Address"] == "10.1.2.3"
 
 
-def test_a_stack_that_allows_adoption_takes_the_id_over(stack: Stack) -> None:
+def test_a_stack_that_allows_adoption_takes_the_id_over(stack: EditableStack) -> None:
     only(stack, "billing_service")
     stack.consul.register({"ID": "billing_service", "Name": "billing_service", "Port": 80})
     stack.adopt = True
@@ -94,7 +93,9 @@ def test_a_stack_that_allows_adoption_takes_the_id_over(stack: Stack) -> None:
     assert held["Port"] == 8216
 
 
-def test_two_stacks_that_want_the_same_id_are_an_error_that_names_the_first(stack: Stack, tmp_path: Path) -> None:
+def test_two_stacks_that_want_the_same_id_are_an_error_that_names_the_first(
+    stack: EditableStack, tmp_path: Path
+) -> None:
     only(stack, "billing_service")
     stack.up()
     (other := tmp_path / "other").mkdir()
@@ -127,10 +128,7 @@ def agents(folder: Path, *configs: dict[str, Any]) -> Iterator[None]:
     try:
         for program in programs:
             program.start()
-        until = time.monotonic() + 30
-        while not leads(configs[0]["client_addr"]):
-            assert time.monotonic() < until
-            time.sleep(0.1)
+        within(30, lambda: leads(configs[0]["client_addr"]))
         yield
     finally:
         for program in reversed(programs):
@@ -144,22 +142,23 @@ def leads(host: str) -> bool:
 
 
 @pytest.fixture
-def acl_stack(shared_cluster: Cluster, project: Path, tmp_path: Path) -> Iterator[Stack]:
+def acl_stack(tmp_path: Path) -> Iterator[EditableStack]:
     """One service; ACLs deny by default on the server, and an agent beside it that does not know of them."""
-    server, agent = f"{NETWORK}.1.1", f"{NETWORK}.1.2"
+    cluster = new_cluster(tmp_path / "consul")
+    server, agent = cluster.server, cluster.agent
     configs = (server_config(server, server) | ACL, agent_config(server, agent, agent))
-    engine = Engine(toolchain.pulumi, tmp_path / "pulumi", project, checkpoints=True)
-    with agents(tmp_path / "consul", *configs):
-        stack = Stack(shared_cluster, engine, shared_cluster.roster, Endpoint(f"http://{server}:8500"))
+    engine = Engine(toolchain.pulumi, tmp_path / "pulumi", new_project(tmp_path), checkpoints=True)
+    with agents(cluster.folder, *configs):
+        stack = EditableStack(cluster, engine, cluster.roster, Endpoint(f"http://{server}:8500"))
         only(stack, "billing_service")
         yield stack
 
 
-def state(stack: Stack) -> str:
+def state(stack: EditableStack) -> str:
     return "".join(path.read_text() for path in stack.engine.folder.rglob("*.json"))
 
 
-def test_a_wrong_token_is_an_error_with_consuls_own_words_and_without_the_token(acl_stack: Stack) -> None:
+def test_a_wrong_token_is_an_error_with_consuls_own_words_and_without_the_token(acl_stack: EditableStack) -> None:
     acl_stack.endpoint = replace(acl_stack.endpoint, token="a-wrong-token")  # noqa: S106
     with pytest.raises(EngineError):
         acl_stack.up()
@@ -167,7 +166,7 @@ def test_a_wrong_token_is_an_error_with_consuls_own_words_and_without_the_token(
     assert "a-wrong-token" not in acl_stack.said + state(acl_stack)
 
 
-def test_a_right_token_registers_and_is_nowhere_in_plain_text(acl_stack: Stack) -> None:
+def test_a_right_token_registers_and_is_nowhere_in_plain_text(acl_stack: EditableStack) -> None:
     acl_stack.endpoint = replace(acl_stack.endpoint, token="the-root-token")  # noqa: S106
     acl_stack.preview(diff=True)
     assert "token     : [secret]" in acl_stack.said
@@ -180,10 +179,10 @@ def test_a_right_token_registers_and_is_nowhere_in_plain_text(acl_stack: Stack) 
     acl_stack.destroy()
 
 
-def test_what_the_agent_accepts_and_the_servers_refuse_is_an_error(acl_stack: Stack) -> None:
-    acl_stack.endpoint = Endpoint(f"http://{NETWORK}.1.2:8500")
+def test_what_the_agent_accepts_and_the_servers_refuse_is_an_error(acl_stack: EditableStack) -> None:
+    acl_stack.endpoint = Endpoint(f"http://{acl_stack.cluster.agent}:8500")
     with pytest.raises(EngineError):
         acl_stack.up()
-    assert Consul(f"http://{NETWORK}.1.2:8500").service("billing_service")
+    assert Consul(f"http://{acl_stack.cluster.agent}:8500").service("billing_service")
     assert "accepted the change to 'billing_service', but the servers do not show it after 11 s" in acl_stack.said
     assert "a token may lack service:write" in acl_stack.said

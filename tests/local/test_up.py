@@ -7,35 +7,22 @@ from datetime import timedelta
 import pytest
 import urllib3
 
-from operations.service_status import await_passing, statuses
+from operations.service_status import statuses
 from services.definition import definition
 from services.model import OWNER_KEY
-from tests.local.conftest import Stack
-
-REGISTER = re.compile(r'consul_api_http_count\{method="PUT",path="v1_agent_service_register"\} (\d+)')
+from tests.local.stacks import EditableStack, require_passing
 
 
-def registers(stack: Stack) -> int:
-    """Return how many register requests the agent has had."""
-    answer = urllib3.request("GET", f"{stack.consul.address}/v1/agent/metrics?format=prometheus").data.decode()
-    found = REGISTER.search(answer)
-    return int(found.group(1)) if found else 0
-
-
-def passing(stack: Stack) -> None:
-    now = await_passing(stack.consul, stack.roster, lambda _: None, 45)
-    assert set(now.values()) == {"passing"}, now
-
-
-def test_up_registers_the_40_services_and_the_agent_checks_every_one_of_them(stack: Stack) -> None:
+def test_up_registers_the_40_services_and_the_agent_checks_every_one_of_them(stack: EditableStack) -> None:
+    stack.check_every_second()
     assert stack.up()["create"] == 42  # with the stack and the component
-    passing(stack)
+    require_passing(stack.consul, stack.roster)
     ran = {check["ServiceID"]: check["Output"] for check in stack.consul.all_checks().values() if check["ServiceID"]}
     assert len(ran) == 40
     assert all(re.match(r"HTTP GET \S+/health: 200 OK|TCP connect \S+: Success", output) for output in ran.values())
 
 
-def test_what_the_agent_holds_is_what_the_roster_states(stack: Stack) -> None:
+def test_what_the_agent_holds_is_what_the_roster_states(stack: EditableStack) -> None:
     stack.up()
     held = stack.consul.all_services()
     for service in stack.roster.services:
@@ -46,36 +33,37 @@ def test_what_the_agent_holds_is_what_the_roster_states(stack: Stack) -> None:
         assert one["Meta"] == wanted["meta"] | {OWNER_KEY: f"pulumi/consul-staging/local/registration-{service.id}"}
 
 
-def test_the_catalog_shows_each_service_once_when_up_returns(stack: Stack) -> None:
+def test_the_catalog_shows_each_service_once_when_up_returns(stack: EditableStack) -> None:
     stack.up()
     catalog = urllib3.request("GET", f"{stack.consul.address}/v1/catalog/node-services/consul-agent-shared").json()
     assert sorted(entry["ID"] for entry in catalog["Services"]) == sorted(s.id for s in stack.roster.services)
 
 
-def test_a_second_up_changes_nothing_and_sends_nothing(stack: Stack) -> None:
+def test_a_second_up_changes_nothing_and_sends_nothing(stack: EditableStack) -> None:
     stack.up()
-    before = registers(stack)
+    before = stack.register_requests()
     assert stack.up() == {"same": 42}
-    assert registers(stack) == before
+    assert stack.register_requests() == before
 
 
-def test_a_changed_interval_updates_that_service_alone_and_no_check_leaves_passing(stack: Stack) -> None:
+def test_a_changed_interval_updates_that_service_alone_and_no_check_leaves_passing(stack: EditableStack) -> None:
+    stack.check_every_second()
     stack.up()
-    passing(stack)
-    before = registers(stack)
+    require_passing(stack.consul, stack.roster)
+    before = stack.register_requests()
     billing = stack.service("billing_service")
     check = billing.checks[0].model_copy(update={"interval": timedelta(seconds=5)})
     stack.change("billing_service", checks=(check,))
     assert stack.up() == {"same": 41, "update": 1}
-    assert registers(stack) == before + 1
+    assert stack.register_requests() == before + 1
     assert stack.consul.checks("billing_service")["billing_service-health"]["Interval"] == "5s"
-    until = time.monotonic() + 12  # longer than any HTTP check's interval: each has run once more
+    until = time.monotonic() + 6  # longer than any check's interval: each has run once more
     while time.monotonic() < until:
         assert set(statuses(stack.consul, stack.roster).values()) == {"passing"}
         time.sleep(0.2)
 
 
-def test_the_preview_of_a_changed_service_is_one_resource_with_the_changed_fields(stack: Stack) -> None:
+def test_the_preview_of_a_changed_service_is_one_resource_with_the_changed_fields(stack: EditableStack) -> None:
     stack.up()
     stack.change("billing_service", port=8299)
     assert stack.preview(diff=True) == {"same": 41, "update": 1}
@@ -84,7 +72,7 @@ def test_the_preview_of_a_changed_service_is_one_resource_with_the_changed_field
     assert "auth_service" not in stack.said
 
 
-def test_a_changed_port_moves_the_service_and_its_check(stack: Stack) -> None:
+def test_a_changed_port_moves_the_service_and_its_check(stack: EditableStack) -> None:
     stack.up()
     stack.change("billing_service", port=8299)
     assert stack.up() == {"same": 41, "update": 1}
@@ -94,7 +82,7 @@ def test_a_changed_port_moves_the_service_and_its_check(stack: Stack) -> None:
     assert ":8299/health" in stack.consul.checks("billing_service")["billing_service-health"]["Notes"]
 
 
-def test_a_check_that_is_stated_no_more_is_gone(stack: Stack) -> None:
+def test_a_check_that_is_stated_no_more_is_gone(stack: EditableStack) -> None:
     billing = stack.service("billing_service")
     second = billing.checks[0].model_copy(update={"id": "billing_service-deep", "path": "/health?deep"})
     stack.change("billing_service", checks=(*billing.checks, second))
@@ -105,7 +93,7 @@ def test_a_check_that_is_stated_no_more_is_gone(stack: Stack) -> None:
     assert set(stack.consul.checks("billing_service")) == {"billing_service-health"}
 
 
-def test_a_removed_entry_deregisters_that_service_alone(stack: Stack) -> None:
+def test_a_removed_entry_deregisters_that_service_alone(stack: EditableStack) -> None:
     stack.up()
     stack.remove("billing_service")
     assert stack.up() == {"same": 41, "delete": 1}
@@ -114,7 +102,7 @@ def test_a_removed_entry_deregisters_that_service_alone(stack: Stack) -> None:
     assert not stack.consul.in_catalog("consul-agent-shared", "billing_service", "billing_service")
 
 
-def test_a_changed_id_is_a_replacement_that_registers_before_it_deregisters(stack: Stack) -> None:
+def test_a_changed_id_is_a_replacement_that_registers_before_it_deregisters(stack: EditableStack) -> None:
     stack.up()
     billing = stack.service("billing_service")
     check = billing.checks[0].model_copy(update={"id": "billing-2-health"})
@@ -125,7 +113,7 @@ def test_a_changed_id_is_a_replacement_that_registers_before_it_deregisters(stac
     assert "billing_service" not in stack.consul.all_services()
 
 
-def test_destroy_leaves_nothing_of_ours_and_all_that_is_not(stack: Stack) -> None:
+def test_destroy_leaves_nothing_of_ours_and_all_that_is_not(stack: EditableStack) -> None:
     stack.consul.register({"ID": "own", "Name": "own", "Port": 1234})
     stack.up()
     stack.destroy()
@@ -133,7 +121,7 @@ def test_destroy_leaves_nothing_of_ours_and_all_that_is_not(stack: Stack) -> Non
 
 
 @pytest.mark.parametrize("refresh", [False, True])
-def test_destroy_twice_is_no_error(stack: Stack, refresh: bool) -> None:
+def test_destroy_twice_is_no_error(stack: EditableStack, refresh: bool) -> None:
     stack.up()
     stack.destroy()
     assert stack.up(refresh=refresh)["create"] == 42

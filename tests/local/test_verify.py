@@ -11,26 +11,21 @@ import urllib3
 
 from cluster.agent_configuration import AGENT_NODE, SERVER_NODE
 from services.model import OWNER_KEY
-from tests.local.deployed import OWNER, Deployed, deployed_at
+from tests.local.clones import Clone
+from tests.local.stacks import OWNER, register, repair
 
 OURS = {OWNER_KEY: f"{OWNER}registration-order_service"}
 OTHERS = {OWNER_KEY: "pulumi/consul-staging/other/registration-order_service"}
 
 
-@pytest.fixture(scope="module", name="cluster")
-def _cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    with deployed_at(6, tmp_path_factory.mktemp("verify")) as here:
-        yield here
+@pytest.fixture(autouse=True)
+def _repair(clone: Clone) -> Iterator[None]:
+    yield
+    repair(clone.cluster)
 
 
-@pytest.fixture(name="here")
-def _here(cluster: Deployed) -> Iterator[Deployed]:
-    yield cluster
-    cluster.mend()
-
-
-def duplicate(here: Deployed, service_id: str, meta: dict[str, str]) -> None:
-    here.agent.register({"ID": service_id, "Name": "order_service", "Port": 1, "Meta": meta})
+def duplicate(clone: Clone, service_id: str, meta: dict[str, str]) -> None:
+    clone.agent.register({"ID": service_id, "Name": "order_service", "Port": 1, "Meta": meta})
 
 
 def put(address: str, path: str, body: dict[str, Any]) -> None:
@@ -38,33 +33,33 @@ def put(address: str, path: str, body: dict[str, Any]) -> None:
     assert answer.status == 200, answer.data
 
 
-def findings(here: Deployed) -> dict[str, list[dict[str, str]]]:
+def findings(clone: Clone) -> dict[str, list[dict[str, str]]]:
     """Return the findings of each area that has some; the command must then have ended with 1."""
-    result = here.run("verify", "--json")
+    result = clone.run("verify", "--json")
     areas = json.loads(result.stdout)["areas"]
     found = {area: verdict["findings"] for area, verdict in areas.items() if verdict["findings"]}
     assert result.returncode == bool(found), result.stderr
     return found
 
 
-def finding(here: Deployed, area: str) -> dict[str, str]:
+def finding(clone: Clone, area: str) -> dict[str, str]:
     """Return the one finding, which must be of an area."""
-    found = findings(here)
+    found = findings(clone)
     assert list(found) == [area], found
     (one,) = found[area]
     return one
 
 
-def within(seconds: float, here: Deployed, area: str) -> dict[str, str]:
+def within(seconds: float, clone: Clone, area: str) -> dict[str, str]:
     """Return an area's first finding, once there is one."""
     until = time.monotonic() + seconds
-    while not (found := findings(here)).get(area):
+    while not (found := findings(clone)).get(area):
         assert time.monotonic() < until, found
     return found[area][0]
 
 
-def test_what_the_engine_deployed_is_well_in_a_line_an_area(here: Deployed) -> None:
-    result = here.run("verify")
+def test_what_the_engine_deployed_is_well_in_a_line_an_area(clone: Clone) -> None:
+    result = clone.run("verify")
     assert result.returncode == 0, result.stdout + result.stderr
     headline, *areas = result.stdout.splitlines()
     assert re.fullmatch(r"local: all is well \(\d\.\d\d s\)", headline)
@@ -73,45 +68,43 @@ def test_what_the_engine_deployed_is_well_in_a_line_an_area(here: Deployed) -> N
     ]
 
 
-def test_verifying_40_takes_well_under_2_s(here: Deployed) -> None:
-    assert min(seconds(here) for _ in range(3)) < 1.8  # the best of three: other programs use the machine too
+def test_verifying_40_takes_well_under_2_s(clone: Clone) -> None:
+    assert min(seconds(clone) for _ in range(3)) < 1.8  # the best of three: other programs use the machine too
 
 
-def seconds(here: Deployed) -> float:
+def seconds(clone: Clone) -> float:
     started = time.monotonic()
-    here.run("verify")
+    clone.run("verify")
     return time.monotonic() - started
 
 
-def test_a_deregistered_service_is_found(here: Deployed) -> None:
-    here.agent.deregister("billing_service")
-    one = finding(here, "registrations")
+def test_a_deregistered_service_is_found(clone: Clone) -> None:
+    clone.agent.deregister("billing_service")
+    one = finding(clone, "registrations")
     assert one["subject"] == "billing_service"
     assert one["found"] == "it is not registered there"
     assert one["advice"].startswith("make up STACK=local")
 
 
-def test_a_port_that_was_changed_through_the_agents_api_is_found(here: Deployed) -> None:
-    here.register("billing_service", port=9999)
-    found = within(5, here, "registrations")
+def test_a_port_that_was_changed_through_the_agents_api_is_found(clone: Clone) -> None:
+    register(clone.cluster, clone.service("billing_service"), port=9999)
+    found = within(5, clone, "registrations")
     assert (found["subject"], found["expected"]) == ("billing_service", "port 8216")
     assert found["found"].endswith(": port 9999")
 
 
-def test_a_check_that_was_changed_through_the_agents_api_is_found(here: Deployed) -> None:
-    (check,) = here.stack.service("billing_service").checks
-    slow = check.model_copy(update={"interval": check.interval * 20})
-    here.stack.change("billing_service", checks=(slow,))
-    here.register("billing_service")
-    here.stack.change("billing_service", checks=(check,))
-    found = within(5, here, "registrations")
+def test_a_check_that_was_changed_through_the_agents_api_is_found(clone: Clone) -> None:
+    billing = clone.service("billing_service")
+    slow = billing.checks[0].model_copy(update={"interval": billing.checks[0].interval * 20})
+    register(clone.cluster, billing.model_copy(update={"checks": (slow,)}))
+    found = within(5, clone, "registrations")
     assert found["expected"] == "billing_service-health interval 1s"
     assert found["found"].endswith(": billing_service-health interval 20s")
 
 
-def test_a_service_that_the_roster_does_not_know_is_found(here: Deployed) -> None:
-    here.agent.register({"ID": "web-1", "Name": "web", "Port": 80})
-    one = finding(here, "others")
+def test_a_service_that_the_roster_does_not_know_is_found(clone: Clone) -> None:
+    clone.agent.register({"ID": "web-1", "Name": "web", "Port": 80})
+    one = finding(clone, "others")
     assert one["subject"] == "web"
     assert one["found"] == f"id web-1 on {AGENT_NODE}, registered by the service itself, over the API"
     assert "add it to services/roster.py" in one["advice"]
@@ -126,90 +119,94 @@ def test_a_service_that_the_roster_does_not_know_is_found(here: Deployed) -> Non
     ],
     ids=["ours", "its own", "another stack's"],
 )
-def test_a_duplicate_is_found_with_its_origin(here: Deployed, meta: dict[str, str], origin: str) -> None:
-    duplicate(here, "order-2", meta)
-    one = finding(here, "others")
+def test_a_duplicate_is_found_with_its_origin(clone: Clone, meta: dict[str, str], origin: str) -> None:
+    duplicate(clone, "order-2", meta)
+    one = finding(clone, "others")
     assert one["subject"] == "order_service"
     assert one["found"] == f"id order-2 on {AGENT_NODE}, {origin}"
 
 
-def test_a_service_that_stopped_is_found_and_said_how_to_start(here: Deployed) -> None:
-    here.stack.cluster.standin(here.stack.service("billing_service")).stop()
-    found = within(5, here, "health")
+def test_a_service_that_stopped_is_found_and_said_how_to_start(clone: Clone) -> None:
+    clone.stand_in("billing_service").stop()
+    found = within(5, clone, "health")
     assert found["subject"] == "billing_service"
     assert "connection refused" in found["found"]
     assert found["advice"].startswith("make start SERVICE=billing_service")
 
 
-def test_a_self_registration_with_the_server_is_listed_and_is_no_finding(here: Deployed) -> None:
-    here.server.register({"ID": "billing-host", "Name": "billing_service", "Port": 1, "Check": {"TTL": "30s"}})
-    result = here.run("verify")
+def test_a_self_registration_with_the_server_is_listed_and_is_no_finding(clone: Clone) -> None:
+    clone.server.register({"ID": "billing-host", "Name": "billing_service", "Port": 1, "Check": {"TTL": "30s"}})
+    result = clone.run("verify")
     assert result.returncode == 0, result.stdout
     assert f"on {SERVER_NODE} too, registered by the services themselves, over the API: " in result.stdout
     assert "billing_service (id billing-host)" in result.stdout
 
 
-def left_by_a_dead_node(here: Deployed, service_id: str, meta: dict[str, str]) -> None:
+def left_by_a_dead_node(clone: Clone, service_id: str, meta: dict[str, str]) -> None:
     service = {"ID": service_id, "Service": "order_service", "Port": 1, "Meta": meta}
     body = {"Node": "old-agent", "Address": "10.0.0.9", "Service": service}
-    put(here.server.address, "/v1/catalog/register", body)
+    put(clone.server.address, "/v1/catalog/register", body)
 
 
-def test_what_a_dead_node_left_is_found(here: Deployed) -> None:
-    left_by_a_dead_node(here, "order_service", {})
-    assert finding(here, "others")["found"].endswith("registered by the service itself, over the API; its node is dead")
+def test_what_a_dead_node_left_is_found(clone: Clone) -> None:
+    left_by_a_dead_node(clone, "order_service", {})
+    assert finding(clone, "others")["found"].endswith(
+        "registered by the service itself, over the API; its node is dead"
+    )
 
 
-def test_fix_removes_ours_wherever_it_is_and_leaves_the_others(here: Deployed) -> None:
-    duplicate(here, "order-ours", OURS)
-    duplicate(here, "order-own", {})
-    duplicate(here, "order-other", OTHERS)
-    left_by_a_dead_node(here, "order_ours", OURS)
-    left_by_a_dead_node(here, "order_own", {})
-    result = here.run("verify", "--fix")
+def test_fix_removes_ours_wherever_it_is_and_leaves_the_others(clone: Clone) -> None:
+    duplicate(clone, "order-ours", OURS)
+    duplicate(clone, "order-own", {})
+    duplicate(clone, "order-other", OTHERS)
+    left_by_a_dead_node(clone, "order_ours", OURS)
+    left_by_a_dead_node(clone, "order_own", {})
+    result = clone.run("verify", "--fix")
     assert result.returncode == 1
     assert re.findall(r"^removed .*", result.stdout, re.MULTILINE) == [
         f"removed order_service: id order-ours on {AGENT_NODE}",
         "removed order_service: id order_ours on old-agent",
     ]
-    assert here.agent.all_services().keys() - {s.id for s in here.stack.roster.services} == {"order-own", "order-other"}
-    assert set(here.server.node_services("old-agent")) == {"order_own"}
+    assert clone.agent.all_services().keys() - {s.id for s in clone.cluster.roster.services} == {
+        "order-own",
+        "order-other",
+    }
+    assert set(clone.server.node_services("old-agent")) == {"order_own"}
 
 
-def test_fix_of_ours_alone_ends_well(here: Deployed) -> None:
-    duplicate(here, "order-ours", OURS)
-    result = here.run("verify", "--fix", "--json")
+def test_fix_of_ours_alone_ends_well(clone: Clone) -> None:
+    duplicate(clone, "order-ours", OURS)
+    result = clone.run("verify", "--fix", "--json")
     assert result.returncode == 0, result.stdout
     assert [stray["id"] for stray in json.loads(result.stdout)["removed"]] == ["order-ours"]
 
 
-def test_fix_removes_what_the_server_itself_holds_for_good(here: Deployed) -> None:
-    here.server.register({"ID": "order-ours", "Name": "order_service", "Port": 1, "Meta": OURS})
-    assert here.run("verify", "--fix").returncode == 0
-    assert here.server.all_services() == {}
+def test_fix_removes_what_the_server_itself_holds_for_good(clone: Clone) -> None:
+    clone.server.register({"ID": "order-ours", "Name": "order_service", "Port": 1, "Meta": OURS})
+    assert clone.run("verify", "--fix").returncode == 0
+    assert clone.server.all_services() == {}
 
 
-def test_piped_findings_have_no_escape_codes(here: Deployed) -> None:
-    duplicate(here, "order-2", {})
-    result = here.run("verify")
+def test_piped_findings_have_no_escape_codes(clone: Clone) -> None:
+    duplicate(clone, "order-2", {})
+    result = clone.run("verify")
     assert result.returncode == 1
     assert "\x1b" not in result.stdout
 
 
-def test_an_agent_that_is_away_is_one_message_with_what_the_servers_know(here: Deployed) -> None:
-    process = here.stack.cluster.agent_program.process
+def test_an_agent_that_is_away_is_one_message_with_what_the_servers_know(clone: Clone) -> None:
+    process = clone.cluster.agent_program.process
     assert process
     process.kill()
-    found = within(20, here, "members")
+    found = within(20, clone, "members")
     assert (found["subject"], found["found"]) == (AGENT_NODE, "failed, node")
-    result = here.run("verify")
-    assert f"http://{here.stack.cluster.agent}:8500 (APIs)" in result.stdout
+    result = clone.run("verify")
+    assert f"http://{clone.cluster.agent}:8500 (APIs)" in result.stdout
     assert "?      metrics        not seen" in result.stdout
     assert "Traceback" not in result.stderr
-    here.stack.cluster.start()
 
 
-def test_a_stack_that_does_not_exist_is_one_message(here: Deployed) -> None:
-    result = here.run("verify", "--stack", "nope")
+def test_a_stack_that_does_not_exist_is_one_message(clone: Clone) -> None:
+    result = clone.run("verify", "--stack", "nope")
     assert result.returncode == 1
-    assert result.stderr == "error: there is no Pulumi.nope.yaml: the stacks here are local, staging\n"
+    assert result.stderr == "error: there is no Pulumi.nope.yaml: the stacks here are docker-local, local, staging\n"

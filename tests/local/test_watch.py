@@ -14,26 +14,21 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests.local.deployed import Deployed, deployed_at
+from tests.local.clones import Clone
+from tests.local.stacks import repair
 
 
-@pytest.fixture(scope="module", name="cluster")
-def _cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    with deployed_at(7, tmp_path_factory.mktemp("watch")) as here:
-        yield here
-
-
-@pytest.fixture(name="here")
-def _here(cluster: Deployed) -> Iterator[Deployed]:
-    yield cluster
-    cluster.mend()
+@pytest.fixture(autouse=True)
+def _repair(clone: Clone) -> Iterator[None]:
+    yield
+    repair(clone.cluster)
 
 
 @dataclass
 class Watch:
     """A `watch` that runs, and what it has printed."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[str]
     output: int
     text: str = field(default="")
 
@@ -55,15 +50,9 @@ class Watch:
 
 
 @contextmanager
-def watching(here: Deployed, *options: str, terminal: bool = False) -> Iterator[Watch]:
+def watching(clone: Clone, *options: str, terminal: bool = False) -> Iterator[Watch]:
     ours, its = pty.openpty() if terminal else os.pipe()
-    process = subprocess.Popen(
-        here.command("watch", *options),
-        cwd=here.folder,
-        env={**here.environment, "TERM": "xterm", "COLUMNS": "130", "LINES": "50"},
-        stdout=its,
-        stderr=subprocess.PIPE,
-    )
+    process = clone.start("watch", *options, stdout=its, TERM="xterm", COLUMNS="130", LINES="50")
     os.close(its)
     try:
         yield Watch(process, ours)
@@ -75,35 +64,35 @@ def watching(here: Deployed, *options: str, terminal: bool = False) -> Iterator[
             process.stderr.close()
 
 
-def test_a_change_shows_within_a_second(here: Deployed) -> None:
-    with watching(here) as watch:
+def test_a_change_shows_within_a_second(clone: Clone) -> None:
+    with watching(clone) as watch:
         watch.says(r"40 of 40 passing on consul-agent-shared\n")
-        here.agent.deregister("billing_service")
+        clone.agent.deregister("billing_service")
         assert watch.says(r"\S+ billing_service passing -> missing\n") < 1
 
 
-def test_a_service_that_stops_and_starts_is_two_lines(here: Deployed) -> None:
-    with watching(here) as watch:
+def test_a_service_that_stops_and_starts_is_two_lines(clone: Clone) -> None:
+    with watching(clone) as watch:
         watch.says("40 of 40")
-        standin = here.stack.cluster.standin(here.stack.service("billing_service"))
+        standin = clone.stand_in("billing_service")
         standin.stop()
         watch.says("billing_service passing -> critical\n", 5)
         standin.start()
         watch.says("billing_service critical -> passing\n", 5)
 
 
-def test_ctrl_c_ends_it_with_0_and_no_trace(here: Deployed) -> None:
-    with watching(here) as watch:
+def test_ctrl_c_ends_it_with_0_and_no_trace(clone: Clone) -> None:
+    with watching(clone) as watch:
         watch.says("40 of 40")
         assert watch.interrupt() == 0
         assert watch.process.stderr
-        assert watch.process.stderr.read() == b""
+        assert watch.process.stderr.read() == ""
 
 
-def test_json_is_an_object_a_line(here: Deployed) -> None:
-    with watching(here, "--json") as watch:
+def test_json_is_an_object_a_line(clone: Clone) -> None:
+    with watching(clone, "--json") as watch:
         watch.says('"event": "start"')
-        here.agent.deregister("billing_service")
+        clone.agent.deregister("billing_service")
         line = json.loads("{" + lines_until(watch, "change"))
         assert (line["service"], line["old"], line["new"]) == ("billing_service", "passing", "missing")
 
@@ -116,35 +105,35 @@ def lines_until(watch: Watch, kind: str) -> str:
     return watch.text.partition("\n")[0]
 
 
-def test_it_survives_an_agent_that_is_killed_and_comes_back(here: Deployed) -> None:
-    with watching(here) as watch:
+def test_it_survives_an_agent_that_is_killed_and_comes_back(clone: Clone) -> None:
+    with watching(clone) as watch:
         watch.says("40 of 40")
-        process = here.stack.cluster.agent_program.process
+        process = clone.cluster.agent_program.process
         assert process
         process.kill()
         watch.says(r"no news: GET http://\S+: no answer", 5)
-        here.stack.cluster.start()
+        clone.cluster.start()
         watch.says("news again", 10)
-        here.agent.deregister("billing_service")
+        clone.agent.deregister("billing_service")
         watch.says("billing_service (passing|critical) -> missing", 10)
         assert watch.interrupt() == 0
 
 
-def test_it_survives_servers_that_are_away(here: Deployed) -> None:
-    with watching(here) as watch:
+def test_it_survives_servers_that_are_away(clone: Clone) -> None:
+    with watching(clone) as watch:
         watch.says("40 of 40")
-        here.stack.cluster.server_program.stop()
+        clone.cluster.server_program.stop()
         watch.says(r"no news: .*Consul answers 500", 20)
-        here.stack.cluster.start()
+        clone.cluster.start()
         watch.says("news again", 20)
         assert watch.interrupt() == 0
 
 
-def test_on_a_terminal_it_shows_the_types_in_colour_and_follows(here: Deployed) -> None:
-    with watching(here, terminal=True) as watch:
+def test_on_a_terminal_it_shows_the_types_in_colour_and_follows(clone: Clone) -> None:
+    with watching(clone, terminal=True) as watch:
         watch.says(r"User microservices(.|\n)*\x1b\[32mpassing(.|\n)*AI services(.|\n)*gRPC infrastructure")
-        here.agent.deregister("billing_service")
+        clone.agent.deregister("billing_service")
         watch.says(r"\x1b\[31mmissing \x1b\[0mbilling_service\x1b\[2m \d s", 3)
         assert watch.interrupt() == 0
         assert watch.process.stderr
-        assert watch.process.stderr.read() == b""
+        assert watch.process.stderr.read() == ""

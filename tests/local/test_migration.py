@@ -9,31 +9,32 @@ import pytest
 import settings
 from cluster.agent_configuration import SERVER_NODE
 from operations.migration import Comparison, compare_stack
-from operations.service_status import await_passing
 from operations.target import Target
 from services.model import Service
-from tests.local.conftest import Stack
+from tests.local.stacks import EditableStack, deployed_stack, repair
 
 BILLING, AUTH, ORDER = "billing_service", "auth_service", "order_service"
 
 
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EditableStack]:
+    with deployed_stack(tmp_path_factory.mktemp("compare")) as stack:
+        yield stack
+
+
 @pytest.fixture
-def up(stack: Stack) -> Iterator[Stack]:
+def up(deployed: EditableStack) -> Iterator[EditableStack]:
     """Deployed and passing; what the services registered themselves is gone afterwards."""
-    stack.up()
-    await_passing(stack.consul, stack.roster, lambda _: None, 45)
-    yield stack
-    at_server = before(stack)
-    for service_id in at_server.agent.services():
-        at_server.agent.service.deregister(service_id)
+    yield deployed
+    repair(deployed.cluster)
 
 
-def before(stack: Stack) -> Any:  # noqa: ANN401 - py-consul has no types
+def before(stack: EditableStack) -> Any:  # noqa: ANN401 - py-consul has no types
     """The server, as `consul_registry.py` speaks to it."""
     return consul.Consul(host=stack.cluster.server, port=8500)
 
 
-def registers_itself(stack: Stack, service: Service, beats: bool = True, **other: Any) -> None:  # noqa: ANN401
+def registers_itself(stack: EditableStack, service: Service, beats: bool = True, **other: Any) -> None:  # noqa: ANN401
     where = {"address": service.host, "port": service.port, **other}
     service_id = f"{service.name}-1"
     at_server = before(stack)
@@ -42,14 +43,14 @@ def registers_itself(stack: Stack, service: Service, beats: bool = True, **other
         at_server.agent.check.ttl_pass(f"service:{service_id}")
 
 
-def compared(stack: Stack) -> dict[str, Comparison]:
+def compared(stack: EditableStack) -> dict[str, Comparison]:
     where = settings.Settings.model_validate(
         {"agentAddress": stack.consul.address, "serverAddress": f"http://{stack.cluster.server}:8500", "docker": False}
     )
     return {each.service.id: each for each in compare_stack(Target("consul-staging", "local", where, stack.roster))}
 
 
-def test_each_service_is_where_it_is_in_the_migration(up: Stack) -> None:
+def test_each_service_is_where_it_is_in_the_migration(up: EditableStack) -> None:
     registers_itself(up, up.service(BILLING))
     registers_itself(up, up.service(AUTH), beats=False)
     registers_itself(up, up.service(ORDER), port=8999)
@@ -69,7 +70,7 @@ def test_each_service_is_where_it_is_in_the_migration(up: Stack) -> None:
     assert (own.node, own.heartbeat, own.at) == (SERVER_NODE, "passing", now[BILLING].service.address)
 
 
-def test_a_service_that_took_option_b_registers_itself_at_the_agent_and_is_still_seen(up: Stack) -> None:
+def test_a_service_that_took_option_b_registers_itself_at_the_agent_and_is_still_seen(up: EditableStack) -> None:
     at_agent = consul.Consul(host=up.cluster.agent, port=8500)
     billing = up.service(BILLING)
     at_agent.agent.service.register(
@@ -82,7 +83,7 @@ def test_a_service_that_took_option_b_registers_itself_at_the_agent_and_is_still
     assert one.verdict.phase == 3
 
 
-def test_a_service_that_overwrites_the_agents_registration_is_wrong(up: Stack) -> None:
+def test_a_service_that_overwrites_the_agents_registration_is_wrong(up: EditableStack) -> None:
     billing = up.service(BILLING)
     consul.Consul(host=up.cluster.agent, port=8500).agent.service.register(
         BILLING, BILLING, address=billing.host, port=billing.port
@@ -90,13 +91,9 @@ def test_a_service_that_overwrites_the_agents_registration_is_wrong(up: Stack) -
     assert compared(up)[BILLING].verdict.says == "another party holds the id billing_service at the agent"
 
 
-def test_a_service_that_sends_heartbeats_but_fails_its_check_is_wrong(up: Stack) -> None:
+def test_a_service_that_sends_heartbeats_but_fails_its_check_is_wrong(up: EditableStack) -> None:
     registers_itself(up, up.service(BILLING))
-    standin = up.cluster.standin(up.service(BILLING))
-    standin.stop()
-    try:
-        while (one := compared(up)[BILLING]).ours and one.ours.status != "critical":
-            pass
-    finally:
-        standin.start()
+    up.cluster.standin(up.service(BILLING)).stop()
+    while (one := compared(up)[BILLING]).ours and one.ours.status != "critical":
+        pass
     assert one.verdict.says == "it sends heartbeats, but the agent's check fails"

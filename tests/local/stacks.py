@@ -1,0 +1,193 @@
+"""Stacks that the real engine deploys on a real Consul, from rosters of the tests' own."""
+
+import re
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+
+import urllib3
+from pulumi.automation import OpType
+
+import toolchain
+from cluster.agent_configuration import AGENT_NODE, SERVER_NODE
+from cluster.client import Consul
+from cluster.drift import read_service
+from cluster.ownership import with_owner
+from components.endpoint import Endpoint
+from components.registration.agent import AgentRegistration, AgentRegistrationArgs
+from operations.engine import Engine
+from operations.sandbox.sandbox import Cluster
+from operations.service_status import await_passing
+from services.definition import definition, register_request
+from services.model import Service
+from services.roster import Roster
+from tests.forty_services import forty_roster
+from tests.local.loopback import new_addresses
+from tests.waiting import within
+
+SECOND = timedelta(seconds=1)  # Consul's shortest interval
+OWNER = "pulumi/consul-staging/local/"  # what the owners of a stack's registrations begin with
+
+_REGISTER_REQUESTS = re.compile(r'consul_api_http_count\{method="PUT",path="v1_agent_service_register"\} (\d+)')
+
+
+@dataclass
+class EditableStack:
+    """A stack whose roster a test can change, on a running cluster."""
+
+    cluster: Cluster
+    engine: Engine
+    roster: Roster
+    endpoint: Endpoint
+    adopt: bool = False
+    output: list[str] = field(default_factory=list)
+
+    @property
+    def consul(self) -> Consul:
+        return self.cluster.agent_api
+
+    @property
+    def said(self) -> str:
+        return "\n".join(self.output)
+
+    def up(self, **options: bool) -> dict[str, int]:
+        """Deploy; returns how many resources were created, updated and so on."""
+        return _text(self._engine.up(**options).summary.resource_changes)
+
+    def preview(self, **options: bool) -> dict[str, int]:
+        return _text(self._engine.preview(**options).change_summary)
+
+    def destroy(self) -> None:
+        self._engine.destroy()
+
+    def change(self, service_id: str, **fields: object) -> None:
+        """State something else of one service."""
+        self.roster = Roster(
+            services=tuple(
+                service.model_copy(update=fields) if service.id == service_id else service
+                for service in self.roster.services
+            )
+        )
+
+    def remove(self, service_id: str) -> None:
+        self.roster = Roster(services=tuple(s for s in self.roster.services if s.id != service_id))
+
+    def check_every_second(self) -> None:
+        for service in self.roster.services:
+            self.change(service.id, checks=(service.checks[0].model_copy(update={"interval": SECOND}),))
+
+    def service(self, service_id: str) -> Service:
+        return service_of(self.roster, service_id)
+
+    def register_requests(self) -> int:
+        """Return how many register requests the agent has had."""
+        answer = urllib3.request("GET", f"{self.consul.address}/v1/agent/metrics?format=prometheus").data.decode()
+        found = _REGISTER_REQUESTS.search(answer)
+        return int(found[1]) if found else 0
+
+    @property
+    def _engine(self) -> Engine:
+        self.output.clear()
+        args = AgentRegistrationArgs(self.roster, self.endpoint, self.adopt)
+
+        def program() -> None:
+            AgentRegistration("registration", args)
+
+        return replace(self.engine, program=program, say=self.output.append)
+
+
+def _text(changes: Mapping[OpType, int] | None) -> dict[str, int]:
+    return {str(what): count for what, count in (changes or {}).items()}
+
+
+def service_of(roster: Roster, service_id: str) -> Service:
+    return next(service for service in roster.services if service.id == service_id)
+
+
+def new_cluster(folder: Path, interval: timedelta | None = None) -> Cluster:
+    """Return a cluster with addresses of its own, not yet started.
+
+    Args:
+        folder: of its processes.
+        interval: of every check. None: as in the project.
+    """
+    server, agent, services = new_addresses()
+    return Cluster(toolchain.consul, server, agent, forty_roster(host=services, interval=interval), folder)
+
+
+@contextmanager
+def running(cluster: Cluster) -> Iterator[Cluster]:
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+def new_project(folder: Path) -> Path:
+    """Make a project folder whose stack `local` has no config."""
+    project = folder / "project"
+    project.mkdir()
+    (project / "Pulumi.yaml").write_text("name: consul-staging\nruntime: python\n")
+    return project
+
+
+@contextmanager
+def new_stack(cluster: Cluster, folder: Path) -> Iterator[EditableStack]:
+    """The services of a cluster, nothing deployed yet; nothing left of it afterwards."""
+    engine = Engine(toolchain.pulumi, folder / "pulumi", new_project(folder))
+    stack = EditableStack(cluster, engine, cluster.roster, Endpoint(f"http://{cluster.agent}:8500"))
+    try:
+        yield stack
+    finally:
+        for service_id in cluster.agent_api.all_services():
+            cluster.agent_api.deregister(service_id)
+
+
+@contextmanager
+def deployed_stack(folder: Path) -> Iterator[EditableStack]:
+    """All services deployed and passing, on a cluster that no other test uses; each check runs every second."""
+    with running(new_cluster(folder / "consul", SECOND)) as cluster, new_stack(cluster, folder) as stack:
+        stack.up()
+        require_passing(stack.consul, stack.roster)
+        yield stack
+
+
+def require_passing(consul: Consul, roster: Roster, patience: float = 30) -> None:
+    """Wait until every check passes, and fail where one does not."""
+    now = await_passing(consul, roster, lambda _: None, patience)
+    assert set(now.values()) == {"passing"}, now
+
+
+def register(cluster: Cluster, service: Service, **fields: object) -> None:
+    """Register a service as the deployed stack does, but for some fields."""
+    stated = with_owner(service, f"{OWNER}registration-{service.id}")
+    cluster.agent_api.register(register_request({**definition(stated), **fields}))
+
+
+def repair(cluster: Cluster) -> None:
+    """Have processes and registrations as they are where the services of a cluster are deployed, and nothing else."""
+    cluster.start()
+    agent, server = cluster.agent_api, Consul(f"http://{cluster.server}:8500")
+    services = {service.id: service for service in cluster.roster.services}
+    for consul in (agent, server):
+        for service_id in consul.all_services().keys() - services.keys():
+            consul.deregister(service_id)
+    for node in server.nodes() - {AGENT_NODE, SERVER_NODE}:
+        for service_id in server.node_services(node):
+            server.deregister_from_catalog(node, service_id)
+    for service_id, service in services.items():
+        wanted = definition(with_owner(service, f"{OWNER}registration-{service_id}"))
+        if read_service(agent, service_id) != {key: value for key, value in wanted.items() if key != "id"}:
+            register(cluster, service)
+    # A check of a service that was started a moment ago may still turn critical while the service does not listen.
+    within(20, lambda: all(_listens(service) for service in services.values()))
+    require_passing(agent, cluster.roster)
+
+
+def _listens(service: Service) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex((service.host, service.port)) == 0
