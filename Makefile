@@ -2,10 +2,11 @@
 VENV := .local/venv
 PYTHON := $(VENV)/bin/python
 STACK := local
+WORKERS := 6 # more than cores: most of the time, tests/local waits
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.local/pycache
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.local/hypothesis
 
-.PHONY: up down status verify watch compare heal drill start stop test bench scale lock
+.PHONY: up down status verify watch compare heal drill start stop test style test-unit test-docker bench scale lock
 
 up down status watch compare heal: $(VENV)/up
 	@$(PYTHON) -m operations $@ --stack $(STACK)
@@ -19,11 +20,21 @@ start stop: $(VENV)/up
 drill: $(VENV)/up
 	@$(PYTHON) -m operations $@ $(SERVICE) --stack $(STACK)
 
-test: $(VENV)/test
+# All that needs no Docker. What has to be quick is measured when nothing else runs.
+test: style test-unit
+	@$(PYTHON) -m pytest tests/local -m "not alone" -n $(WORKERS) --dist loadgroup
+	@$(PYTHON) -m pytest tests/local -m alone
+
+style: $(VENV)/test
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy .
-	@$(PYTHON) -m pytest
+
+test-unit: $(VENV)/test
+	@$(PYTHON) -m pytest tests/unit -n auto
+
+test-docker: $(VENV)/test
+	@$(PYTHON) -m pytest tests/docker
 
 bench: $(VENV)/test
 	@$(PYTHON) -m tests.$(if $(filter local,$(STACK)),local,docker).bench

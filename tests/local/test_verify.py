@@ -68,16 +68,6 @@ def test_what_the_engine_deployed_is_well_in_a_line_an_area(clone: Clone) -> Non
     ]
 
 
-def test_verifying_40_takes_well_under_2_s(clone: Clone) -> None:
-    assert min(seconds(clone) for _ in range(3)) < 1.8  # the best of three: other programs use the machine too
-
-
-def seconds(clone: Clone) -> float:
-    started = time.monotonic()
-    clone.run("verify")
-    return time.monotonic() - started
-
-
 def test_a_deregistered_service_is_found(clone: Clone) -> None:
     clone.agent.deregister("billing_service")
     one = finding(clone, "registrations")

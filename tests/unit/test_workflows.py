@@ -56,7 +56,7 @@ def test_a_workflow_has_the_permissions_that_it_needs_and_no_other(name: str) ->
 @every_workflow
 def test_a_checkout_leaves_no_credentials_behind(name: str) -> None:
     checkouts = [step for step in steps(name) if step.get("uses", "").startswith("actions/checkout")]
-    assert [step["with"] for step in checkouts] == [{"persist-credentials": False}]
+    assert [step["with"] for step in checkouts] == [{"persist-credentials": False}] * len(WORKFLOWS[name]["jobs"])
 
 
 @every_workflow
@@ -83,6 +83,11 @@ def test_a_workflow_runs_its_command_of_pulumi_on_its_event(name: str, on: set[s
     assert triggers(name) == on
     pulumi = [step["with"] for step in steps(name) if "pulumi/actions" in step.get("uses", "")]
     assert [(each["command"], each["stack-name"]) for each in pulumi] == [(command, "staging")]
+
+
+def test_what_needs_docker_is_tested_in_a_job_of_its_own() -> None:
+    commands = {job: entry["steps"][-1]["run"] for job, entry in WORKFLOWS["test"]["jobs"].items()}
+    assert commands == {"test": "make test", "docker": "make test-docker"}
 
 
 @pytest.mark.parametrize("name", ["deploy", "drift"])
