@@ -103,6 +103,11 @@ class Line:
         return f"{self.name}-tcp" if self.kind == "grpc" else f"{self.name}-health"
 
     @property
+    def interval(self) -> timedelta:
+        """Of its check; stated, so that a group of the project may have another one."""
+        return timedelta(seconds=30 if self.kind == "grpc" else 10)
+
+    @property
     def check(self) -> dict[str, Any]:
         """Its check in a definition file's spelling, but for its id and notes."""
         if self.kind == "grpc":
@@ -132,17 +137,17 @@ def forty_roster(
         environment: as in `services.roster.load_roster`.
         host: as there.
         names: of the services; all forty if none is given.
-        interval: of every check; None: as in the project.
+        interval: of every check; None: what its line states.
     """
     where = Environment(environment, host)
-    return Roster(services=tuple(_service(where, line, interval) for line in FORTY if not names or line.name in names))
+    lines = [line for line in FORTY if not names or line.name in names]
+    return Roster(services=tuple(_service(where, line, interval or line.interval) for line in lines))
 
 
-def _service(environment: Environment, line: Line, interval: timedelta | None) -> Service:
-    other = {"interval": interval} if interval else {}
+def _service(environment: Environment, line: Line, interval: timedelta) -> Service:
     match line.kind:
         case "user":
-            return user_service(environment, line.short_name, line.port, **other)
+            return user_service(environment, line.short_name, line.port, interval)
         case "ai":
-            return ai_service(environment, line.short_name, line.port, **other)
-    return grpc_service(environment, line.short_name, line.port, line.role, **other)
+            return ai_service(environment, line.short_name, line.port, interval)
+    return grpc_service(environment, line.short_name, line.port, line.role, interval)

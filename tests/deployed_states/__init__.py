@@ -8,6 +8,7 @@ import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -52,10 +53,10 @@ def roster(host: str | None = None) -> Roster:
     where = Environment("staging", host)
     return Roster(
         services=(
-            user_service(where, "account", 8201),
-            user_service(where, "billing", 8216),
-            ai_service(where, "mcp", 8081),
-            grpc_service(where, "minio", 50051, "storage"),
+            user_service(where, "account", 8201, timedelta(seconds=10)),
+            user_service(where, "billing", 8216, timedelta(seconds=10)),
+            ai_service(where, "mcp", 8081, timedelta(seconds=10)),
+            grpc_service(where, "minio", 50051, "storage", timedelta(seconds=30)),
         )
     )
 

@@ -10,10 +10,7 @@ from operations.engine import Engine
 from operations.paths import FOLDER, ROOT
 from operations.target import Target
 from operations.verify.registrations import stated
-from services.group import Environment
-from services.grpc import grpc_service
 from services.roster import Roster
-from services.user import user_service
 from settings import Settings
 from tests.fake_consul import AGENT, SERVER, FakeConsul, Fields
 from tests.forty_services import forty_roster
@@ -23,9 +20,8 @@ SOME = ("auth_service", BILLING, "order_service", "task_service", MINIO)
 
 
 def two_services() -> Roster:
-    """A user service and a gRPC service."""
-    where = Environment("staging")
-    return Roster(services=(user_service(where, "billing", 8216), grpc_service(where, "minio", 50051, "storage")))
+    """Return a user service and a gRPC service."""
+    return forty_roster(names=(BILLING, MINIO))
 
 
 def stack_at(agent: str | None, server: str, roster: Roster | None = None, **config: object) -> Target:

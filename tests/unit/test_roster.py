@@ -3,11 +3,13 @@ import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from services import ai, grpc, user
 from services import roster as roster_module
 from services.ai import ai_service
 from services.definition import check_target, definition
@@ -75,6 +77,19 @@ def _line_facts(line: Line) -> tuple[object, ...]:
 )
 def test_a_line_may_give_an_interval_of_its_own(made: Service) -> None:
     assert made.checks[0].interval == timedelta(seconds=20)
+
+
+@pytest.mark.parametrize(
+    ("made", "group"),
+    [
+        (user_service(STAGING, "billing", 8216), user),
+        (ai_service(STAGING, "mcp", 8081), ai),
+        (grpc_service(STAGING, "minio", 50051, "storage"), grpc),
+    ],
+    ids=["user", "ai", "grpc"],
+)
+def test_a_line_without_an_interval_has_that_of_its_group(made: Service, group: ModuleType) -> None:
+    assert made.checks[0].interval == group.INTERVAL
 
 
 # What a stack decides
