@@ -1,9 +1,9 @@
-"""The secret of an ACL token, read once when the token is made.
+"""The secret of an ACL token, read once after the token was created.
 
-The Consul provider's resource has the token's accessor alone, and its function asks Consul in every preview: the
-preview of a pull request must reach no Consul.
+The Consul provider's resource returns only the token's accessor, and the provider's function calls Consul in every
+preview. But the preview of a pull request must not call Consul.
 
-The state refers to `AclTokenSecretProvider` by this module's path and its name: neither may ever change.
+The state refers to `AclTokenSecretProvider` by this module's path and the class's name: neither may ever change.
 """
 
 from typing import Any
@@ -19,22 +19,22 @@ Props = dict[str, Any]
 
 
 class AclTokenSecretProvider(ResourceProvider):
-    """Holds what a token's accessor stands for.
+    """Reads the secret of the token that an accessor identifies.
 
     https://developer.hashicorp.com/consul/api-docs/acl/tokens#read-a-token
     """
 
-    serialize_as_secret_always = False  # it holds nothing at all
+    serialize_as_secret_always = False  # it has no attributes
 
     def configure(self, _req: ConfigureRequest) -> None:
         """Send the message of an error without a stack trace."""
         send_user_errors_without_traceback()
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        """Compare the accessors, and nothing else: how Consul is reached is not what is held.
+        """Compare only the accessors: another address or another credential does not change the secret.
 
-        Another token's secret is another resource. The engine deletes at the end of a run, at once what nothing else
-        that it deletes depends on: were this one changed in place, it would delete the token beside what uses it still.
+        Another accessor replaces the resource. Pulumi deletes an old token after the resources that depend on it: if
+        this resource were updated in place, Pulumi could delete the token while other resources still use it.
         """
         another = olds["accessor"] != news["accessor"]
         return DiffResult(changes=another, replaces=["accessor"] if another else [])
@@ -57,11 +57,11 @@ class AclTokenSecret(Resource, module="consul", name="AclTokenSecret"):
     def __init__(
         self, name: str, servers: Endpoint, accessor: pulumi.Input[str], opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        """Declare it.
+        """Declare the secret.
 
         Args:
             name: of the resource.
-            servers: their API, with a token that may read tokens (`acl:write`).
+            servers: the servers' API, with a token that may read tokens (`acl:write`).
             accessor: the token's id.
             opts: as of every resource.
         """

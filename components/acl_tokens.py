@@ -1,4 +1,4 @@
-"""The ACL policies and tokens of a secured Consul, with the least rights that each needs."""
+"""The ACL policies and tokens of a secured Consul. Each token has only the rights that it needs."""
 
 import json
 from collections.abc import Mapping
@@ -18,11 +18,11 @@ from components.hooks import stash
 
 @dataclass(frozen=True)
 class AclTokensArgs:
-    """Which tokens there are.
+    """Arguments of `AclTokens`.
 
     Attributes:
-        servers: their API, with a token that may do everything.
-        rules: what each token may do, by its name.
+        servers: the servers' API, with the management token.
+        rules: the rules of each token's policy, by the token's name.
     """
 
     servers: Endpoint
@@ -30,7 +30,7 @@ class AclTokensArgs:
 
 
 class AclTokens(pulumi.ComponentResource):
-    """A policy and a token of each name.
+    """A policy and a token for each name.
 
     Attributes:
         tokens: the tokens' secrets, by name.
@@ -44,7 +44,7 @@ class AclTokens(pulumi.ComponentResource):
         own = pulumi.ResourceOptions(parent=self)
         provider = consul_provider(f"{name}-consul", args.servers, own)
         child = child_options(self, opts, provider)
-        _forget_the_one_before(f"{name}-management", args.servers, child_options(self, opts))
+        _revoke_old_management_token(f"{name}-management", args.servers, child_options(self, opts))
         self.tokens = {
             token: _token(f"{name}-{token}", f"{pulumi.get_project()}-{token}", rules, args.servers, child)
             for token, rules in args.rules.items()
@@ -52,14 +52,14 @@ class AclTokens(pulumi.ComponentResource):
         self.register_outputs({"tokens": list(self.tokens)})
 
 
-def _forget_the_one_before(name: str, servers: Endpoint, opts: pulumi.ResourceOptions) -> None:
-    """Declare what removes a management token once another one has come in its place: Consul keeps both."""
+def _revoke_old_management_token(name: str, servers: Endpoint, opts: pulumi.ResourceOptions) -> None:
+    """Declare the resource that deletes a management token when another one replaces it. Consul would keep both."""
 
-    async def forget(before: str, _after: str) -> None:
-        accessor = (await replace(servers, token=before).consul()).own_accessor()
+    async def revoke(old: str, _new: str) -> None:
+        accessor = (await replace(servers, token=old).consul()).own_accessor()
         (await servers.consul()).delete_token(accessor)
 
-    stash(name, servers.secret_token, "forget-management-token", forget, opts)
+    stash(name, servers.secret_token, "revoke-management-token", revoke, opts)
 
 
 def consul_provider(name: str, servers: Endpoint, opts: pulumi.ResourceOptions) -> consul.Provider:

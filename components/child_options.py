@@ -1,4 +1,4 @@
-"""Options that a component hands to its children."""
+"""Options that a component gives to its children."""
 
 import pulumi
 
@@ -8,6 +8,6 @@ def child_options(
 ) -> pulumi.ResourceOptions:
     """Return the options of a component's child.
 
-    What a component depends on, its children do not wait for by themselves.
+    The child also depends on what the component depends on: Pulumi does not add that by itself.
     """
     return pulumi.ResourceOptions(parent=parent, provider=provider, depends_on=opts.depends_on if opts else None)

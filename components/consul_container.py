@@ -44,11 +44,11 @@ _RUN: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Secured:
-    """What a node of a secured cluster starts with.
+    """The security configuration of a node.
 
     Attributes:
-        stage: how far the cluster is secured.
-        keys: the cluster's.
+        stage: the stage of the cluster.
+        keys: the keys of the cluster.
         tokens: the node's own, by their use (`acl.tokens` in Consul's configuration).
     """
 
@@ -70,12 +70,12 @@ class Secured:
 
 @dataclass(frozen=True)
 class Publish:
-    """Where an API is published.
+    """The address at which Docker publishes an API.
 
     Attributes:
         ip: address of the Docker host.
-        port: on it.
-        https: the API's encrypted port, and not the plain one.
+        port: on the Docker host.
+        https: publish the HTTPS port instead of the plain one.
     """
 
     ip: str
@@ -85,7 +85,7 @@ class Publish:
 
 @dataclass(frozen=True)
 class ConsulContainerArgs:
-    """One Consul process in a container.
+    """Arguments of `consul_container`.
 
     Attributes:
         node: name of the container and of Consul's node.

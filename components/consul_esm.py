@@ -15,12 +15,12 @@ _CONFIG, _CA = f"{_FOLDER}/config.json", f"{_FOLDER}/ca.pem"
 
 @dataclass(frozen=True)
 class ConsulEsmArgs:
-    """What a `ConsulEsm` is.
+    """Arguments of a `ConsulEsm`.
 
     Attributes:
         image: consul-esm's, by exact tag.
         network: the Docker network of the agent and of the services.
-        token: ACL token for it; kept as a secret.
+        token: its ACL token; kept as a secret.
         ca: PEM text of the authority of a secured cluster; None: the cluster is open.
     """
 

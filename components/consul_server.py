@@ -1,4 +1,4 @@
-"""The Consul server, where the platform has none yet."""
+"""The Consul server, for a platform that has none yet."""
 
 from dataclasses import dataclass
 
@@ -13,14 +13,14 @@ from components.hooks import wait_for_leader
 
 @dataclass(frozen=True)
 class ConsulServerArgs:
-    """What a `ConsulServer` is.
+    """Arguments of a `ConsulServer`.
 
     Attributes:
         image: Consul's, by exact tag.
         network: the Docker network that it joins.
         publish: where its API and UI are published.
-        secured: what it starts with in a secured cluster, where it is waited for until it has a leader, since tokens
-            are made there; None: the cluster is open.
+        secured: its keys in a secured cluster, where Pulumi waits for a leader, since tokens are created there; None:
+            the cluster is open.
     """
 
     image: str
@@ -30,12 +30,12 @@ class ConsulServerArgs:
 
 
 class ConsulServer(pulumi.ComponentResource):
-    """One server with its UI, `staging-consul`."""
+    """The server `staging-consul`, with its UI."""
 
     node: pulumi.Output[str]
 
     def __init__(self, name: str, args: ConsulServerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        """Declare the server's container; it is there once it answers."""
+        """Declare the server's container. Pulumi waits until the server answers."""
         super().__init__("consul-staging:docker:ConsulServer", name, None, opts)
         stage = _stage(
             f"{name}-stage", args.secured.stage if args.secured else "off", pulumi.ResourceOptions(parent=self)
@@ -46,14 +46,14 @@ class ConsulServer(pulumi.ComponentResource):
                 SERVER_NODE, args.image, args.network, server_config(), args.publish, secured=args.secured
             ),
             pulumi.ResourceOptions(parent=self, depends_on=[stage]),
-            _until_led(args.secured.keys.servers) if args.secured else None,
+            _await_leader(args.secured.keys.servers) if args.secured else None,
         )
         self.node = container.name
         self.register_outputs({"node": self.node})
 
 
 def _stage(name: str, stage: Stage, opts: pulumi.ResourceOptions) -> pulumi.Stash:
-    """Keep the stage in the state, and refuse another one that is too far from it, in a preview too."""
+    """Keep the stage in the state, and refuse a change that skips a stage, in a preview too."""
 
     def refuse(args: pulumi.ResourceHookArgs) -> None:
         before, after = [(inputs or {})["input"] for inputs in (args.old_inputs, args.new_inputs)]
@@ -65,7 +65,7 @@ def _stage(name: str, stage: Stage, opts: pulumi.ResourceOptions) -> pulumi.Stas
     return pulumi.Stash(name, input=stage, opts=pulumi.ResourceOptions.merge(opts, hooks))
 
 
-def _until_led(api: Endpoint) -> pulumi.ResourceHookBinding:
+def _await_leader(api: Endpoint) -> pulumi.ResourceHookBinding:
     async def wait(_args: pulumi.ResourceHookArgs) -> None:
         await wait_for_leader(await api.consul(), token=True)
 

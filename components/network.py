@@ -1,4 +1,4 @@
-"""The Docker network on which the platform's containers find each other by name."""
+"""The Docker network of the platform, in which containers reach each other by name."""
 
 from dataclasses import dataclass
 
@@ -8,11 +8,11 @@ import pulumi_docker as docker
 
 @dataclass(frozen=True)
 class NetworkArgs:
-    """What a `Network` is.
+    """Arguments of a `Network`.
 
     Attributes:
-        name: as `docker network ls` shows it.
-        existing: it is there, and is looked up; it is never changed or destroyed.
+        name: of the network, as in `docker network ls`.
+        existing: look the network up, and never change or destroy it; otherwise the stack creates it.
     """
 
     name: str
@@ -20,20 +20,20 @@ class NetworkArgs:
 
 
 class Network(pulumi.ComponentResource):
-    """A bridge network, created or looked up (guide, "Troubleshooting": `staging_staging-network`)."""
+    """A bridge network, created or looked up."""
 
     name: pulumi.Output[str]
 
     def __init__(self, name: str, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        """Declare the network, or find it.
+        """Declare the network, or look it up.
 
         Raises:
-            Exception: it is to exist, and Docker has none of that name.
+            Exception: it has to exist, but Docker has no network of that name.
         """
         super().__init__("consul-staging:docker:Network", name, None, opts)
         if args.existing:
-            found = docker.get_network_output(name=args.name, opts=pulumi.InvokeOutputOptions(parent=self))
-            self.name = found.name
+            network = docker.get_network_output(name=args.name, opts=pulumi.InvokeOutputOptions(parent=self))
+            self.name = network.name
         else:
             created = docker.Network(
                 f"{name}-network", name=args.name, driver="bridge", opts=pulumi.ResourceOptions(parent=self)

@@ -1,4 +1,4 @@
-"""Containers that stand in for the platform's services, so that the whole of staging can be tried on a laptop."""
+"""Stand-ins: containers that replace the platform's services, to try the whole of staging on a laptop."""
 
 import hashlib
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ import pulumi_docker as docker
 from components.hardening import HARDENED
 from services.roster import Roster
 
-_CONTEXT = "components/standin"  # below the project, in which Pulumi runs: no clone's own path is in the state
+_CONTEXT = "components/standin"  # relative to the project, so that the state does not contain the path of a clone
 
 
 def image_name() -> str:
-    """Return the image's name, whose tag is of its content: an edited Dockerfile makes new containers too."""
+    """Return the image's name. Its tag is a hash of the files: an edited Dockerfile replaces the containers too."""
     folder = Path(__file__).with_name("standin")
     content = b"".join(path.name.encode() + path.read_bytes() for path in sorted(folder.iterdir()))
     return f"consul-staging/standin:{hashlib.sha256(content).hexdigest()[:12]}"
@@ -22,10 +22,10 @@ def image_name() -> str:
 
 @dataclass(frozen=True)
 class StandInsArgs:
-    """What is stood in for, and where.
+    """Arguments of `StandIns`.
 
     Attributes:
-        roster: a container is made for each of its services.
+        roster: each of its services gets a container.
         network: the Docker network that they join.
     """
 
@@ -51,7 +51,7 @@ class StandIns(pulumi.ComponentResource):
                 f"{name}-{service.container}",
                 name=service.container,
                 image=image.image_name,
-                # A TCP check needs no more of it than that it accepts a connection.
+                # It passes TCP checks too, which only need a connection.
                 command=["httpd", "-f", "-p", str(service.port), "-h", "/www"],
                 networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=args.network)],
                 restart="unless-stopped",

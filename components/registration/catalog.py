@@ -1,6 +1,6 @@
 """Registrations in the servers' catalog by the Consul provider, on a node without an agent: consul-esm runs the checks.
 
-On the agent's own node they would vanish: its anti-entropy removes there what it does not know itself.
+On the agent's own node they would disappear: its anti-entropy removes every service that the agent does not know.
 https://developer.hashicorp.com/consul/docs/architecture/anti-entropy
 """
 
@@ -23,13 +23,13 @@ from services.roster import Roster
 
 @dataclass(frozen=True)
 class CatalogRegistrationArgs:
-    """What a `CatalogRegistration` registers, and where.
+    """Arguments of a `CatalogRegistration`.
 
     Attributes:
-        roster: the services, checked to stand side by side.
-        servers: the API of whose catalog it is, with a token that has `node:write` and `service:write`.
-        node: name of the external node; not one of an agent.
-        address: what the node is reached at, where a service has no address of its own; each has one.
+        roster: the services.
+        servers: the servers' API, with a token that has `node:write` and `service:write`.
+        node: name of the external node; no agent may have it.
+        address: of the node. Consul requires one; it is never used, since each service has its own address.
         hooks: of each service: they move it from another registration of the stack.
     """
 
@@ -41,7 +41,7 @@ class CatalogRegistrationArgs:
 
 
 class CatalogRegistration(pulumi.ComponentResource):
-    """Every service of a roster, on one external node."""
+    """Every service of a roster, registered on one external node."""
 
     services: Mapping[str, consul.Service]
 
@@ -55,7 +55,7 @@ class CatalogRegistration(pulumi.ComponentResource):
             child,
             pulumi.ResourceOptions(
                 hooks=args.hooks,
-                ignore_changes=["checks[*].status"],  # is for consul-esm to say
+                ignore_changes=["checks[*].status"],  # consul-esm sets it
                 delete_before_replace=True,
             ),
         )
@@ -67,14 +67,13 @@ class CatalogRegistration(pulumi.ComponentResource):
 
 def _node(name: str, args: CatalogRegistrationArgs, opts: pulumi.ResourceOptions) -> consul.Node:
     async def refuse(_args: pulumi.ResourceHookArgs) -> None:
-        refuse_foreign_node(await args.servers.consul(), args.node, ours)
+        refuse_foreign_node(await args.servers.consul(), args.node, prefix)
 
-    ours = stack_owner_prefix()
-    mark = ours + name
+    prefix = stack_owner_prefix()
     hooks = pulumi.ResourceHookBinding(before_create=[pulumi.ResourceHook("refuse-anothers-node", refuse)])
     own = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(hooks=hooks))
     return consul.Node(
-        name, name=args.node, address=args.address, meta={**EXTERNAL_NODE_META, OWNER_KEY: mark}, opts=own
+        name, name=args.node, address=args.address, meta={**EXTERNAL_NODE_META, OWNER_KEY: prefix + name}, opts=own
     )
 
 

@@ -1,6 +1,6 @@
-"""Registrations from definition files in the agent's container, as in the guide: the agent reads them on reload.
+"""Registrations from definition files in the agent's container: the agent reads them on reload.
 
-For where the agent's API is not reachable from where Pulumi runs: nothing here talks to Consul, only to Docker.
+They need only Docker, so they work also if the machine that runs Pulumi cannot reach the agent's API.
 """
 
 import json
@@ -25,14 +25,14 @@ _TOKEN, _CA = "/reload/token", "/reload/ca.pem"
 
 @dataclass(frozen=True)
 class FilesRegistrationArgs:
-    """What a `FilesRegistration` writes, and for whom.
+    """Arguments of a `FilesRegistration`.
 
     Attributes:
-        roster: the services that the agent is to read from its files; none, where they are registered otherwise.
-        agent: whose files they are.
-        network: where it is reached.
-        token: ACL token with `agent:write`, where the cluster is secured; kept as a secret.
-        ca: PEM text of its authority.
+        roster: the services in the files; none if the stack registers its services otherwise.
+        agent: reads the files.
+        network: the Docker network of the agent.
+        token: ACL token with `agent:write`, for a secured cluster; kept as a secret.
+        ca: PEM text of the cluster's authority.
         hooks: of the container: they move the services from another registration of the stack.
     """
 
@@ -45,18 +45,17 @@ class FilesRegistrationArgs:
 
 
 class FilesRegistration(pulumi.ComponentResource):
-    """Everything that the agent reads again while it runs: the three definition files, and a part of its config.
+    """The files that the agent reads again on reload: the three definition files, and a part of its configuration.
 
-    One short-lived container carries the files into the agent's volume and tells the agent to reload. A change to a
-    file replaces that container, and leaves the agent's alone. All the files are always written: one that is not
-    would stay in the volume.
+    One short-lived container writes the files into the agent's volume and makes the agent reload. A change to a file
+    replaces that container, not the agent's. It always writes all the files: an old one would stay in the volume.
     """
 
     def __init__(self, name: str, args: FilesRegistrationArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        """Declare the container; it is there once the agent has reloaded.
+        """Declare the container. Pulumi waits until the agent has reloaded.
 
         Raises:
-            pulumi.RunError: the agent refused the files.
+            pulumi.RunError: the agent rejected the files.
         """
         super().__init__("consul-staging:registration:FilesRegistration", name, None, opts)
         definitions = definition_files(roster_with_owner(args.roster, stack_owner_prefix() + DEFINITION_FILES))
@@ -75,7 +74,8 @@ class FilesRegistration(pulumi.ComponentResource):
             user="consul",
             entrypoints=["consul"],
             command=["reload", f"-http-addr={api}", *options],
-            labels=[docker.ContainerLabelArgs(label="agent", value=args.agent.container)],  # another one reads them too
+            # Another agent's container replaces this one, so that the new agent reloads too.
+            labels=[docker.ContainerLabelArgs(label="agent", value=args.agent.container)],
             networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=args.network)],
             volumes=[docker.ContainerVolumeArgs(container_path=FILES_FOLDER, volume_name=args.agent.files)],
             uploads=uploads(files),
@@ -88,12 +88,12 @@ class FilesRegistration(pulumi.ComponentResource):
             **HARDENED,
         )
         self.register_outputs(
-            {"reloaded": pulumi.Output.all(container.exit_code, container.container_logs).apply(_done)}
+            {"reloaded": pulumi.Output.all(container.exit_code, container.container_logs).apply(_check_exit)}
         )
 
 
-def _done(ended: list[Any]) -> bool:
-    code, log = ended
+def _check_exit(exit_code_and_log: list[Any]) -> bool:
+    code, log = exit_code_and_log
     if code:
         raise pulumi.RunError(
             f"the agent did not reload its files: {log.strip()}. Its own log says why: docker logs {AGENT_NODE}"

@@ -278,7 +278,7 @@ def test_another_process_than_the_sdks_is_left_as_it_is(
 # The management token, when another one comes in its place
 
 BEFORE = "f1b6d1c2-the-one-before"
-HOOK = "forget-management-token"
+HOOK = "revoke-management-token"
 
 
 def forgotten(servers: FakeConsul) -> str:
