@@ -132,7 +132,7 @@ Hook = Callable[[bytes], Awaitable[ResourceHookResponse]]
 
 
 class _Monitor(MockMonitor):
-    """Keeps whole requests: the mocks alone are told neither of parents and options nor of a component's outputs."""
+    """Keeps whole requests: the mocks alone get neither parents and options nor a component's outputs."""
 
     def __init__(self, mocks: pulumi.runtime.Mocks) -> None:
         super().__init__(mocks)
@@ -173,7 +173,7 @@ class Deployed:
         requests: registrations as the engine got them, in that order, by the resource's name, but for the stack's own.
         outputs: registered outputs by URN.
         exports: the stack's outputs.
-        told: the same as they are sent, where a secret within one stands at its own place.
+        sent_exports: the same as they are sent, where a secret within one stands at its own place.
         hooks: what the engine is to call, by the hook's name.
         previewed: the names of those that it is to call in a preview too.
     """
@@ -181,7 +181,7 @@ class Deployed:
     requests: Mapping[str, RegisterResourceRequest]
     outputs: Mapping[str, dict[str, Any]]
     exports: Mapping[str, Any]
-    told: Mapping[str, Any]
+    sent_exports: Mapping[str, Any]
     hooks: Mapping[str, Hook]
     previewed: set[str]
 
@@ -251,8 +251,8 @@ def deploy(
         named = {request.name: request for request in monitor.requests if request.type != "pulumi:pulumi:Stack"}
         assert len(named) == len(monitor.requests) - 1, "two resources have one name"
         with closing(asyncio.new_event_loop()) as loop:
-            told = loop.run_until_complete(pulumi.runtime.rpc.serialize_properties(dict(stack.outputs), {}))
-        return Deployed(named, monitor.outputs, stack.outputs, MessageToDict(told), monitor.hooks, monitor.previewed)
+            sent = loop.run_until_complete(pulumi.runtime.rpc.serialize_properties(dict(stack.outputs), {}))
+        return Deployed(named, monitor.outputs, stack.outputs, MessageToDict(sent), monitor.hooks, monitor.previewed)
 
     # The SDK keeps its settings, the config and the stack in context variables: in a context of its own, a run leaves
     # nothing to the next.

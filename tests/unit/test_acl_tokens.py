@@ -89,8 +89,8 @@ def test_another_name_for_the_component_is_another_name_for_each_resource() -> N
     assert {*acl(Endpoint(SERVER, MANAGEMENT), "other").requests, "server"} == names
 
 
-def test_a_token_is_told_as_a_secret() -> None:
-    assert made().told["tokens"] == {token: secret(f"secret-of-acl-{token}-token-id") for token in RULES}
+def test_a_token_is_an_output_as_a_secret() -> None:
+    assert made().sent_exports["tokens"] == {token: secret(f"secret-of-acl-{token}-token-id") for token in RULES}
 
 
 # The provider
@@ -232,7 +232,7 @@ def test_how_consul_is_reached_is_no_change(change: dict[str, Any]) -> None:
     assert (found.changes, found.replaces) == (False, [])
 
 
-def test_what_consul_refuses_is_told_in_its_own_words(servers: FakeConsul) -> None:
+def test_what_consul_refuses_is_an_error_in_its_own_words(servers: FakeConsul) -> None:
     servers.refuses = (403, "Permission denied: token with AccessorID 'x' lacks permission 'acl:read'")
     with pytest.raises(ForbiddenError) as caught:
         AclTokenSecretProvider().create({**STATE, "servers": servers.address})
@@ -243,7 +243,7 @@ def test_what_consul_refuses_is_told_in_its_own_words(servers: FakeConsul) -> No
 
 
 @pytest.mark.usefixtures("_no_pauses")
-def test_servers_that_do_not_answer_are_told() -> None:
+def test_servers_that_do_not_answer_are_an_error() -> None:
     with pytest.raises(NoAnswerError, match=f"^GET http://127.0.0.1:9/v1/acl/token/{ACCESSOR}: no answer: "):
         AclTokenSecretProvider().create({**STATE, "servers": "http://127.0.0.1:9"})
 
@@ -304,7 +304,7 @@ def test_the_management_token_of_before_is_removed_by_the_new_one(servers: FakeC
     assert servers.tokens == {BEFORE, MANAGEMENT}
 
 
-def test_servers_that_refuse_to_remove_a_token_are_told_in_their_own_words(servers: FakeConsul) -> None:
+def test_servers_that_refuse_to_remove_a_token_are_an_error_in_their_own_words(servers: FakeConsul) -> None:
     servers.secrets = {ACCESSOR: BEFORE}
     servers.refuses_writes = (403, "Permission denied")
     assert forgotten(servers) == (

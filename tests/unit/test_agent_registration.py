@@ -123,7 +123,7 @@ def test_an_agents_authority_may_be_an_output() -> None:
     assert deploy(program).inputs("registration-billing_service")["ca"] == AUTHORITY
 
 
-def test_every_service_is_told_whether_the_stack_deploys_the_agent() -> None:
+def test_an_input_of_every_service_is_whether_the_stack_deploys_the_agent() -> None:
     made = registered(AgentRegistrationArgs(forty_roster(), Endpoint(AGENT), owned=True))
     assert {made.inputs(name)["owned"] for name in made.of_type(TYPE)} == {True}
 
@@ -140,7 +140,7 @@ def test_the_token_is_not_in_the_endpoints_repr() -> None:
     assert TOKEN not in repr(Endpoint(AGENT, TOKEN))
 
 
-def test_the_mark_leaves_a_service_within_consuls_64_meta_keys() -> None:
+def test_the_owner_leaves_a_service_within_consuls_64_meta_keys() -> None:
     full = Service(
         **{**dict(forty_roster().services[0]), "meta": {f"key{number}": "" for number in range(63)}, "id": "full"}
     )
@@ -176,14 +176,14 @@ def test_the_id_and_the_agent_of_a_service_are_its_outputs() -> None:
         for name, service in made.items():
             pulumi.export(name, pulumi.Output.all(service.service_id, service.agent))
 
-    assert deploy(program).told == {line.name: [line.name, AGENT] for line in FORTY}
+    assert deploy(program).sent_exports == {line.name: [line.name, AGENT] for line in FORTY}
 
 
 def by_name(name: str) -> Service:
     return next(each for each in forty_roster().services if each.name == name)
 
 
-def test_another_name_for_the_component_is_another_name_and_mark_for_each_service() -> None:
+def test_another_name_for_the_component_is_another_name_and_owner_for_each_service() -> None:
     def program() -> None:
         AgentRegistration("other", AgentRegistrationArgs(forty_roster(), Endpoint(AGENT)))
 
@@ -224,7 +224,7 @@ def test_a_provider_reaches_every_service() -> None:
     assert [urn.rpartition("::")[2] for urn in used] == ["mine"]
 
 
-def test_nothing_is_moved_unless_it_is_said() -> None:
+def test_nothing_is_moved_by_default() -> None:
     assert [name for name in plain().requests if plain().bound(name)] == []
 
 
@@ -271,7 +271,7 @@ class Provider(pulumi.ProviderResource):
 
 # The whole program
 
-# Without what it deploys on Docker, of which test_program tells.
+# Without what it deploys on Docker, which test_deployment covers.
 CONFIG = {"agentAddress": AGENT, "serverAddress": SERVER, "docker": "false"}
 
 
@@ -314,7 +314,7 @@ def test_the_program_keeps_a_token_secret() -> None:
     }
 
 
-def test_the_programs_outputs_do_not_tell_the_token() -> None:
+def test_the_programs_outputs_do_not_have_the_token() -> None:
     assert TOKEN not in repr(program({"agentToken": TOKEN}, ("agentToken",)).exports)
 
 
@@ -328,7 +328,7 @@ def test_the_program_puts_the_stacks_host_in_every_containers_place() -> None:
     assert {made.inputs(name)["address"] for name in made.of_type(TYPE)} == {"127.0.0.3"}
 
 
-def test_the_program_adopts_where_the_stack_says_so() -> None:
+def test_the_program_adopts_where_the_stack_sets_it() -> None:
     made = program({"adopt": "true"})
     assert {made.inputs(name)["adopt"] for name in made.of_type(TYPE)} == {True}
 
@@ -412,7 +412,7 @@ Verdict = tuple[bool | None, list[str] | None, bool | None]
 
 
 def diff(news: dict[str, Any], olds: dict[str, Any] | None = None) -> Verdict:
-    """What the engine is told: whether anything changed, what asks for a replacement, whether to delete first."""
+    """What the engine gets: whether anything changed, what asks for a replacement, whether to delete first."""
     found = AgentServiceProvider().diff("billing_service", olds or STATE, news)
     return found.changes, found.replaces, found.delete_before_replace
 
@@ -597,7 +597,7 @@ def updated(consul: FakeConsul, olds: Mapping[str, object], news: Mapping[str, o
     return [path for _, path, _ in consul.wrote]
 
 
-def test_an_update_to_what_the_agent_holds_already_sends_nothing() -> None:
+def test_an_update_to_what_the_agent_has_already_sends_nothing() -> None:
     # That would restart its check.
     assert updated(held(OURS), {"port": 8217}, {}) == []
 
@@ -605,7 +605,7 @@ def test_an_update_to_what_the_agent_holds_already_sends_nothing() -> None:
 @pytest.mark.parametrize(
     ("before", "now"), [(None, TOKEN), (TOKEN, "another-token"), (TOKEN, None)], ids=["new", "another", "none"]
 )
-def test_another_token_registers_anew_what_the_agent_holds_already(before: str | None, now: str | None) -> None:
+def test_another_token_registers_anew_what_the_agent_has_already(before: str | None, now: str | None) -> None:
     # The agent keeps the token that registered a service, and hands its checks' results over with that.
     consul = held(OURS)
     assert updated(consul, {"token": before}, {"token": now}) == REGISTER
@@ -668,7 +668,7 @@ def test_a_registration_that_is_forbidden_is_tried_again_for_2_seconds(pauses: l
     assert pauses == [*(0.5, 0.5, 1)[:times], 0]  # and then the catalog is looked at, at once
 
 
-def test_a_registration_that_stays_forbidden_is_told_in_consuls_words(pauses: list[float]) -> None:
+def test_a_registration_that_stays_forbidden_is_an_error_in_consuls_words(pauses: list[float]) -> None:
     consul = FakeConsul(refuses_writes=DENIED)
     with pytest.raises(ForbiddenError) as caught:
         created(consul)
@@ -699,7 +699,7 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_no_pauses")
 @pytest.mark.parametrize("owned", [{}, {"owned": False}])
-def test_what_an_agent_holds_is_not_guessed_while_it_is_away(owned: dict[str, bool]) -> None:
+def test_the_services_of_an_agent_are_not_guessed_while_it_is_away(owned: dict[str, bool]) -> None:
     with pytest.raises(NoAnswerError):
         AgentServiceProvider().read("billing_service", AWAY | owned)
     with pytest.raises(NoAnswerError):

@@ -100,7 +100,7 @@ def test_the_components_services_are_found_by_id() -> None:
     assert list(found) == [line.name for line in FORTY]
 
 
-def test_another_name_for_the_component_is_another_name_and_mark_for_each_resource() -> None:
+def test_another_name_for_the_component_is_another_name_and_owner_for_each_resource() -> None:
     one = Roster(services=forty_roster().services[:1])
     found = registered(Endpoint(SERVER), one, name="other")
     assert list(found.requests) == ["other", "other-consul", "other-node", "other-account_service"]
@@ -226,7 +226,7 @@ def test_another_partys_node_of_another_name_is_none_of_ours(servers: FakeConsul
     assert creating(servers) == ""
 
 
-def test_servers_that_do_not_answer_are_told(servers: FakeConsul, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_servers_that_do_not_answer_are_an_error(servers: FakeConsul, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda _: None)
     servers.address = "http://127.0.0.1:9"
     assert creating(servers).startswith("GET http://127.0.0.1:9/v1/catalog/node/staging-external: no answer: ")

@@ -26,7 +26,7 @@ NO_ENDPOINT = b"Invalid URL path: not a recognized HTTP API endpoint\n"
 
 @dataclass
 class Agent:
-    """Answers with what a test told it to: one answer a request, the last of them from then on."""
+    """Answers with what a test set: one answer a request, the last of them from then on."""
 
     asked: list[Request] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
@@ -270,7 +270,7 @@ def test_every_check_is_one_request(agent: Agent) -> None:
 # What is answered
 
 
-def test_a_service_is_what_the_agent_says_it_is(agent: Agent) -> None:
+def test_a_service_is_as_the_agents_api_returns_it(agent: Agent) -> None:
     agent.says(200, b'{"ID": "billing_service", "Port": 8216}')
     assert Consul(agent.address).service("billing_service") == {"ID": "billing_service", "Port": 8216}
 
@@ -321,7 +321,7 @@ def test_a_node_that_the_catalog_does_not_have_is_none(agent: Agent) -> None:
     assert Consul(agent.address).catalog_node("staging-external") is None
 
 
-def test_a_node_of_the_catalog_is_what_the_servers_say_it_is(agent: Agent) -> None:
+def test_a_node_of_the_catalog_is_as_the_servers_return_it(agent: Agent) -> None:
     agent.says(200, b'{"Node": {"Node": "staging-external"}, "Services": {}}')
     found = Consul(agent.address).catalog_node("staging-external")
     assert found == {"Node": {"Node": "staging-external"}, "Services": {}}
@@ -337,7 +337,7 @@ def test_a_nodes_services_are_known_by_id(agent: Agent) -> None:
     assert Consul(agent.address).node_services("staging-external") == {"billing_service": {"Port": 8216}}
 
 
-def test_a_nodes_checks_are_what_the_servers_say_they_are(agent: Agent) -> None:
+def test_a_nodes_checks_are_as_the_servers_return_them(agent: Agent) -> None:
     agent.says(200, b'[{"CheckID": "a-health", "Status": "passing"}]')
     assert Consul(agent.address).node_checks("staging-external") == [{"CheckID": "a-health", "Status": "passing"}]
 
@@ -364,7 +364,7 @@ def test_what_the_catalog_does_not_hold_is_none(agent: Agent) -> None:
     assert Consul(agent.address).in_catalog("consul-agent-shared", "billing", "billing_service") is None
 
 
-def test_what_the_catalog_holds_is_its_entry(agent: Agent) -> None:
+def test_an_instance_in_the_catalog_is_its_entry(agent: Agent) -> None:
     agent.says(200, b'[{"Service": {"Port": 8216}, "Checks": []}]')
     found = Consul(agent.address).in_catalog("consul-agent-shared", "billing", "billing_service")
     assert found == {"Service": {"Port": 8216}, "Checks": []}
@@ -400,7 +400,7 @@ def test_a_5xx_that_stays_ends_after_five_tries(agent: Agent, pauses: list[float
 
 
 @pytest.mark.usefixtures("pauses")
-def test_a_5xx_that_stays_is_told_in_consuls_own_words(agent: Agent) -> None:
+def test_a_5xx_that_stays_is_an_error_in_consuls_own_words(agent: Agent) -> None:
     agent.says(500, b"No cluster leader\n")
     assert error_of(Consul(agent.address).leader) == f"GET {agent.url}: Consul answers 500: No cluster leader"
 
@@ -413,7 +413,7 @@ def test_a_4xx_is_not_tried_again(agent: Agent, status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 409, 429])
-def test_a_4xx_is_told_in_consuls_own_words(agent: Agent, status: int) -> None:
+def test_a_4xx_is_an_error_in_consuls_own_words(agent: Agent, status: int) -> None:
     agent.says(status, b"Permission denied\n")
     assert error_of(Consul(agent.address).leader) == f"GET {agent.url}: Consul answers {status}: Permission denied"
 
@@ -426,13 +426,13 @@ def test_a_403_alone_is_a_right_that_the_token_lacks(agent: Agent, status: int) 
     assert isinstance(caught.value, ForbiddenError) == (status == 403)
 
 
-def test_words_that_are_no_utf8_are_told_as_far_as_they_can_be(agent: Agent) -> None:
+def test_an_error_has_the_readable_part_of_words_that_are_no_utf8(agent: Agent) -> None:
     agent.says(400, b"bad \xff byte")
     assert error_of(Consul(agent.address).leader).endswith("Consul answers 400: bad \N{REPLACEMENT CHARACTER} byte")
 
 
 @pytest.mark.usefixtures("pauses")
-def test_a_4xx_is_not_tried_again_because_its_server_says_when(agent: Agent) -> None:
+def test_a_4xx_is_not_tried_again_for_its_retry_after_header(agent: Agent) -> None:
     agent.says(429, b"Slow down", Retry_After="0")
     error_of(Consul(agent.address).leader)
     assert len(agent.asked) == 1
@@ -456,20 +456,20 @@ def test_a_refused_connection_is_tried_five_times(pauses: list[float]) -> None:
 
 
 @pytest.mark.usefixtures("pauses")
-def test_a_refused_connection_is_told_in_one_line() -> None:
+def test_a_refused_connection_is_an_error_of_one_line() -> None:
     nobody = f"http://127.0.0.1:{nobodys_port()}"
     said = error_of(Consul(nobody).leader)
     assert re.fullmatch(rf"GET {re.escape(nobody)}/v1/status/leader: no answer: .*Connection refused", said)
 
 
 @pytest.mark.usefixtures("pauses")
-def test_a_refused_connection_shows_nothing_of_urllib3s_retries() -> None:
+def test_the_error_of_a_refused_connection_has_nothing_of_urllib3s_retries() -> None:
     with pytest.raises(ConsulError) as caught:
         Consul(f"http://127.0.0.1:{nobodys_port()}").leader()
     assert (caught.value.__cause__, caught.value.__suppress_context__) == (None, True)
 
 
-def test_an_agent_that_never_answers_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_agent_that_never_answers_is_an_error_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(consul_api, "_TIMEOUT", Timeout(connect=1, read=0.02))
     monkeypatch.setattr(consul_api, "_RETRY_PAUSES", (0,))
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -482,7 +482,7 @@ def test_an_address_that_is_none_is_an_error_too() -> None:
     assert error_of(Consul("http://a b:8501").leader).startswith("GET http://a b:8501/v1/status/leader: ")
 
 
-# The token is told to nobody else
+# The token goes to nobody else
 
 
 @pytest.mark.usefixtures("pauses")

@@ -130,11 +130,11 @@ def test_a_random_value_is_a_secret(name: str) -> None:
 
 def test_the_management_token_is_a_uuid_made_of_its_digits_and_a_secret() -> None:
     # Consul takes no other; a RandomUuid would have it as its id, in plain text.
-    assert made().told["management"] == secret(MANAGEMENT)
+    assert made().sent_exports["management"] == secret(MANAGEMENT)
 
 
 def test_the_gossip_key_is_32_bytes_in_base64_and_a_secret() -> None:
-    assert made().told["gossip"] == secret(GOSSIP)
+    assert made().sent_exports["gossip"] == secret(GOSSIP)
     assert len(base64.b64decode(GOSSIP)) == 32
 
 
@@ -162,7 +162,7 @@ def test_the_authority_is_exactly_this() -> None:
 
 
 def test_the_authoritys_certificate_is_no_secret() -> None:
-    assert made().told["ca"] == "certificate keys-authority"
+    assert made().sent_exports["ca"] == "certificate keys-authority"
 
 
 # The certificates
@@ -208,8 +208,8 @@ def test_a_certificate_is_signed_exactly_so(node: str) -> None:
 
 
 @every_node
-def test_a_nodes_certificate_is_told_with_its_own_private_key_as_a_secret(node: str) -> None:
-    assert made().told[node] == {
+def test_a_nodes_certificate_comes_with_its_own_private_key_as_a_secret(node: str) -> None:
+    assert made().sent_exports[node] == {
         "certificate": f"certificate keys-{node}-certificate",
         "key": secret(f"private keys-{node}-key"),
     }
@@ -248,7 +248,7 @@ def test_a_key_is_handed_over_before_it_is_another_and_not_when_it_is_the_first(
 
 
 def test_a_new_key_is_installed_and_then_used(servers: FakeConsul) -> None:
-    # The other way round, no member would know what it is told to send with.
+    # The other way round, no member would know the key that it is to send with.
     assert handed_over(servers.address) == ""
     assert servers.wrote == [
         ("consul", "POST /v1/operator/keyring", {"Key": NEW}),
@@ -256,7 +256,7 @@ def test_a_new_key_is_installed_and_then_used(servers: FakeConsul) -> None:
     ]
 
 
-def test_the_servers_are_told_of_a_new_key_with_the_management_token(servers: FakeConsul) -> None:
+def test_a_new_key_is_sent_to_the_servers_with_the_management_token(servers: FakeConsul) -> None:
     handed_over(servers.address)
     assert servers.tokens == {MANAGEMENT}
 

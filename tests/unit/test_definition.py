@@ -135,7 +135,7 @@ def test_a_groups_file_is_json_and_nothing_is_lost_in_it(kind: Kind) -> None:
     assert json.loads(json.dumps(content)) == content
 
 
-def test_a_file_of_no_services_says_so() -> None:
+def test_a_file_of_no_services_has_an_empty_list() -> None:
     assert definition_file([]) == {"services": []}
 
 
@@ -182,7 +182,7 @@ def test_an_ipv6_host_is_bare_as_an_address_and_bracketed_in_a_url() -> None:
 # Notes
 
 
-def test_notes_say_what_the_agent_does_not_show() -> None:
+def test_notes_have_what_the_agents_api_does_not_return() -> None:
     fields = {"http": "http://isa-billing:8216/health", "deregister_critical_service_after": "1m30s"}
     assert notes(fields) == "GET http://isa-billing:8216/health; deregistered after 1m30s critical"
 
@@ -226,7 +226,7 @@ def test_somebody_elses_notes_are_not_taken_for_ours(text: str) -> None:
     ],
     ids=["http", "tcp"],
 )
-def test_a_summary_says_where_a_service_is_and_what_its_check_asks(service: Service, said: dict[str, str]) -> None:
+def test_a_summary_has_where_a_service_is_and_what_its_check_requests(service: Service, said: dict[str, str]) -> None:
     assert summary([service]) == {service.name: said}
 
 
@@ -289,7 +289,7 @@ def test_consul_esm_is_given_a_token_where_there_is_one() -> None:
     assert esm_config("a-token") == {**esm_config(), "token": "a-token"}
 
 
-def test_consul_esm_asks_a_secured_agent_over_https_and_knows_its_authority() -> None:
+def test_consul_esm_reaches_a_secured_agent_over_https_and_has_its_authority() -> None:
     assert esm_config("a-token", "/etc/consul-esm/ca.pem") == {
         **esm_config("a-token"),
         "http_addr": "https://consul-agent-shared:8501",

@@ -142,7 +142,7 @@ def test_a_network_that_exists_is_no_resource() -> None:
     assert list(looked_up()[0].requests) == ["network"]
 
 
-def test_a_network_that_exists_tells_its_name() -> None:
+def test_the_name_of_a_network_that_exists_is_its_output() -> None:
     assert looked_up()[0].outputs[urn("network")] == {"name": "staging_staging-network"}
 
 
@@ -298,7 +298,7 @@ def test_a_consul_node_is_given_one_file_with_exactly_its_config(node: str, conf
 
 
 @every_node
-def test_a_consul_nodes_container_bears_the_name_that_consul_gives_the_node(node: str) -> None:
+def test_a_consul_nodes_container_has_the_name_that_consul_gives_the_node(node: str) -> None:
     config = json.loads(made().inputs(f"{node}-carry")["uploads"][0]["content"])
     assert config["node_name"] == made().inputs(f"{node}-container")["name"]
 
@@ -340,7 +340,7 @@ def test_a_consul_nodes_containers_alone_are_deleted_before_they_are_replaced(no
 
 
 @every_node
-def test_a_consul_nodes_container_has_no_hook_unless_it_is_said(node: str) -> None:
+def test_a_consul_nodes_container_has_no_hook_by_default(node: str) -> None:
     assert made().bound(f"{node}-container") == {}
 
 
@@ -372,16 +372,16 @@ def test_an_agent_that_is_not_published_has_no_port() -> None:
     assert agent_alone().inputs("agent-container")["ports"] == []
 
 
-def test_the_agent_tells_its_node_its_container_its_image_and_its_files() -> None:
-    told: list[tuple[str, ...]] = []
+def test_the_agents_outputs_are_its_node_its_container_its_image_and_its_files() -> None:
+    outputs: list[tuple[str, ...]] = []
 
     def declare() -> None:
         made = ConsulAgent("agent", ConsulAgentArgs(CONSUL, NETWORK, None))
         all_four = pulumi.Output.all(made.node, made.container, made.image, made.files)
-        pulumi.export("told", all_four.apply(lambda values: told.append((*values,))))
+        pulumi.export("outputs", all_four.apply(lambda values: outputs.append((*values,))))
 
     on_docker(declare)
-    assert told == [("consul-agent-shared", "agent-container-id", CONSUL_ID, "consul-agent-shared-files")]
+    assert outputs == [("consul-agent-shared", "agent-container-id", CONSUL_ID, "consul-agent-shared-files")]
 
 
 # The Consul server and the agent of a secured cluster
@@ -477,14 +477,14 @@ def test_a_secured_consul_node_is_healthy_where_its_config_still_has_plain_http(
 
 
 def test_a_secured_servers_secrets_are_in_no_repr() -> None:
-    told: list[str] = []
+    outputs: list[str] = []
 
     def declare() -> None:
         keys = ClusterKeys("keys", ClusterKeysArgs("https://127.0.0.1:8500", frozenset()))
-        told.append(repr(ConsulServerArgs(CONSUL, NETWORK, Publish("127.0.0.1", 8500), server_secured(keys))))
+        outputs.append(repr(ConsulServerArgs(CONSUL, NETWORK, Publish("127.0.0.1", 8500), server_secured(keys))))
 
     on_docker(declare)
-    assert [each for each in (GOSSIP, MANAGEMENT) if each in told[0]] == []
+    assert [each for each in (GOSSIP, MANAGEMENT) if each in outputs[0]] == []
 
 
 def led(api: Endpoint | None) -> Deployed:
@@ -566,7 +566,7 @@ def test_the_stand_ins_image_is_built_from_the_projects_folder_and_pushed_nowher
     }
 
 
-def test_the_stand_ins_image_bears_a_tag_of_12_hexadecimal_digits() -> None:
+def test_the_stand_ins_image_has_a_tag_of_12_hexadecimal_digits() -> None:
     assert re.fullmatch(r"consul-staging/standin:[0-9a-f]{12}", STAND_IN)
 
 

@@ -18,7 +18,7 @@ from tests.fake_consul import FakeConsul, Wrote, running
 from tests.forty_services import FORTY, Line, forty_roster
 from tests.unit.pulumi_mocks import CONSUL, NETWORK, Deployed, deploy, on_docker, secret
 from tests.unit.test_endpoint import sleeping
-from tests.unit.test_switching import BILLING, MINIO, OTHERS, check_of, mark, others
+from tests.unit.test_switching import BILLING, MINIO, OTHERS, check_of, others, owner
 
 NODE = "staging-external"
 AGENT = "consul-agent-shared"
@@ -53,7 +53,7 @@ class Platform:
             "Address": line.container,
             "Port": line.port,
             "Tags": line.tags,
-            "Meta": {"managed-by": mark(line)} if meta is None else meta,
+            "Meta": {"managed-by": owner(line)} if meta is None else meta,
             "Weights": {"Passing": 1, "Warning": 1},
         }
         self.before.checks[line.check_id] = {
@@ -71,7 +71,7 @@ class Platform:
     def parked(self, line: Line, meta: dict[str, str] | None = None, status: str = "passing") -> None:
         """Have the servers hold a service on the node where it is parked."""
         node = self.servers.nodes.setdefault(NODE, {"Node": {"Node": NODE, "Meta": PARKED}, "Services": {}})
-        meta = {"managed-by": mark(line)} if meta is None else meta
+        meta = {"managed-by": owner(line)} if meta is None else meta
         node["Services"][line.name] = {"ID": line.name, "Service": line.name, "Meta": meta}
         self.servers.node_checks.append(check_of(line, status, OUTPUT))
 
@@ -123,7 +123,7 @@ def _pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def paths(platform: Platform) -> list[tuple[str, str]]:
-    """Who was told what, without the bodies."""
+    """Who was sent what, without the bodies."""
     return [each[:2] for each in platform.wrote]
 
 
@@ -190,12 +190,12 @@ def test_a_stash_takes_options_and_is_bound_to_what_is_done_before_it_is_updated
 
 
 @pytest.mark.parametrize("secured", [True, False])
-def test_what_parks_and_what_moves_back_change_together(secured: bool) -> None:
+def test_what_drains_and_what_moves_back_change_together(secured: bool) -> None:
     found = declared(Endpoint("https://127.0.0.1:8501", NEW, AUTHORITY), secured)
     assert found.sent("agent-parking") == found.sent("agent-parked")
 
 
-def test_of_an_agent_that_is_not_published_the_stash_says_so() -> None:
+def test_the_stash_of_an_agent_that_is_not_published_has_no_port() -> None:
     def program() -> None:
         api = Endpoint("http://127.0.0.1:8501")
         parking = Draining(api, ServiceLocations(api, Endpoint("http://127.0.0.1:8500"), NODE, forty_roster()))
@@ -219,7 +219,7 @@ def agent(parking: bool) -> Deployed:
 
 
 @pytest.mark.parametrize("name", ["agent-parking", "agent-parked"])
-def test_an_agent_with_parking_has_its_stashes(name: str) -> None:
+def test_an_agent_with_draining_has_its_stashes(name: str) -> None:
     found = agent(parking=True)
     assert found.requests[name].parent == found.requests["agent-container"].parent
 
@@ -232,11 +232,11 @@ def test_services_move_back_after_the_container_and_whether_it_was_replaced_or_n
 
 
 @pytest.mark.parametrize("name", ["agent-container", "agent-carry", "agent-image"])
-def test_whatever_of_an_agent_is_replaced_is_so_after_its_services_are_parked(name: str) -> None:
+def test_whatever_of_an_agent_is_replaced_is_so_after_its_services_are_drained(name: str) -> None:
     assert "agent-parking" in agent(parking=True).waits_for(name)
 
 
-def test_an_agent_without_parking_has_none() -> None:
+def test_an_agent_without_draining_has_none() -> None:
     found = agent(parking=False)
     assert (list(found.of_type(STASH)), found.hooks, found.bound("agent-container")) == ([], {}, {})
 
@@ -258,7 +258,7 @@ EXTERNAL = {
 def test_a_service_leaves_the_agent_and_then_is_on_the_external_node_with_what_its_check_last_found(
     platform: Platform,
 ) -> None:
-    # The other way round, clients would be told of it twice.
+    # The other way round, clients would find it twice.
     platform.on_agent(BILLING, status="warning")
     assert platform.park() == ""
     assert platform.wrote == [
@@ -304,13 +304,13 @@ def test_a_service_that_its_agent_cannot_take_out_of_the_catalog_any_more_is_the
 
 
 @pytest.mark.parametrize("status", ["passing", "warning", "critical"])
-def test_a_service_takes_its_status_along_where_it_is_parked(platform: Platform, status: str) -> None:
+def test_a_drained_service_takes_its_status_along(platform: Platform, status: str) -> None:
     platform.on_agent(BILLING, status=status)
     platform.park()
     assert [check["Status"] for check in platform.servers.node_checks] == [status]
 
 
-def test_all_of_the_stacks_services_are_parked(platform: Platform) -> None:
+def test_all_of_the_stacks_services_are_drained(platform: Platform) -> None:
     for line in FORTY:
         platform.on_agent(line)
     assert platform.park() == ""
@@ -318,13 +318,13 @@ def test_all_of_the_stacks_services_are_parked(platform: Platform) -> None:
     assert platform.before.services == {}
 
 
-def test_what_came_from_the_stacks_files_is_parked_too(platform: Platform) -> None:
+def test_what_came_from_the_stacks_files_is_drained_too(platform: Platform) -> None:
     platform.on_agent(BILLING, {"managed-by": "pulumi/consul-staging/test/definition-files"})
     platform.park()
     assert list(platform.servers.nodes[NODE]["Services"]) == ["billing_service"]
 
 
-def test_what_the_roster_has_dropped_is_parked_too(platform: Platform) -> None:
+def test_what_the_roster_has_dropped_is_drained_too(platform: Platform) -> None:
     # Its resource is deleted after all else.
     platform.services = Roster(services=())
     platform.on_agent(BILLING)
@@ -351,7 +351,7 @@ def test_the_agent_is_asked_at_its_old_address_with_its_old_token_and_the_server
     assert (platform.servers.tokens, platform.after.tokens) == ({MANAGEMENT}, set())
 
 
-def test_where_only_how_the_agent_is_reached_is_new_its_container_stays_and_nothing_is_parked(
+def test_where_only_how_the_agent_is_reached_is_new_its_container_stays_and_nothing_is_drained(
     platform: Platform,
 ) -> None:
     platform.on_agent(BILLING)
@@ -360,7 +360,7 @@ def test_where_only_how_the_agent_is_reached_is_new_its_container_stays_and_noth
 
 
 @pytest.mark.parametrize("meta", [*OTHERS.values(), None], ids=[*OTHERS, "null"])
-def test_nothing_is_parked_on_anothers_node(platform: Platform, meta: dict[str, str] | None) -> None:
+def test_nothing_is_drained_to_anothers_node(platform: Platform, meta: dict[str, str] | None) -> None:
     platform.on_agent(BILLING)
     platform.servers.nodes[NODE] = {"Node": {"Node": NODE, "Meta": meta}, "Services": {}}
     assert platform.park() == (
@@ -370,7 +370,7 @@ def test_nothing_is_parked_on_anothers_node(platform: Platform, meta: dict[str, 
 
 
 @pytest.mark.parametrize("resource", ["parking", "registration-node"])
-def test_a_node_of_the_stacks_own_is_parked_on(platform: Platform, resource: str) -> None:
+def test_services_are_drained_to_a_node_of_the_stacks_own(platform: Platform, resource: str) -> None:
     # One that an interrupted run left behind, or that the services were registered on before.
     platform.on_agent(BILLING)
     meta = {"managed-by": f"pulumi/consul-staging/test/{resource}"}
@@ -380,14 +380,14 @@ def test_a_node_of_the_stacks_own_is_parked_on(platform: Platform, resource: str
 
 
 @pytest.mark.usefixtures("no_pauses")
-def test_where_the_agent_does_not_answer_nothing_is_parked(platform: Platform) -> None:
+def test_where_the_agent_does_not_answer_nothing_is_drained(platform: Platform) -> None:
     platform.on_agent(BILLING)
     platform.before.address = "http://127.0.0.1:9"
     assert platform.park() == ""
     assert platform.wrote == []
 
 
-def test_nothing_is_parked_before_the_servers_have_a_leader(
+def test_nothing_is_drained_before_the_servers_have_a_leader(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # They may have been replaced right before.
@@ -427,7 +427,7 @@ def test_a_service_moves_back_to_the_agent_with_its_status_and_the_empty_node_is
         {"Node": "staging-external"},
     )
     assert [check["Status"] for check in bodies[1]["Checks"]] == ["warning"]
-    assert bodies[1]["Meta"] == {**BILLING.meta, "managed-by": mark(BILLING)}
+    assert bodies[1]["Meta"] == {**BILLING.meta, "managed-by": owner(BILLING)}
 
 
 def test_all_services_move_back_each_with_its_own_status(platform: Platform) -> None:
@@ -450,14 +450,14 @@ def test_servers_that_refuse_the_node_stop_the_replacement_before_any_service_ha
     assert list(platform.before.services) == ["billing_service"]
 
 
-def test_an_agent_with_none_of_the_stacks_services_has_none_parked_and_no_node_is_made(platform: Platform) -> None:
+def test_for_an_agent_with_none_of_the_stacks_services_no_node_is_made(platform: Platform) -> None:
     platform.on_agent(BILLING, {})
     assert (platform.park(), platform.wrote) == ("", [])
 
 
-def test_what_is_parked_leaves_as_it_came(platform: Platform) -> None:
+def test_what_is_drained_moves_back_as_it_was(platform: Platform) -> None:
     for line in (BILLING, MINIO):
-        platform.on_agent(line, {**line.meta, "managed-by": mark(line)})
+        platform.on_agent(line, {**line.meta, "managed-by": owner(line)})
     before = {key: {**value} for key, value in platform.before.services.items()}
     platform.park()
     platform.joined()
@@ -466,7 +466,7 @@ def test_what_is_parked_leaves_as_it_came(platform: Platform) -> None:
     assert platform.after.services == {key: {name: one[name] for name in shown} for key, one in before.items()}
 
 
-def test_the_new_agent_is_told_with_the_new_token_and_the_servers_with_theirs(platform: Platform) -> None:
+def test_the_new_agent_gets_the_new_token_and_the_servers_theirs(platform: Platform) -> None:
     platform.joined()
     platform.parked(BILLING)
     platform.leave()
@@ -492,7 +492,7 @@ def test_anothers_node_is_left_alone(platform: Platform, meta: dict[str, str] | 
     assert platform.wrote == []
 
 
-def test_where_nothing_is_parked_the_agent_is_not_waited_for(platform: Platform, pauses: list[float]) -> None:
+def test_where_nothing_is_drained_the_agent_is_not_waited_for(platform: Platform, pauses: list[float]) -> None:
     assert platform.leave() == ""
     assert (platform.wrote, pauses) == ([], [])
 
@@ -510,7 +510,7 @@ def test_where_no_server_answers_nothing_moves_back(platform: Platform) -> None:
 
 
 @pytest.mark.parametrize("seen", [None, {}], ids=["null", "empty"])
-def test_the_agent_is_waited_for_until_its_node_has_the_meta_that_it_tells_itself(
+def test_the_agent_is_waited_for_until_its_node_has_the_meta_that_it_registers_itself(
     platform: Platform, monkeypatch: pytest.MonkeyPatch, seen: dict[str, str] | None
 ) -> None:
     # The servers make a node of a member that they see: what the agent then holds is not there yet.
@@ -545,7 +545,7 @@ def test_an_agent_that_has_joined_is_not_waited_for(platform: Platform, pauses: 
     assert pauses == []
 
 
-def test_an_agent_that_does_not_join_is_told_and_its_services_stay_parked(
+def test_an_agent_that_does_not_join_is_an_error_and_its_services_stay_drained(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hooks, "_TIMEOUT", 0.3)

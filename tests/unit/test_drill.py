@@ -84,12 +84,12 @@ def instance(consul: FakeConsul) -> FakeInstance:
 
 def drilled(instance: FakeInstance) -> tuple[Drill, list[str]]:
     stack = stack_at(instance.consul.address, instance.consul.address, Roster(services=(quick(),)))
-    told: list[str] = []
-    return Drill(stack, quick(), instance, told.append), told
+    lines: list[str] = []
+    return Drill(stack, quick(), instance, lines.append), lines
 
 
 def test_a_drill_sees_it_go_and_return(instance: FakeInstance) -> None:
-    one, told = drilled(instance)
+    one, lines = drilled(instance)
     steps = one.run()
     assert [step.what for step in steps] == [
         "critical in the catalog",
@@ -98,7 +98,7 @@ def test_a_drill_sees_it_go_and_return(instance: FakeInstance) -> None:
     ]
     assert all(step.kept for step in steps)
     assert instance.done == ["stop", "start"]
-    assert told[0] == "billing_service: stopped"
+    assert lines[0] == "billing_service: stopped"
 
 
 @pytest.mark.parametrize(("number", "promise"), [(0, 15), (1, 33)])
@@ -160,7 +160,7 @@ def test_it_is_started_where_consul_does_not_answer_meanwhile(instance: FakeInst
     assert instance.done == ["stop", "start"]
 
 
-def test_what_cannot_be_started_again_is_told_as_what_it_is(instance: FakeInstance) -> None:
+def test_the_error_names_a_service_that_cannot_be_started_again(instance: FakeInstance) -> None:
     instance.on_start = failing
     with pytest.raises(InstanceError, match=r"billing_service does NOT run again: .* Docker does not answer"):
         drilled(instance)[0].run()
@@ -272,7 +272,7 @@ def test_it_is_the_services_container_or_its_stand_in(
         assert instance.program.name == "isa-billing"
 
 
-def test_a_name_that_the_roster_does_not_have_is_told_with_those_it_has(
+def test_a_name_that_the_roster_does_not_have_is_refused_with_those_it_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local, "here", lambda *_: stack_here(tmp_path, False))
@@ -333,7 +333,7 @@ def test_a_container_that_does_not_run_is_refused(engine: FakeDocker, status: st
         Container("isa-billing").refuse_unless_running()
 
 
-def test_a_container_that_there_is_not_is_told_by_name(engine: FakeDocker) -> None:
+def test_a_container_that_does_not_exist_is_an_error_with_its_name(engine: FakeDocker) -> None:
     engine.error = NotFound("404 Client Error")
     with pytest.raises(InstanceError, match="Docker has no container isa-billing"):
         Container("isa-billing").refuse_unless_running()
@@ -359,7 +359,7 @@ def test_the_stacks_own_engine_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("line", "address"), [("  docker:host: ssh://staging", "ssh://staging"), ("  a: b", None)])
-def test_the_engine_is_what_the_stacks_file_says(tmp_path: Path, line: str, address: str | None) -> None:
+def test_the_engine_is_that_of_the_stacks_file(tmp_path: Path, line: str, address: str | None) -> None:
     file = tmp_path / "Pulumi.some.yaml"
     file.write_text(f"config:\n{line}\n")
     assert engine_of(file) == address

@@ -78,7 +78,7 @@ def test_a_token_is_a_secret_whatever_it_comes_as() -> None:
         for name, token in (("text", TOKEN), ("output", pulumi.Output.from_input(TOKEN))):
             pulumi.export(name, Endpoint("http://127.0.0.1:8500", token).secret_token)
 
-    assert deploy(program).told == {"text": secret(TOKEN), "output": secret(TOKEN)}
+    assert deploy(program).sent_exports == {"text": secret(TOKEN), "output": secret(TOKEN)}
 
 
 def test_no_token_is_no_secret() -> None:
@@ -92,7 +92,7 @@ def test_the_token_is_not_in_the_repr() -> None:
 # Hooks
 
 
-def test_a_hook_says_why_consul_refuses() -> None:
+def test_a_hook_fails_with_why_consul_refuses() -> None:
     async def work(_: pulumi.ResourceHookArgs) -> None:
         raise ConsulError("Consul answers 403: Permission denied")
 
@@ -133,7 +133,7 @@ def test_what_consul_refuses_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> No
     assert slept == [0.1]
 
 
-def test_what_does_not_become_ready_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_does_not_become_ready_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hooks, "_TIMEOUT", 0.1)
     with pytest.raises(ConsulError, match=f"^{OTHERWISE}$"):
         ran(wait_until_ready(lambda: False, OTHERWISE))
@@ -182,7 +182,7 @@ def test_servers_that_ask_for_no_token_need_not_know_one(servers: FakeConsul, mo
     assert slept == []
 
 
-def test_servers_that_have_no_leader_are_told(servers: FakeConsul, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_servers_that_have_no_leader_are_an_error(servers: FakeConsul, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hooks, "_TIMEOUT", 0.2)
     servers.leader = ""
     with pytest.raises(ConsulError) as caught:

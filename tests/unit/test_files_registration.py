@@ -119,7 +119,7 @@ def test_the_container_is_deleted_before_it_is_replaced() -> None:
     assert made().requests["files-reload"].deleteBeforeReplace
 
 
-def test_nothing_is_moved_unless_it_is_said() -> None:
+def test_nothing_is_moved_by_default() -> None:
     assert made().bound("files-reload") == {}
 
 
@@ -206,7 +206,7 @@ def secured() -> Deployed:
     return on_docker(program)[0]
 
 
-def test_a_secured_agent_is_told_to_reload_over_https_with_a_token_and_an_authority_from_files() -> None:
+def test_a_secured_agent_is_reloaded_over_https_with_a_token_and_an_authority_from_files() -> None:
     assert secured().inputs("files-reload")["command"] == [
         "reload",
         "-http-addr=https://consul-agent-shared:8501",
@@ -248,12 +248,12 @@ def test_in_a_secured_cluster_the_container_is_otherwise_the_same() -> None:
 # How it ends
 
 
-def test_the_component_tells_that_the_agent_has_reloaded() -> None:
+def test_the_components_output_is_that_the_agent_has_reloaded() -> None:
     assert made().outputs[COMPONENT] == {"reloaded": True}
 
 
 @pytest.mark.parametrize("code", [1, 2, 137])
-def test_an_agent_that_refuses_the_files_fails_the_run_and_says_where_to_look(code: int) -> None:
+def test_an_agent_that_refuses_the_files_fails_the_run_with_where_to_look(code: int) -> None:
     # Pulumi prints a RunError's message alone.
     with pytest.raises(pulumi.RunError) as caught:
         registered(forty_roster(), ended=(code, "Error reloading: Unexpected response code: 500\n"))

@@ -250,7 +250,7 @@ lines = st.tuples(st.sampled_from(["user", "ai", "grpc"]), own_names, ports, st.
 
 
 def assert_rendered_or_clear(found: Roster | ValidationError) -> None:
-    """Each mistake is told with its field, or with the file."""
+    """Each mistake is reported with its field, or with the file."""
     if isinstance(found, Roster):
         assert_rendered(found)
     else:

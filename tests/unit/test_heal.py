@@ -126,7 +126,7 @@ def test_what_is_gone_is_one_request_and_nothing_else_is_written(case: Case) -> 
     assert case.consul.written == ["/v1/agent/service/register"]
 
 
-def test_what_was_deployed_is_written_and_not_what_the_roster_says(case: Case) -> None:
+def test_what_was_deployed_is_written_and_not_what_the_roster_states(case: Case) -> None:
     case.fields()["port"] = 8299
     case.loses()
     case.healer.round()
@@ -193,7 +193,7 @@ def test_a_difference_that_went_and_came_waits_anew(case: Case, clock: Callable[
 
 
 @pytest.mark.parametrize("owner", [None, "nomad", "pulumi/consul-staging/other/registration-billing_service"])
-def test_what_bears_no_mark_of_ours_is_never_written(
+def test_what_another_party_owns_is_never_written(
     case: Case, clock: Callable[[float], None], owner: str | None
 ) -> None:
     case.drifts(meta={OWNER_KEY: owner} if owner else {}, port=1)
@@ -204,7 +204,7 @@ def test_what_bears_no_mark_of_ours_is_never_written(
     assert result.troubles == [f"billing_service is held by {owner or 'another party'}: it is left alone"]
 
 
-def test_what_was_deployed_on_another_agent_is_not_written_here(case: Case) -> None:
+def test_what_was_deployed_on_another_agent_is_not_written_to_this_one(case: Case) -> None:
     case.loses()
     case.state.services[BILLING] = Registration("http://10.0.0.9:8500", "", case.fields())
     result = case.healer.round()
@@ -212,9 +212,7 @@ def test_what_was_deployed_on_another_agent_is_not_written_here(case: Case) -> N
     assert f"is deployed on http://10.0.0.9:8500, not on {case.consul.address}" in result.troubles[0]
 
 
-def test_a_fresh_deployment_that_the_roster_here_does_not_know_stays(
-    case: Case, clock: Callable[[float], None]
-) -> None:
+def test_a_fresh_deployment_that_differs_from_this_roster_stays(case: Case, clock: Callable[[float], None]) -> None:
     case.healer.round()
     case.fields()["port"] = 8299
     case.drifts()
@@ -245,7 +243,7 @@ def test_nothing_is_written_where_operations_are_unfinished(case: Case) -> None:
     assert case.consul.written == []
 
 
-def test_a_run_that_begins_after_the_state_was_read_is_seen_before_the_write(case: Case) -> None:
+def test_a_run_that_begins_after_the_state_was_read_is_noticed_before_the_write(case: Case) -> None:
     case.loses()
     case.state.locks = [False, True]
     assert case.healer.round().waiting == [BILLING]
@@ -271,7 +269,7 @@ def test_what_changes_between_the_look_and_the_write_is_not_written(
 
 
 @pytest.mark.usefixtures("clock")
-def test_each_write_is_a_line_that_says_why(case: Case, caplog: pytest.LogCaptureFixture) -> None:
+def test_each_write_is_a_line_with_its_reason(case: Case, caplog: pytest.LogCaptureFixture) -> None:
     case.loses(MINIO)
     case.drifts(port=9999, tags=[])
     with caplog.at_level(logging.INFO, "heal"):
@@ -315,7 +313,7 @@ def test_errors_are_tried_again_ever_more_rarely_up_to_30_s(case: Case, monkeypa
     assert kept(case, 7) == [1, 2, 4, 8, 16, 30, 30]
 
 
-def test_an_error_is_told_once_and_its_end_too(
+def test_an_error_is_logged_once_and_its_end_too(
     case: Case, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     answers: list[Exception | Round] = [NoAnswerError("no answer"), NoAnswerError("no answer"), Round(), Round()]
@@ -331,7 +329,7 @@ def test_an_error_is_told_once_and_its_end_too(
     assert caplog.messages == ["no answer; trying again, every 30 s at the latest", "all answer again"]
 
 
-def test_a_line_is_logged_once_for_as_long_as_it_holds(case: Case, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_line_is_logged_once_for_as_long_as_it_is_true(case: Case, caplog: pytest.LogCaptureFixture) -> None:
     case.fields()["port"] = 8299
     case.drifts()
     with caplog.at_level(logging.INFO, "heal"):
@@ -361,7 +359,7 @@ def test_once_undoes_a_change_also_where_something_else_is_left(case: Case) -> N
     assert case.consul.services[BILLING]["Port"] == 8216
 
 
-def test_all_held_is_what_held_says_of_each(case: Case) -> None:
+def test_all_services_are_read_as_each_of_them_is(case: Case) -> None:
     case.consul.checks[f"{MINIO}-tcp"] |= {"Notes": "", "Interval": "1m"}
     assert read_services(case.consul.api) == {key: read_service(case.consul.api, key) for key in (BILLING, MINIO)}
 
@@ -384,7 +382,7 @@ def test_a_wrong_duration_is_refused(text: str) -> None:
     ("registration", "said"),
     [("catalog", "pulumi up --refresh"), ("files", "docker exec consul-agent-shared consul reload")],
 )
-def test_for_another_registration_one_error_says_what_heals(
+def test_for_another_registration_the_error_has_the_command_that_heals(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, registration: str, said: str
 ) -> None:
     (tmp_path / "Pulumi.yaml").write_text("name: consul-staging\n")
@@ -483,7 +481,7 @@ def test_a_stacks_outputs_are_read_with_its_secrets(tmp_path: Path) -> None:
     assert arguments == ["stack", "output", "--json", "--show-secrets", "--stack", "local", "--non-interactive"]
 
 
-def test_outputs_that_pulumi_does_not_show_are_told_in_its_words(tmp_path: Path) -> None:
+def test_outputs_that_pulumi_does_not_show_are_an_error_in_its_words(tmp_path: Path) -> None:
     script = "echo 'error: getting secrets manager: passphrase must be set' >&2; exit 255"
     with pytest.raises(EngineError) as caught:
         state(tmp_path, script).outputs()
@@ -502,13 +500,13 @@ def test_an_engines_passphrase_is_the_environments_or_blank(
     assert state(tmp_path, "").engine.environment["PULUMI_CONFIG_PASSPHRASE"] == used
 
 
-def test_pending_operations_are_seen(tmp_path: Path) -> None:
+def test_pending_operations_are_noticed(tmp_path: Path) -> None:
     document = {"deployment": {**EXPORTED["deployment"], "pending_operations": [{"type": "updating"}]}}
     assert exporting(tmp_path, document).read().unfinished
     assert not exporting(tmp_path, EXPORTED).read().unfinished
 
 
-def test_what_pulumi_says_is_one_line(tmp_path: Path) -> None:
+def test_an_error_of_pulumi_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"^pulumi stack export --stack local: no stack named 'local' found$"):
         state(tmp_path, "echo \"error: no stack named 'local' found\n\" >&2; exit 6").read()
 
@@ -524,7 +522,7 @@ def test_a_lock_is_that_of_this_stack(tmp_path: Path, lock: str, locked: bool) -
     assert state(tmp_path, f'echo \'{{"url": "file://{tmp_path}"}}\'').locked is locked
 
 
-def test_another_backend_has_no_lock_that_could_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_backend_has_no_lock_that_could_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "app.pulumi.com" / "me" / ".pulumi" / "locks" / "organization" / "consul-staging" / "local"
     folder.mkdir(parents=True)
     (folder / "1.json").write_text("{}")

@@ -80,7 +80,7 @@ def test_a_service_whose_agent_is_gone_keeps_its_heartbeats(consul: FakeConsul) 
     assert not billing(consul).can_drop
 
 
-def test_a_service_at_another_address_keeps_its_heartbeats_and_the_address_is_told(consul: FakeConsul) -> None:
+def test_a_service_at_another_address_keeps_its_heartbeats_and_the_address_is_reported(consul: FakeConsul) -> None:
     own(consul, address="10.0.0.77")
     one = billing(consul)
     assert (one.verdict.phase, one.verdict.wrong) == (2, False)
@@ -159,7 +159,7 @@ def test_a_contradiction_is_1(consul: FakeConsul, monkeypatch: pytest.MonkeyPatc
     assert typed(consul, monkeypatch).exit_code == 1
 
 
-def test_the_lines_to_change_are_the_guides(consul: FakeConsul, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lines_to_change_are_in_the_output(consul: FakeConsul, monkeypatch: pytest.MonkeyPatch) -> None:
     own(consul)
     output = typed(consul, monkeypatch).output
     assert ENVIRONMENT == ("CONSUL_HOST=consul-agent-shared", "CONSUL_AGENT_HOST=consul-agent-shared")

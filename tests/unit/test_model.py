@@ -196,7 +196,7 @@ def test_a_check_id_is_an_identifier_too() -> None:
         check(id="a b")
 
 
-def test_a_group_that_the_guide_does_not_know_is_refused() -> None:
+def test_an_unknown_group_is_refused() -> None:
     with pytest.raises(ValidationError, match="kind\n  Input should be 'user', 'ai' or 'grpc' "):
         service(kind="cron")
 
@@ -225,7 +225,7 @@ def test_63_meta_keys_are_accepted() -> None:
     assert len(service(meta={f"key{number}": "" for number in range(63)}).meta) == 63
 
 
-def test_a_64th_meta_key_is_refused_since_it_is_the_marks() -> None:
+def test_a_64th_meta_key_is_refused_since_it_is_the_owners() -> None:
     with pytest.raises(ValidationError, match="has 64 keys: at most 63 can be, beside the owner that is added "):
         service(meta={f"key{number}": "" for number in range(64)})
 
@@ -254,7 +254,7 @@ def test_a_meta_value_of_more_than_512_bytes_is_refused() -> None:
         service(meta={"key": "é" * 257})
 
 
-def test_a_meta_key_that_is_our_mark_is_refused() -> None:
+def test_the_meta_key_of_the_owner_is_refused() -> None:
     with pytest.raises(ValidationError, match="key 'managed-by' names the owner, and is added by the program"):
         service(meta={"managed-by": "me"})
 
@@ -277,7 +277,7 @@ def test_a_check_of_an_unknown_kind_is_refused() -> None:
         check(kind="script")
 
 
-def test_an_http_check_asks_for_health_where_nothing_else_is_said() -> None:
+def test_an_http_check_requests_health_by_default() -> None:
     made = service()
     assert check_target(made, made.checks[0]) == "http://isa-billing:8216/health"
 
@@ -384,7 +384,7 @@ def as_in_a_file(body: dict[str, Any]) -> dict[str, Any]:
 
 
 @given(services)
-def test_the_api_and_the_definition_file_are_told_the_same(made: Service) -> None:
+def test_the_api_and_the_definition_file_get_the_same(made: Service) -> None:
     assert as_in_a_file(register_request(definition(made))) == definition_file([made])["services"][0]
 
 
@@ -404,7 +404,7 @@ def test_notes_give_back_what_they_were_made_of(made: Service) -> None:
 
 
 @given(st.text() | services.map(lambda made: notes(check_fields(made, made.checks[0])) + " at noon"))
-def test_notes_that_somebody_else_wrote_say_nothing(text: str) -> None:
+def test_notes_of_another_party_are_not_parsed(text: str) -> None:
     assert from_notes(text) == {}
 
 

@@ -183,7 +183,7 @@ def test_every_published_port_is_on_loopback() -> None:
 
 
 @pytest.mark.parametrize("stack", STACKS)
-def test_every_published_port_is_where_the_stack_says_otherwise(stack: str) -> None:
+def test_every_published_port_is_at_another_address_where_the_stack_sets_one(stack: str) -> None:
     made = program_with({**stack_config(stack), "publishOn": "10.0.0.5"}, names=TWO)[0]
     assert list(published(of_type(CONTAINER, made)).values()) == ["10.0.0.5"] * len(nodes_of(stack))
 
@@ -393,7 +393,7 @@ def test_no_resource_and_no_output_holds_a_secret_in_plain_text(stack: str, regi
     made = guarded(stack, registration)
     plain = {name: in_plain_text(made.sent(name)) for name in made.requests}
     assert [name for name, each in plain.items() if secrets_in(each)] == []
-    assert secrets_in(in_plain_text([made.told, made.outputs])) == []
+    assert secrets_in(in_plain_text([made.sent_exports, made.outputs])) == []
 
 
 def test_in_a_secured_stack_these_files_are_secrets() -> None:

@@ -28,7 +28,7 @@ class Engine:
         self.containers = SimpleNamespace(list=lambda **how: containers if how == {"all": True, "sparse": True} else [])
 
 
-class Told:
+class Reported:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, networks: Objects, containers: Objects) -> None:
         self.addresses: list[object] = []
         self.lines: list[tuple[str, str]] = []
@@ -53,16 +53,16 @@ class Told:
         return self.lines
 
 
-def test_a_network_that_is_there_is_told_with_its_driver_and_subnet(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = Told(monkeypatch, [NETWORK], []).of(Prerequisites("staging_staging-network", None, []))
-    assert told == [("info", "network staging_staging-network: found, bridge, 172.20.0.0/16")]
+def test_a_network_that_exists_is_reported_with_its_driver_and_subnet(monkeypatch: pytest.MonkeyPatch) -> None:
+    reported = Reported(monkeypatch, [NETWORK], []).of(Prerequisites("staging_staging-network", None, []))
+    assert reported == [("info", "network staging_staging-network: found, bridge, 172.20.0.0/16")]
 
 
 @pytest.mark.parametrize("networks", [[], [SimpleNamespace(name="staging_staging-network-2", attrs={})]])
 def test_a_network_that_is_missing_stops_the_program(monkeypatch: pytest.MonkeyPatch, networks: Objects) -> None:
     # Docker finds networks by a part of their name.
     with pytest.raises(pulumi.RunError) as caught:
-        Told(monkeypatch, networks, []).of(Prerequisites("staging_staging-network", None, []))
+        Reported(monkeypatch, networks, []).of(Prerequisites("staging_staging-network", None, []))
     assert str(caught.value) == (
         "network staging_staging-network: missing: "
         "`docker network create staging_staging-network`, or set network: created"
@@ -78,53 +78,53 @@ def test_a_network_that_is_missing_stops_the_program(monkeypatch: pytest.MonkeyP
     ],
     ids=["running", "stopped", "missing"],
 )
-def test_a_server_is_told_with_its_state(
+def test_a_server_is_reported_with_its_state(
     monkeypatch: pytest.MonkeyPatch, containers: Objects, line: tuple[str, str]
 ) -> None:
-    assert Told(monkeypatch, [], containers).of(Prerequisites(None, "staging-consul", [])) == [line]
+    assert Reported(monkeypatch, [], containers).of(Prerequisites(None, "staging-consul", [])) == [line]
 
 
 def test_services_that_all_run_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     running = [container(name, "running") for name in ("isa-billing", "isa-auth")]
-    told = Told(monkeypatch, [], running).of(Prerequisites(None, None, ["isa-billing", "isa-auth"]))
-    assert told == [("info", "services: 2 of 2 containers run")]
+    reported = Reported(monkeypatch, [], running).of(Prerequisites(None, None, ["isa-billing", "isa-auth"]))
+    assert reported == [("info", "services: 2 of 2 containers run")]
 
 
 def test_services_that_do_not_run_are_named_with_their_state(monkeypatch: pytest.MonkeyPatch) -> None:
     there = [container("isa-billing", "running"), container("isa-auth", "exited")]
-    told = Told(monkeypatch, [], there).of(Prerequisites(None, None, ["isa-billing", "isa-auth", "isa-order"]))
+    reported = Reported(monkeypatch, [], there).of(Prerequisites(None, None, ["isa-billing", "isa-auth", "isa-order"]))
     expected = "services: 1 of 3 containers run; not isa-auth (exited), isa-order (missing)"
-    assert told == [("warning", expected)]
+    assert reported == [("warning", expected)]
 
 
 def test_of_more_than_five_services_that_do_not_run_five_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = Told(monkeypatch, [], []).of(Prerequisites(None, None, [f"isa-{letter}" for letter in "abcdefg"]))
+    reported = Reported(monkeypatch, [], []).of(Prerequisites(None, None, [f"isa-{letter}" for letter in "abcdefg"]))
     named = ", ".join(f"isa-{letter} (missing)" for letter in "abcde")
-    assert told == [("warning", f"services: 0 of 7 containers run; not {named}, and 2 more")]
+    assert reported == [("warning", f"services: 0 of 7 containers run; not {named}, and 2 more")]
 
 
 def test_what_the_stack_creates_itself_is_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Told(monkeypatch, [NETWORK], [container("isa-auth", "running")]).of(Prerequisites(None, None, [])) == []
+    assert Reported(monkeypatch, [NETWORK], [container("isa-auth", "running")]).of(Prerequisites(None, None, [])) == []
 
 
 def test_the_engine_is_the_docker_providers(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = Told(monkeypatch, [], [])
-    told.of(Prerequisites(None, None, []), **{"docker:host": "ssh://deploy@staging"})
-    assert told.addresses == ["ssh://deploy@staging"]
+    reported = Reported(monkeypatch, [], [])
+    reported.of(Prerequisites(None, None, []), **{"docker:host": "ssh://deploy@staging"})
+    assert reported.addresses == ["ssh://deploy@staging"]
 
 
 def test_without_an_address_it_is_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = Told(monkeypatch, [], [])
-    told.of(Prerequisites(None, None, []))
-    assert told.addresses == [None]
+    reported = Reported(monkeypatch, [], [])
+    reported.of(Prerequisites(None, None, []))
+    assert reported.addresses == [None]
 
 
 def test_an_engine_that_does_not_answer_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = Told(monkeypatch, [], [])
+    reported = Reported(monkeypatch, [], [])
 
     def refuse(**_: bool) -> None:
         raise DockerException("Error while fetching server API version")
 
     monkeypatch.setattr(docker, "from_env", refuse)
-    lines = told.of(Prerequisites(None, "staging-consul", []))
+    lines = reported.of(Prerequisites(None, "staging-consul", []))
     assert lines == [("warning", "Docker does not answer: Error while fetching server API version")]

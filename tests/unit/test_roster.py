@@ -49,7 +49,7 @@ def test_the_roster_is_valid_and_each_group_has_services_of_its_own_kind_alone()
 # A group
 
 
-def test_each_service_of_a_group_is_what_its_line_says() -> None:
+def test_each_service_of_a_group_has_what_its_line_states() -> None:
     assert [_facts(each) for each in forty_roster().services] == [_line_facts(line) for line in FORTY]
 
 

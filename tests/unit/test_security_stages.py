@@ -111,7 +111,7 @@ def test_a_step_in_either_direction_is_not_too_far(before: Stage, after: Stage) 
         ("on", "accepted", "sent"),
     ],
 )
-def test_more_than_a_step_is_too_far_and_the_next_one_is_said(before: Stage, after: Stage, step: str) -> None:
+def test_more_than_a_step_is_refused_with_the_next_one(before: Stage, after: Stage, step: str) -> None:
     assert why_change_is_refused(before, after) == (
         f"agent and server of a cluster would lose each other from {before} to {after}: set it to {step} first"
     )

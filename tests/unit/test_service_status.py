@@ -58,6 +58,6 @@ def test_other_checks_of_the_node_are_no_service_of_the_roster(consul: FakeConsu
 )
 def test_what_is_waited_for_is_on_the_node_that_is_asked_for(consul: FakeConsul, node: str, said: str) -> None:
     consul.node_checks = [check(each.name, "passing", "staging-external") for each in TWO.services]
-    told: list[str] = []
-    await_passing(Consul(consul.address), TWO, told.append, 0, node)
-    assert told == [said]
+    lines: list[str] = []
+    await_passing(Consul(consul.address), TWO, lines.append, 0, node)
+    assert lines == [said]

@@ -387,7 +387,7 @@ def test_every_mistake_has_a_line_of_its_own() -> None:
     ]
 
 
-def test_a_mistake_is_shown_without_a_traceback() -> None:
+def test_a_mistake_is_printed_without_a_traceback() -> None:
     # Pulumi prints a RunError's message alone.
     assert issubclass(SettingsError, pulumi.RunError)
 
@@ -516,7 +516,7 @@ def test_an_existing_server_may_have_the_agents_port() -> None:
     assert of(serverAddress="http://10.0.0.5:8501").server == "existing"
 
 
-def test_of_several_things_that_do_not_fit_together_the_first_is_told() -> None:
+def test_of_several_things_that_do_not_fit_together_the_first_is_reported() -> None:
     assert misfit(registration="files", docker="false", adopt="true").startswith("docker: must be true")
 
 
@@ -652,7 +652,7 @@ def test_a_committed_stack_whose_server_is_anothers_is_not_secured(name: str) ->
     assert settings.of_file(ROOT / f"Pulumi.{name}.yaml", "consul-staging").stage == "off"
 
 
-# The token is told to nobody
+# The token is in no message
 
 
 def test_the_token_is_not_in_the_settings_repr() -> None:
@@ -677,7 +677,7 @@ def test_the_token_is_not_in_the_message_about_its_wrong_type(value: object) -> 
     assert TOKEN not in refusal({**LEAST, "agentToken": value})
 
 
-def test_what_pydantic_said_with_the_token_in_it_is_not_kept_as_the_cause() -> None:
+def test_pydantics_error_with_the_token_in_it_is_not_kept_as_the_cause() -> None:
     with pytest.raises(SettingsError) as caught:
         of(agentToken=TOKEN, adopt="maybe")
     assert (caught.value.__cause__, caught.value.__suppress_context__) == (None, True)
@@ -770,7 +770,7 @@ def test_a_key_that_yaml_takes_for_no_text_is_refused(tmp_path: Path, key: str) 
 
 
 @pytest.mark.parametrize("value", ["2024", "2001-01-01", "[staging]", "{a: b}", f"0x{'f' * 5000}"])
-def test_a_value_that_yaml_takes_for_no_text_is_refused_and_not_shown(tmp_path: Path, value: str) -> None:
+def test_a_value_that_yaml_takes_for_no_text_is_refused_and_not_printed(tmp_path: Path, value: str) -> None:
     said = refusal_of_file(tmp_path, f"config: {{serverAddress: x, environment: {value}}}")
     assert "\nPulumi.test.yaml: environment: must be text: put it in quotes" in said
 
@@ -781,7 +781,7 @@ def test_a_stacks_file_begins_with_a_byte_order_mark_or_not(tmp_path: Path) -> N
     assert settings.of_file(path, "consul-staging") == of()
 
 
-def test_what_is_wrong_with_a_stacks_yaml_is_told_by_its_place(tmp_path: Path) -> None:
+def test_what_is_wrong_with_a_stacks_yaml_is_reported_with_its_place(tmp_path: Path) -> None:
     assert refusal_of_file(tmp_path, "config:\n  environment: a: b\n") == (
         "Pulumi.test.yaml: is not YAML: see line 2, column 17"
     )

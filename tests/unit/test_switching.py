@@ -30,7 +30,7 @@ OTHERS = {
 others = pytest.mark.parametrize("meta", OTHERS.values(), ids=OTHERS)
 
 
-def mark(line: Line) -> str:
+def owner(line: Line) -> str:
     return f"pulumi/consul-staging/test/registration-{line.name}"
 
 
@@ -108,7 +108,7 @@ def lost_its_check(check_id: str) -> tuple[str, str, Any]:
 
 
 def registered(platform: Platform) -> list[Fields]:
-    """The bodies that the agent was told to register."""
+    """The bodies that were sent to the agent."""
     return [body for who, path, body in platform.wrote if (who, path) == ("agent", "/v1/agent/service/register")]
 
 
@@ -126,7 +126,7 @@ def moved(hooks: Deployed, line: Line | None, *names: str, check_id: str | None 
 # Whose marks
 
 
-def test_the_stacks_marks_begin_with_its_project_and_name() -> None:
+def test_the_stacks_owners_begin_with_its_project_and_name() -> None:
     found: list[str] = []
     deploy(lambda: found.append(stack_owner_prefix()))
     assert found == ["pulumi/consul-staging/test/"]
@@ -163,8 +163,8 @@ def test_to_the_catalog_a_service_leaves_before_it_is_created_there_and_keeps_it
 
 
 def test_a_service_leaves_the_external_node_and_then_is_registered_with_the_agent(platform: Platform) -> None:
-    # The other way round, clients would be told of it twice.
-    platform.in_catalog(BILLING, {"managed-by": mark(BILLING)})
+    # The other way round, clients would find it twice.
+    platform.in_catalog(BILLING, {"managed-by": owner(BILLING)})
     moved(platform.switch_to_agent(), BILLING)
     assert [each[:2] for each in platform.wrote] == [
         ("servers", "/v1/catalog/deregister"),
@@ -173,7 +173,7 @@ def test_a_service_leaves_the_external_node_and_then_is_registered_with_the_agen
 
 
 def test_a_service_leaves_the_external_node_by_its_id(platform: Platform) -> None:
-    platform.in_catalog(BILLING, {"managed-by": mark(BILLING)})
+    platform.in_catalog(BILLING, {"managed-by": owner(BILLING)})
     moved(platform.switch_to_agent(), BILLING)
     assert platform.wrote[0] == left_the_catalog(BILLING)
 
@@ -181,10 +181,10 @@ def test_a_service_leaves_the_external_node_by_its_id(platform: Platform) -> Non
 @pytest.mark.parametrize(
     ("line", "kind", "method"), [(BILLING, "HTTP", "GET"), (MINIO, "TCP", "TCP")], ids=["http", "tcp"]
 )
-def test_a_service_is_registered_with_the_agent_as_it_is_stated_with_the_mark_and_the_status_that_it_had(
+def test_a_service_is_registered_with_the_agent_as_it_is_stated_with_the_owner_and_the_status_that_it_had(
     platform: Platform, line: Line, kind: str, method: str
 ) -> None:
-    platform.in_catalog(line, {"managed-by": mark(line), "version": "before"}, "critical")
+    platform.in_catalog(line, {"managed-by": owner(line), "version": "before"}, "critical")
     moved(platform.switch_to_agent(), line)
     assert registered(platform) == [
         {
@@ -193,7 +193,7 @@ def test_a_service_is_registered_with_the_agent_as_it_is_stated_with_the_mark_an
             "Address": line.container,
             "Port": line.port,
             "Tags": line.tags,
-            "Meta": {**line.meta, "managed-by": mark(line)},
+            "Meta": {**line.meta, "managed-by": owner(line)},
             "Checks": [
                 {
                     "CheckID": line.check_id,
@@ -212,49 +212,49 @@ def test_a_service_is_registered_with_the_agent_as_it_is_stated_with_the_mark_an
 
 @pytest.mark.parametrize("status", ["passing", "warning", "critical"])
 def test_a_service_takes_its_status_along_to_the_agent(platform: Platform, status: str) -> None:
-    platform.in_catalog(BILLING, {"managed-by": mark(BILLING)}, status)
+    platform.in_catalog(BILLING, {"managed-by": owner(BILLING)}, status)
     moved(platform.switch_to_agent(), BILLING)
     assert [check["Status"] for check in registered(platform)[0]["Checks"]] == [status]
 
 
-def test_a_service_keeps_the_mark_of_the_resource_that_registered_it(platform: Platform) -> None:
+def test_a_service_keeps_as_its_owner_the_resource_that_registered_it(platform: Platform) -> None:
     platform.in_catalog(BILLING, {"managed-by": "pulumi/consul-staging/test/registration-before"})
     moved(platform.switch_to_agent(), BILLING)
     assert registered(platform)[0]["Meta"]["managed-by"] == "pulumi/consul-staging/test/registration-before"
 
 
 def test_a_check_that_the_external_node_does_not_have_is_registered_without_a_status(platform: Platform) -> None:
-    platform.in_catalog(BILLING, {"managed-by": mark(BILLING)})
+    platform.in_catalog(BILLING, {"managed-by": owner(BILLING)})
     platform.servers.node_checks[0]["CheckID"] = "billing_service-before"
     moved(platform.switch_to_agent(), BILLING)
     assert "Status" not in registered(platform)[0]["Checks"][0]
 
 
 def test_another_services_check_of_the_same_id_gives_no_status(platform: Platform) -> None:
-    platform.in_catalog(BILLING, {"managed-by": mark(BILLING)})
+    platform.in_catalog(BILLING, {"managed-by": owner(BILLING)})
     platform.servers.node_checks[0]["ServiceID"] = "another"
     moved(platform.switch_to_agent(), BILLING)
     assert "Status" not in registered(platform)[0]["Checks"][0]
 
 
 def test_a_service_that_is_created_moves_itself_alone(platform: Platform) -> None:
-    platform.in_catalog(BILLING, {"managed-by": mark(BILLING)})
-    platform.in_catalog(MINIO, {"managed-by": mark(MINIO)})
+    platform.in_catalog(BILLING, {"managed-by": owner(BILLING)})
+    platform.in_catalog(MINIO, {"managed-by": owner(MINIO)})
     moved(platform.switch_to_agent(), MINIO)
     assert (platform.wrote[0], [each["ID"] for each in registered(platform)]) == (left_the_catalog(MINIO), [MINIO.name])
 
 
 def test_a_container_with_the_files_moves_all_of_the_stacks_services(platform: Platform) -> None:
     for line in FORTY:
-        platform.in_catalog(line, {"managed-by": mark(line)})
+        platform.in_catalog(line, {"managed-by": owner(line)})
     moved(platform.switch_to_agent(), None)
     assert platform.servers.nodes[NODE]["Services"] == {}
     assert list(platform.agent.services) == [line.name for line in FORTY]
 
 
 def test_each_of_all_services_takes_its_own_status_along(platform: Platform) -> None:
-    platform.in_catalog(BILLING, {"managed-by": mark(BILLING)}, "critical")
-    platform.in_catalog(MINIO, {"managed-by": mark(MINIO)}, "passing")
+    platform.in_catalog(BILLING, {"managed-by": owner(BILLING)}, "critical")
+    platform.in_catalog(MINIO, {"managed-by": owner(MINIO)}, "passing")
     moved(platform.switch_to_agent(), None)
     assert [(each["ID"], each["Checks"][0]["Status"]) for each in registered(platform)] == [
         ("billing_service", "critical"),
@@ -274,7 +274,7 @@ def test_anothers_service_on_the_external_node_stays(
 
 def test_anothers_service_on_the_external_node_does_not_keep_the_stacks_there(platform: Platform) -> None:
     platform.in_catalog(MINIO, OTHERS["stack"])
-    platform.in_catalog(BILLING, {"managed-by": mark(BILLING)})
+    platform.in_catalog(BILLING, {"managed-by": owner(BILLING)})
     moved(platform.switch_to_agent(), None)
     assert platform.wrote[0] == left_the_catalog(BILLING)
     assert list(platform.agent.services) == [BILLING.name]
@@ -289,14 +289,14 @@ def test_a_service_without_any_meta_on_the_external_node_stays(platform: Platfor
 
 
 def test_a_service_that_the_roster_has_dropped_leaves_the_external_node_for_good(platform: Platform) -> None:
-    platform.in_catalog(BILLING, {"managed-by": mark(BILLING)})
+    platform.in_catalog(BILLING, {"managed-by": owner(BILLING)})
     moved(platform.switch_to_agent(Roster(services=())), None)
     assert platform.wrote == [left_the_catalog(BILLING)]
 
 
 def test_where_the_agents_api_is_not_published_a_service_only_leaves_the_external_node(platform: Platform) -> None:
     # The agent reads it from its files right after.
-    platform.in_catalog(BILLING, {"managed-by": mark(BILLING)})
+    platform.in_catalog(BILLING, {"managed-by": owner(BILLING)})
     moved(platform.switch_to_agent(agent=False), None)
     assert platform.wrote == [left_the_catalog(BILLING)]
 
@@ -308,7 +308,7 @@ def test_where_there_is_no_external_node_nothing_is_moved(platform: Platform, li
 
 
 def test_a_service_that_is_not_on_the_external_node_is_left_to_its_resource(platform: Platform) -> None:
-    platform.in_catalog(MINIO, {"managed-by": mark(MINIO)})
+    platform.in_catalog(MINIO, {"managed-by": owner(MINIO)})
     moved(platform.switch_to_agent(), BILLING)
     assert platform.wrote == []
 
@@ -323,7 +323,7 @@ def test_where_no_server_answers_nothing_is_moved_to_the_agent(platform: Platfor
 
 @pytest.mark.usefixtures("_no_pauses")
 def test_where_the_agent_does_not_answer_a_service_only_leaves_the_external_node(platform: Platform) -> None:
-    platform.in_catalog(BILLING, {"managed-by": mark(BILLING)})
+    platform.in_catalog(BILLING, {"managed-by": owner(BILLING)})
     nobody(platform.agent)
     moved(platform.switch_to_agent(), BILLING)
     assert platform.wrote == [left_the_catalog(BILLING)]
@@ -340,7 +340,7 @@ def test_what_the_servers_refuse_stops_the_move_with_consuls_own_words(platform:
 
 
 def test_a_service_leaves_the_agent_by_its_id(platform: Platform) -> None:
-    platform.on_agent(BILLING, {"managed-by": mark(BILLING)})
+    platform.on_agent(BILLING, {"managed-by": owner(BILLING)})
     moved(platform.switch_to_catalog(), BILLING, "deregister-from-agent")
     assert platform.wrote == [left_the_agent(BILLING)]
 
@@ -352,8 +352,8 @@ def test_a_service_from_the_stacks_files_leaves_the_agent_too(platform: Platform
 
 
 def test_a_service_that_is_created_leaves_the_agent_alone(platform: Platform) -> None:
-    platform.on_agent(BILLING, {"managed-by": mark(BILLING)})
-    platform.on_agent(MINIO, {"managed-by": mark(MINIO)})
+    platform.on_agent(BILLING, {"managed-by": owner(BILLING)})
+    platform.on_agent(MINIO, {"managed-by": owner(MINIO)})
     moved(platform.switch_to_catalog(), MINIO, "deregister-from-agent")
     assert platform.wrote == [left_the_agent(MINIO)]
 
@@ -370,7 +370,7 @@ def test_anothers_service_with_the_agent_gives_no_status(platform: Platform, met
     platform.on_agent(BILLING, meta)
     hooks = platform.switch_to_catalog()
     moved(hooks, BILLING, "deregister-from-agent")
-    platform.in_catalog(BILLING, {"managed-by": mark(BILLING)}, "critical")
+    platform.in_catalog(BILLING, {"managed-by": owner(BILLING)}, "critical")
     moved(hooks, BILLING, "restore-check-status")
     assert platform.wrote == []
 
@@ -381,7 +381,7 @@ def test_a_service_that_the_agent_does_not_hold_need_not_leave_it(platform: Plat
 
 
 def test_where_the_agents_api_is_not_published_no_service_leaves_it(platform: Platform) -> None:
-    platform.on_agent(BILLING, {"managed-by": mark(BILLING)})
+    platform.on_agent(BILLING, {"managed-by": owner(BILLING)})
     moved(platform.switch_to_catalog(agent=False), BILLING, "deregister-from-agent", "restore-check-status")
     assert platform.wrote == []
 
@@ -404,10 +404,10 @@ def test_what_the_agent_refuses_stops_the_move_with_consuls_own_words(platform: 
 def test_a_service_arrives_with_the_status_and_output_that_the_agent_last_found(
     platform: Platform, status: str
 ) -> None:
-    platform.on_agent(BILLING, {"managed-by": mark(BILLING)}, status, OUTPUT)
+    platform.on_agent(BILLING, {"managed-by": owner(BILLING)}, status, OUTPUT)
     hooks = platform.switch_to_catalog()
     moved(hooks, BILLING, "deregister-from-agent")
-    platform.in_catalog(BILLING, {"managed-by": mark(BILLING)}, "critical", "not yet run")
+    platform.in_catalog(BILLING, {"managed-by": owner(BILLING)}, "critical", "not yet run")
     moved(hooks, BILLING, "restore-check-status")
     assert platform.wrote[1:] == [
         (
@@ -433,9 +433,9 @@ def test_a_service_arrives_with_the_status_and_output_that_the_agent_last_found(
 def test_each_service_arrives_with_its_own_status(platform: Platform) -> None:
     hooks = platform.switch_to_catalog()
     for line, status in ((BILLING, "critical"), (MINIO, "passing")):
-        platform.on_agent(line, {"managed-by": mark(line)}, status)
+        platform.on_agent(line, {"managed-by": owner(line)}, status)
         moved(hooks, line, "deregister-from-agent")
-        platform.in_catalog(line, {"managed-by": mark(line)}, "critical")
+        platform.in_catalog(line, {"managed-by": owner(line)}, "critical")
     moved(hooks, MINIO, "restore-check-status")
     moved(hooks, BILLING, "restore-check-status")
     assert [(body["Check"]["CheckID"], body["Check"]["Status"]) for _, _, body in platform.wrote[2:]] == [
@@ -445,26 +445,26 @@ def test_each_service_arrives_with_its_own_status(platform: Platform) -> None:
 
 
 def test_a_service_that_did_not_leave_the_agent_arrives_without_a_status(platform: Platform) -> None:
-    platform.in_catalog(BILLING, {"managed-by": mark(BILLING)}, "critical")
+    platform.in_catalog(BILLING, {"managed-by": owner(BILLING)}, "critical")
     moved(platform.switch_to_catalog(), BILLING, "restore-check-status")
     assert platform.wrote == []
 
 
 def test_a_check_that_the_agent_did_not_have_is_left_as_it_is(platform: Platform) -> None:
-    platform.on_agent(BILLING, {"managed-by": mark(BILLING)})
+    platform.on_agent(BILLING, {"managed-by": owner(BILLING)})
     hooks = platform.switch_to_catalog()
     moved(hooks, BILLING, "deregister-from-agent")
-    platform.in_catalog(BILLING, {"managed-by": mark(BILLING)}, "critical")
+    platform.in_catalog(BILLING, {"managed-by": owner(BILLING)}, "critical")
     platform.servers.node_checks[0]["CheckID"] = "billing_service-new"
     moved(hooks, BILLING, "restore-check-status", check_id="billing_service-new")
     assert platform.wrote == [left_the_agent(BILLING)]
 
 
 def test_another_services_check_of_the_same_id_is_left_as_it_is(platform: Platform) -> None:
-    platform.on_agent(BILLING, {"managed-by": mark(BILLING)})
+    platform.on_agent(BILLING, {"managed-by": owner(BILLING)})
     hooks = platform.switch_to_catalog()
     moved(hooks, BILLING, "deregister-from-agent")
-    platform.in_catalog(BILLING, {"managed-by": mark(BILLING)}, "critical")
+    platform.in_catalog(BILLING, {"managed-by": owner(BILLING)}, "critical")
     platform.servers.node_checks[0]["ServiceID"] = "another"
     moved(hooks, BILLING, "restore-check-status")
     assert platform.wrote == [left_the_agent(BILLING)]
@@ -472,7 +472,7 @@ def test_another_services_check_of_the_same_id_is_left_as_it_is(platform: Platfo
 
 @pytest.mark.usefixtures("_no_pauses")
 def test_where_no_server_answers_a_service_arrives_without_a_status(platform: Platform) -> None:
-    platform.on_agent(BILLING, {"managed-by": mark(BILLING)})
+    platform.on_agent(BILLING, {"managed-by": owner(BILLING)})
     nobody(platform.servers)
     moved(platform.switch_to_catalog(), BILLING, "deregister-from-agent", "restore-check-status")
     assert platform.wrote == [left_the_agent(BILLING)]
@@ -484,7 +484,7 @@ def test_where_no_server_answers_a_service_arrives_without_a_status(platform: Pl
 def changed(platform: Platform, hooks: Deployed, line: Line, before: str, after: str = "critical") -> None:
     """Have the provider change a service: it writes a status that is not what was last found."""
     platform.servers.node_checks = []
-    platform.in_catalog(line, {"managed-by": mark(line)}, before, OUTPUT)
+    platform.in_catalog(line, {"managed-by": owner(line)}, before, OUTPUT)
     moved(hooks, line, "read-check-status")
     platform.servers.node_checks[0] |= {"Status": after, "Output": ""}
     moved(hooks, line, "restore-check-status")
@@ -513,16 +513,16 @@ def test_a_service_that_changes_again_keeps_the_status_that_the_catalog_has_by_t
 
 def test_a_service_that_changes_keeps_its_own_status_and_no_other_services(platform: Platform) -> None:
     hooks = platform.switch_to_catalog()
-    platform.in_catalog(MINIO, {"managed-by": mark(MINIO)}, "warning")
-    platform.in_catalog(BILLING, {"managed-by": mark(BILLING)}, "passing")
+    platform.in_catalog(MINIO, {"managed-by": owner(MINIO)}, "warning")
+    platform.in_catalog(BILLING, {"managed-by": owner(BILLING)}, "passing")
     moved(hooks, BILLING, "read-check-status", "restore-check-status")
     moved(hooks, MINIO, "restore-check-status")
     assert [body["Check"]["CheckID"] for _, _, body in platform.wrote] == ["billing_service-health"]
 
 
 def test_a_service_that_changes_does_not_leave_the_agent(platform: Platform) -> None:
-    platform.on_agent(BILLING, {"managed-by": mark(BILLING)})
-    platform.in_catalog(BILLING, {"managed-by": mark(BILLING)})
+    platform.on_agent(BILLING, {"managed-by": owner(BILLING)})
+    platform.in_catalog(BILLING, {"managed-by": owner(BILLING)})
     moved(platform.switch_to_catalog(), BILLING, "read-check-status")
     assert platform.wrote == []
 
@@ -550,7 +550,7 @@ def checks_in_catalog(platform: Platform) -> list[tuple[str, str]]:
 def test_a_check_that_is_stated_no_more_leaves_the_catalog_when_its_service_has_changed(platform: Platform) -> None:
     # The provider adds the one of the new id, and removes none.
     hooks = platform.switch_to_catalog()
-    platform.in_catalog(BILLING, {"managed-by": mark(BILLING)}, "passing", OUTPUT)
+    platform.in_catalog(BILLING, {"managed-by": owner(BILLING)}, "passing", OUTPUT)
     moved(hooks, BILLING, "read-check-status", check_id="billing_service-new")
     orphaned(platform, BILLING, "billing_service-new", "critical")
     moved(hooks, BILLING, "restore-check-status", check_id="billing_service-new")
@@ -560,7 +560,7 @@ def test_a_check_that_is_stated_no_more_leaves_the_catalog_when_its_service_has_
 
 def test_beside_a_check_that_is_stated_no_more_the_stated_one_keeps_its_status(platform: Platform) -> None:
     hooks = platform.switch_to_catalog()
-    platform.in_catalog(BILLING, {"managed-by": mark(BILLING)}, "warning", OUTPUT)
+    platform.in_catalog(BILLING, {"managed-by": owner(BILLING)}, "warning", OUTPUT)
     orphaned(platform, BILLING, "billing_service-ready")
     moved(hooks, BILLING, "read-check-status")
     platform.servers.node_checks[0]["Status"] = "critical"
@@ -572,7 +572,7 @@ def test_beside_a_check_that_is_stated_no_more_the_stated_one_keeps_its_status(p
 
 def test_of_two_checks_that_are_stated_both_stay(platform: Platform) -> None:
     hooks = platform.switch_to_catalog()
-    platform.in_catalog(BILLING, {"managed-by": mark(BILLING)})
+    platform.in_catalog(BILLING, {"managed-by": owner(BILLING)})
     orphaned(platform, BILLING, "billing_service-ready")
     stated = [{"checkId": "billing_service-health"}, {"checkId": "billing_service-ready"}]
     for name in ("read-check-status", "restore-check-status"):
@@ -582,7 +582,7 @@ def test_of_two_checks_that_are_stated_both_stay(platform: Platform) -> None:
 
 def test_a_service_that_is_stated_with_no_check_loses_all_of_its_own(platform: Platform) -> None:
     hooks = platform.switch_to_catalog()
-    platform.in_catalog(BILLING, {"managed-by": mark(BILLING)})
+    platform.in_catalog(BILLING, {"managed-by": owner(BILLING)})
     for name in ("read-check-status", "restore-check-status"):
         assert hooks.call(name, serviceId="billing_service", checks=[]) == ""
     assert platform.wrote == [lost_its_check("billing_service-health")]
@@ -590,8 +590,8 @@ def test_a_service_that_is_stated_with_no_check_loses_all_of_its_own(platform: P
 
 def test_another_services_checks_stay_when_a_service_has_changed(platform: Platform) -> None:
     hooks = platform.switch_to_catalog()
-    platform.in_catalog(BILLING, {"managed-by": mark(BILLING)})
-    platform.in_catalog(MINIO, {"managed-by": mark(MINIO)})
+    platform.in_catalog(BILLING, {"managed-by": owner(BILLING)})
+    platform.in_catalog(MINIO, {"managed-by": owner(MINIO)})
     orphaned(platform, MINIO, "minio_grpc_service-before")
     moved(hooks, BILLING, "read-check-status", "restore-check-status", check_id="billing_service-new")
     assert platform.wrote == [lost_its_check("billing_service-health")]
@@ -600,7 +600,7 @@ def test_another_services_checks_stay_when_a_service_has_changed(platform: Platf
 def test_the_nodes_own_check_stays_when_a_service_has_changed(platform: Platform) -> None:
     # consul-esm's of the node itself, which is of no service.
     hooks = platform.switch_to_catalog()
-    platform.in_catalog(BILLING, {"managed-by": mark(BILLING)})
+    platform.in_catalog(BILLING, {"managed-by": owner(BILLING)})
     orphaned(platform, replace(BILLING, name=""), "externalNodeHealth")
     moved(hooks, BILLING, "read-check-status", "restore-check-status", check_id="billing_service-new")
     assert checks_in_catalog(platform) == [("externalNodeHealth", "passing")]
@@ -608,7 +608,7 @@ def test_the_nodes_own_check_stays_when_a_service_has_changed(platform: Platform
 
 def test_another_nodes_check_of_the_same_service_stays(platform: Platform) -> None:
     hooks = platform.switch_to_catalog()
-    platform.in_catalog(BILLING, {"managed-by": mark(BILLING)})
+    platform.in_catalog(BILLING, {"managed-by": owner(BILLING)})
     orphaned(platform, BILLING, "billing_service-before")
     platform.servers.node_checks[1]["Node"] = "consul-agent-shared"
     moved(hooks, BILLING, "read-check-status", "restore-check-status", check_id="billing_service-new")
@@ -616,10 +616,10 @@ def test_another_nodes_check_of_the_same_service_stays(platform: Platform) -> No
 
 
 def test_a_check_that_is_stated_no_more_leaves_the_catalog_when_its_service_arrives_there(platform: Platform) -> None:
-    platform.on_agent(BILLING, {"managed-by": mark(BILLING)})
+    platform.on_agent(BILLING, {"managed-by": owner(BILLING)})
     hooks = platform.switch_to_catalog()
     moved(hooks, BILLING, "deregister-from-agent")
-    platform.in_catalog(BILLING, {"managed-by": mark(BILLING)})
+    platform.in_catalog(BILLING, {"managed-by": owner(BILLING)})
     orphaned(platform, BILLING, "billing_service-before")
     moved(hooks, BILLING, "restore-check-status")
     assert platform.wrote[-1] == lost_its_check("billing_service-before")
@@ -629,7 +629,7 @@ def test_a_check_that_is_stated_no_more_leaves_the_catalog_of_a_service_that_nob
     platform: Platform,
 ) -> None:
     hooks = platform.switch_to_catalog()
-    platform.in_catalog(BILLING, {"managed-by": mark(BILLING)})
+    platform.in_catalog(BILLING, {"managed-by": owner(BILLING)})
     orphaned(platform, BILLING, "billing_service-before")
     moved(hooks, BILLING, "restore-check-status")
     assert platform.wrote == [lost_its_check("billing_service-before")]
@@ -637,7 +637,7 @@ def test_a_check_that_is_stated_no_more_leaves_the_catalog_of_a_service_that_nob
 
 def test_servers_that_refuse_to_remove_a_check_stop_the_change_with_consuls_own_words(platform: Platform) -> None:
     hooks = platform.switch_to_catalog()
-    platform.in_catalog(BILLING, {"managed-by": mark(BILLING)})
+    platform.in_catalog(BILLING, {"managed-by": owner(BILLING)})
     moved(hooks, BILLING, "read-check-status")
     platform.servers.refuses_writes = (403, "Permission denied")
     said = hooks.call("restore-check-status", serviceId="billing_service", checks=[])

@@ -54,7 +54,7 @@ def test_every_committed_stack_is_a_target(name: str) -> None:
     assert target(name).stack == name
 
 
-def test_a_targets_marks_begin_with_its_project_and_name(tmp_path: Path) -> None:
+def test_a_targets_owners_begin_with_its_project_and_name(tmp_path: Path) -> None:
     assert target("test", stack(tmp_path)).owner_prefix == "pulumi/consul-staging/test/"
 
 
@@ -164,7 +164,7 @@ def test_a_role_is_let_in_with_its_own_token(tmp_path: Path, monkeypatch: pytest
     assert made == [(HTTPS_SERVER, f"{role}-token", AUTHORITY)]
 
 
-def test_a_target_reads_unless_it_is_said_otherwise(tmp_path: Path) -> None:
+def test_a_target_has_the_role_that_reads_by_default(tmp_path: Path) -> None:
     assert (secured(tmp_path).role, get_args(Role)) == ("verify", ("verify", "registration", "removal"))
 
 
@@ -197,7 +197,7 @@ def test_a_token_that_a_person_gives_goes_before_a_stacks_own_and_the_authority_
 
 
 @pytest.mark.parametrize("outputs", [{}, {"agent": AGENT, "server": SERVER}], ids=["none", "of an open cluster"])
-def test_a_secured_stack_that_was_not_deployed_so_is_told(tmp_path: Path, outputs: Mapping[str, Any]) -> None:
+def test_a_secured_stack_that_was_not_deployed_so_is_an_error(tmp_path: Path, outputs: Mapping[str, Any]) -> None:
     with pytest.raises(TargetError) as caught:
         assert secured(tmp_path, lambda: outputs).server
     assert str(caught.value) == ("stack test has no tokens yet, and its Consul is to ask for them: deploy it")
@@ -211,7 +211,7 @@ def test_without_security_no_outputs_are_asked_for(tmp_path: Path) -> None:
     assert all((found.agent, found.server))
 
 
-def test_a_stack_that_is_here_takes_the_outputs_of_its_engines_state(
+def test_a_stack_of_this_clone_takes_the_outputs_of_its_engines_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[str, Path]] = []
@@ -232,7 +232,7 @@ def test_a_stack_that_is_here_takes_the_outputs_of_its_engines_state(
 # What is wrong
 
 
-def test_a_stack_that_is_none_is_told_with_those_that_are_there(tmp_path: Path) -> None:
+def test_a_stack_that_does_not_exist_is_refused_with_those_that_do(tmp_path: Path) -> None:
     stack(tmp_path, "staging")
     stack(tmp_path, "docker-local")
     with pytest.raises(TargetError) as caught:
@@ -240,7 +240,7 @@ def test_a_stack_that_is_none_is_told_with_those_that_are_there(tmp_path: Path) 
     assert str(caught.value) == "there is no Pulumi.stagin.yaml: the stacks here are docker-local, staging"
 
 
-def test_the_projects_own_stacks_are_told_where_no_folder_is_given() -> None:
+def test_the_projects_own_stacks_are_named_where_no_folder_is_given() -> None:
     with pytest.raises(TargetError) as caught:
         target("stagin")
     assert str(caught.value) == "there is no Pulumi.stagin.yaml: the stacks here are docker-local, local, staging"

@@ -142,7 +142,7 @@ def test_a_consul_on_path_that_suits_is_used(machine: Machine) -> None:
     ("version", "has"),
     [("v3.259.9", "is 3.259.9"), ("v4.0.0", "is 4.0.0"), ("v2.999.0", "is 2.999.0"), ("", "is of an unknown version")],
 )
-def test_a_pulumi_on_path_that_the_sdk_does_not_fit_is_passed_by_and_said(
+def test_a_pulumi_on_path_that_the_sdk_does_not_fit_is_passed_by_with_a_message(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: Said, version: str, has: str
 ) -> None:
     monkeypatch.setattr(pulumi_program, "VERSION", "3.260.0")
@@ -154,7 +154,7 @@ def test_a_pulumi_on_path_that_the_sdk_does_not_fit_is_passed_by_and_said(
     assert f"pulumi on PATH {has}, this needs 3.260.0 or a later 3\n" in capsys.readouterr().err
 
 
-def test_a_pulumi_without_its_python_provider_is_passed_by_and_said(machine: Machine, capsys: Said) -> None:
+def test_a_pulumi_without_its_python_provider_is_passed_by_with_a_message(machine: Machine, capsys: Said) -> None:
     machine.says(machine.path, "pulumi", f"v{pulumi_program.VERSION}")
     machine.go()
 
@@ -163,7 +163,7 @@ def test_a_pulumi_without_its_python_provider_is_passed_by_and_said(machine: Mac
 
 
 @pytest.mark.parametrize("version", ["1.18.1", "1.17.20", "1.17.2+ent"])
-def test_a_consul_of_another_version_is_passed_by_and_said(machine: Machine, capsys: Said, version: str) -> None:
+def test_a_consul_of_another_version_is_passed_by_with_a_message(machine: Machine, capsys: Said, version: str) -> None:
     machine.says(machine.path, "consul", f"Consul v{version}")
     machine.go()
 
@@ -281,7 +281,7 @@ def test_without_go_one_error_names_every_way_that_was_tried(machine: Machine) -
     assert machine.kept() == []
 
 
-def test_a_build_that_fails_shows_the_last_lines_it_printed(machine: Machine) -> None:
+def test_the_error_of_a_failed_build_has_the_last_lines_that_it_printed(machine: Machine) -> None:
     machine.go(then="for line in $(seq 40); do echo line $line >&2; done; exit 7")
 
     with pytest.raises(
@@ -346,7 +346,7 @@ def test_the_command_prints_both_paths(machine: Machine) -> None:
     assert main == f"{pulumi}\n{consul}\n"
 
 
-def test_a_long_build_that_is_piped_says_now_and_then_that_it_is_still_building(
+def test_a_long_build_that_is_piped_prints_now_and_then_that_it_is_still_building(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: Said
 ) -> None:
     monkeypatch.setattr(progress, "EVERY_SECONDS", 0.1)

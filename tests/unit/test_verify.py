@@ -127,7 +127,7 @@ def test_without_the_agents_api_the_catalog_is_what_is_judged(case: Case) -> Non
 # APIs and members
 
 
-def test_a_silent_agent_is_told_once_and_hides_the_rest_of_nothing(case: Case) -> None:
+def test_a_silent_agent_is_one_finding_and_hides_nothing_else(case: Case) -> None:
     case.target = stack_at(nobodys_address(), case.target.server.address)
     finding = case.finding("APIs")
     assert finding.subject == (case.target.agent and case.target.agent.address)
@@ -136,7 +136,7 @@ def test_a_silent_agent_is_told_once_and_hides_the_rest_of_nothing(case: Case) -
     assert not case.look().well
 
 
-def test_a_silent_server_leaves_unseen_what_the_catalog_would_say(case: Case) -> None:
+def test_a_silent_server_leaves_unseen_what_the_catalog_would_show(case: Case) -> None:
     agent = case.target.agent
     assert agent
     case.target = stack_at(agent.address, nobodys_address())
@@ -145,7 +145,7 @@ def test_a_silent_server_leaves_unseen_what_the_catalog_would_say(case: Case) ->
     assert unseen == ["members", "registrations", "health", "discovery", "others"]
 
 
-def test_a_403_is_told_in_consuls_words_with_the_variable_that_gives_a_token(case: Case) -> None:
+def test_a_403_is_reported_in_consuls_words_with_the_variable_that_gives_a_token(case: Case) -> None:
     case.consul.refuses = (403, "Permission denied")
     found = {finding.subject: finding for verdict in case.look().verdicts for finding in verdict.findings}
     assert set(found) == {case.target.consul.address, case.target.server.address}
@@ -208,7 +208,7 @@ def test_a_field_that_differs_is_named_with_both_values(
 
 
 @pytest.mark.parametrize("mark", ["", "pulumi/consul-staging/other/registration-billing_service"])
-def test_a_mark_that_is_not_ours_is_a_finding(any_case: Case, mark: str) -> None:
+def test_an_owner_that_is_another_party_is_a_finding(any_case: Case, mark: str) -> None:
     any_case.consul.service(any_case.target.node, "billing_service")["Meta"][OWNER_KEY] = mark
     assert any_case.finding("registrations").expected.startswith("meta managed-by pulumi/consul-staging/local/")
 
@@ -257,7 +257,7 @@ def test_a_check_that_nobody_states_is_a_finding(case: Case) -> None:
     assert "extra (name billing_service HTTP" in finding.found
 
 
-def test_a_service_that_the_agent_does_not_hold_is_a_finding_that_says_what_comes(case: Case) -> None:
+def test_a_service_that_the_agent_does_not_have_is_a_finding_that_explains_what_follows(case: Case) -> None:
     case.consul.nodes[AGENT]["Services"]["billing_service"] = case.consul.services.pop("billing_service")
     case.consul.node_checks.append(case.consul.checks.pop("billing_service-health"))
     assert case.finding("registrations").found == (
@@ -268,7 +268,7 @@ def test_a_service_that_the_agent_does_not_hold_is_a_finding_that_says_what_come
 # Health, discovery, metrics
 
 
-def test_a_check_that_fails_is_told_with_its_output_and_the_command_that_helps(case: Case) -> None:
+def test_a_check_that_fails_is_reported_with_its_output_and_the_command_that_helps(case: Case) -> None:
     case.consul.set_status("billing_service-health", "critical", "Get http://127.0.0.3:8216/health: refused")
     finding = case.finding("health")
     assert finding.expected == "passing: HTTP GET http://127.0.0.3:8216/health: 200 OK"
@@ -354,7 +354,9 @@ def test_consul_esm_is_stated_where_it_runs_the_checks_alone(case: Case) -> None
         ({}, "registered by the service itself, over the API"),
     ],
 )
-def test_a_duplicate_on_the_agents_node_is_told_with_its_origin(case: Case, meta: dict[str, str], origin: str) -> None:
+def test_a_duplicate_on_the_agents_node_is_reported_with_its_origin(
+    case: Case, meta: dict[str, str], origin: str
+) -> None:
     case.consul.add(AGENT, "order-2", "order_service", Meta=meta)
     finding = case.finding("others")
     assert (finding.subject, finding.expected) == ("order_service", "once, on consul-agent-shared")
@@ -367,7 +369,7 @@ def test_the_same_id_on_another_node_is_a_duplicate(case: Case) -> None:
 
 
 @pytest.mark.parametrize("known", [False, True], ids=["no member", "critical"])
-def test_what_a_dead_node_left_is_told(case: Case, known: bool) -> None:
+def test_what_a_dead_node_left_is_reported(case: Case, known: bool) -> None:
     case.consul.add("old-agent", "order_service", "order_service")
     if known:
         case.consul.members["old-agent"] = {"Name": "old-agent", "Status": 4, "Tags": {"role": "node"}}
@@ -472,7 +474,9 @@ def test_all_well_ends_with_0_and_a_line_an_area(run: CliRunner) -> None:
     assert len(result.stdout.splitlines()) == 8
 
 
-def test_a_finding_ends_with_1_and_says_expected_found_and_what_to_do(case: Case, run: CliRunner) -> None:
+def test_a_finding_ends_with_1_and_prints_what_was_expected_what_is_there_and_what_to_do(
+    case: Case, run: CliRunner
+) -> None:
     case.consul.service(AGENT, "billing_service")["Port"] = 9999
     result = run.invoke(app())
     assert result.exit_code == 1
@@ -484,7 +488,7 @@ def test_a_finding_ends_with_1_and_says_expected_found_and_what_to_do(case: Case
     ) in result.stdout
 
 
-def test_it_looks_again_until_all_is_well_for_as_long_as_it_is_told_to_wait(
+def test_with_wait_it_looks_again_until_all_is_well(
     case: Case, run: CliRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     check = case.consul.check(AGENT, "billing_service-health")
@@ -494,7 +498,7 @@ def test_it_looks_again_until_all_is_well_for_as_long_as_it_is_told_to_wait(
     assert run.invoke(app(), ["--wait", "5s"]).exit_code == 0
 
 
-def test_it_waits_no_longer_than_that(case: Case, run: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_wait_it_waits_no_longer_than_that(case: Case, run: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     case.consul.check(AGENT, "billing_service-health").update(Status="critical", Output="")
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
@@ -510,7 +514,7 @@ def test_in_the_catalog_a_service_has_the_meta_that_the_consul_provider_adds(ext
     assert not external.look().well
 
 
-def test_findings_that_are_alike_are_told_once(case: Case, run: CliRunner) -> None:
+def test_findings_that_are_alike_are_reported_once(case: Case, run: CliRunner) -> None:
     for name in ("auth_service", "billing_service"):
         case.consul.check(AGENT, f"{name}-health").update(Status="critical", Output="")
     host = case.target.roster.services[0].host

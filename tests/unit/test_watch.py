@@ -104,7 +104,7 @@ def test_a_change_starts_the_time_in_the_new_state(clock: list[float]) -> None:
     assert here.seconds("auth_service") is None
 
 
-def test_a_second_change_says_how_long_the_first_state_was(clock: list[float]) -> None:
+def test_a_second_change_has_how_long_the_first_state_was(clock: list[float]) -> None:
     here = board()
     here.take(statuses())
     here.take(statuses(billing_service="critical"))
@@ -114,21 +114,21 @@ def test_a_second_change_says_how_long_the_first_state_was(clock: list[float]) -
     assert event.seconds == 12
 
 
-def test_consul_away_is_told_once_and_its_return_once() -> None:
+def test_consul_away_is_one_event_and_its_return_another() -> None:
     here = board()
     here.take(statuses())
     kinds = [[event.kind for event in here.take(said)] for said in (GONE, GONE, statuses(), statuses())]
     assert kinds == [["away"], [], ["back"], []]
 
 
-def test_what_changed_while_consul_was_away_is_told_when_it_is_back() -> None:
+def test_what_changed_while_consul_was_away_is_an_event_when_it_is_back() -> None:
     here = board()
     here.take(statuses())
     here.take(GONE)
     assert [event.kind for event in here.take(statuses(billing_service="critical"))] == ["back", "change"]
 
 
-def test_consul_away_at_the_start_is_told_too() -> None:
+def test_consul_away_at_the_start_is_an_event_too() -> None:
     here = board()
     assert [event.kind for event in (*here.take(GONE), *here.take(statuses()))] == ["away", "back", "start"]
 
@@ -218,7 +218,7 @@ def test_an_index_that_went_back_is_asked_anew(fake: FakeConsul, fed: Fed) -> No
     assert fake.requests[-1].query["index"] == ["0"]
 
 
-def test_a_consul_that_fails_is_told_without_retries_and_asked_again(fake: FakeConsul, fed: Fed) -> None:
+def test_a_consul_that_fails_is_reported_without_retries_and_asked_again(fake: FakeConsul, fed: Fed) -> None:
     next(fed)
     fake.refuses, fake.index = (500, "No cluster leader"), 2
     said = next(fed)
@@ -261,7 +261,7 @@ def test_piped_it_prints_a_line_for_each_change(monkeypatch: pytest.MonkeyPatch)
     ]
 
 
-def test_piped_it_says_that_consul_is_away_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_piped_it_prints_that_consul_is_away_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     said = run(monkeypatch, statuses(), GONE, statuses(billing_service="critical")).splitlines()
     assert [each.partition(" ")[2] for each in said[1:]] == [
         f"no news: {GONE}",
@@ -292,7 +292,7 @@ def test_the_screen_has_each_service_under_its_type_with_its_status() -> None:
     assert [part.count("passing ") for part in (user, ai, grpc)] == [28, 3, 9]
 
 
-def test_the_screen_says_since_when(clock: list[float]) -> None:
+def test_the_screen_has_since_when(clock: list[float]) -> None:
     here = board()
     here.take(statuses())
     here.take(statuses(billing_service="critical"))
@@ -320,5 +320,5 @@ def test_the_screen_keeps_what_was_known_while_consul_is_away() -> None:
     assert said.count("passing ") == 40 + 1
 
 
-def test_the_screen_before_any_news_says_so() -> None:
+def test_the_screen_before_any_news_is_one_line() -> None:
     assert shown(board()).startswith("no news yet")

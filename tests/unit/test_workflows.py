@@ -65,7 +65,7 @@ def test_every_job_has_a_time_limit(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["preview", "deploy", "drift", "destroy"])
-def test_pulumi_is_of_the_version_that_is_pinned_here(name: str) -> None:
+def test_pulumi_is_of_the_version_that_requirements_pin(name: str) -> None:
     versions = [step["with"]["pulumi-version"] for step in steps(name) if "pulumi/actions" in step.get("uses", "")]
     assert versions == [version("pulumi")]
 

@@ -187,7 +187,7 @@ def test_a_node_is_published_at_the_port_of_its_address_on_loopback(stack: str, 
 
 
 @pytest.mark.parametrize("image", ["agent-image", "server-image"])
-def test_docker_local_runs_the_guides_consul(image: str) -> None:
+def test_docker_local_runs_consul_1_17_2(image: str) -> None:
     assert made("docker-local").inputs(image)["name"] == "hashicorp/consul:1.17.2"
 
 
@@ -199,9 +199,9 @@ def test_docker_local_runs_the_guides_consul(image: str) -> None:
         ("staging", "http://127.0.0.1:8501"),
     ],
 )
-def test_a_stack_tells_where_its_agent_and_server_are(stack: str, agent: str) -> None:
-    told = {key: value for key, value in made(stack).exports.items() if key != "services"}
-    assert told == {"agent": agent, "server": "http://127.0.0.1:8500", "ui": "http://127.0.0.1:8500/ui"}
+def test_a_stacks_outputs_are_the_addresses_of_its_agent_and_server(stack: str, agent: str) -> None:
+    outputs = {key: value for key, value in made(stack).exports.items() if key != "services"}
+    assert outputs == {"agent": agent, "server": "http://127.0.0.1:8500", "ui": "http://127.0.0.1:8500/ui"}
 
 
 @every_docker_stack
@@ -228,7 +228,7 @@ def test_all_of_staging_registers_what_staging_itself_does() -> None:
 
 
 @pytest.mark.parametrize(("stack", "owned"), [("local", False), ("docker-local", True), ("staging", True)])
-def test_a_service_knows_whether_its_stack_deploys_the_agent(stack: str, owned: bool) -> None:
+def test_an_input_of_a_service_is_whether_its_stack_deploys_the_agent(stack: str, owned: bool) -> None:
     services = named(stack, "pulumi-python:dynamic/consul:AgentService")
     assert {made(stack).inputs(name)["owned"] for name in services} == {owned}
 
@@ -261,7 +261,7 @@ def test_in_the_catalog_the_external_node_is_reached_where_consul_esm_is() -> No
 
 
 @pytest.mark.parametrize(("kind", "count"), [("user", 28), ("ai", 3), ("grpc", 9)])
-def test_from_files_the_services_are_in_the_guides_three(kind: str, count: int) -> None:
+def test_from_files_the_services_are_in_one_file_for_each_group(kind: str, count: int) -> None:
     ids = [each["id"] for each in file("docker-local", "files", f"{kind}-services.json")["services"]]
     assert (ids, len(ids)) == ([line.name for line in FORTY if line.kind == kind], count)
 
@@ -305,7 +305,7 @@ def test_the_owner_of_every_service_in_the_files_is_the_stack() -> None:
     assert owners == ["pulumi/consul-staging/test/definition-files"] * 40
 
 
-def test_the_external_nodes_mark_is_the_stacks_and_its_resources() -> None:
+def test_the_owner_of_the_external_node_is_its_resource_of_the_stack() -> None:
     meta = made("docker-local", "catalog").inputs("registration-node")["meta"]
     assert meta["managed-by"] == "pulumi/consul-staging/test/registration-node"
 
@@ -465,9 +465,11 @@ def token(name: str) -> str:
         ("files", ["agent", "registration", "verify", "removal", "reload"]),
     ],
 )
-def test_a_secured_stack_tells_its_authority_and_its_tokens_as_secrets(registration: str, names: list[str]) -> None:
-    told = {key: value for key, value in made(SECURED, registration).told.items() if key != "services"}
-    assert told == {
+def test_a_secured_stacks_outputs_are_its_authority_and_its_tokens_as_secrets(
+    registration: str, names: list[str]
+) -> None:
+    outputs = {key: value for key, value in made(SECURED, registration).sent_exports.items() if key != "services"}
+    assert outputs == {
         "agent": "https://127.0.0.1:8501",
         "server": "https://127.0.0.1:8500",
         "ui": "https://127.0.0.1:8500/ui",
@@ -556,7 +558,7 @@ def test_in_a_secured_stack_both_consul_nodes_have_one_gossip_key(registration: 
 
 
 @every_registration
-def test_in_a_secured_stack_the_agent_is_told_to_reload_with_a_token_for_that(registration: str) -> None:
+def test_in_a_secured_stack_the_agent_is_reloaded_with_a_token_for_that(registration: str) -> None:
     found = files(registration, "files-reload")
     assert (found["/reload/token"], found["/reload/ca.pem"]) == (token("reload"), AUTHORITY)
 
@@ -633,7 +635,9 @@ def test_a_stage_of_security_is_that_of_both_consul_nodes(stage: Stage, node: st
 
 
 @pytest.mark.parametrize(("address", "internal"), [("http://127.0.0.1:8501", 8500), ("https://127.0.0.1:8501", 8501)])
-def test_on_the_way_to_security_an_api_is_published_as_its_address_says(address: str, internal: int) -> None:
+def test_on_the_way_to_security_an_api_is_published_over_http_or_https_as_in_its_address(
+    address: str, internal: int
+) -> None:
     whole = with_two({**stack_config(SECURED), "security": "accepted", "agentAddress": address})
     assert whole.inputs("agent-container")["ports"] == [{"internal": internal, "external": 8501, "ip": "127.0.0.1"}]
 
@@ -661,7 +665,7 @@ def test_a_secured_agent_starts_once_its_tokens_and_its_certificate_are_there(re
 
 
 @pytest.mark.parametrize("stack", ["docker-local", "staging", SECURED])
-def test_over_the_agent_the_services_are_parked_while_its_container_is_replaced(stack: str) -> None:
+def test_over_the_agent_the_services_are_drained_while_its_container_is_replaced(stack: str) -> None:
     whole = made(stack)
     assert (whole.bound("agent-parking"), whole.bound("agent-parked")) == (
         {"before_update": ["drain-agent"]},
@@ -673,12 +677,12 @@ def test_over_the_agent_the_services_are_parked_while_its_container_is_replaced(
 
 @pytest.mark.parametrize("stack", ["docker-local", "staging", SECURED])
 @pytest.mark.parametrize("registration", ["catalog", "files"])
-def test_what_is_registered_otherwise_is_not_parked(stack: str, registration: str) -> None:
+def test_what_is_registered_otherwise_is_not_drained(stack: str, registration: str) -> None:
     whole = made(stack, registration)
     assert ("agent-parking" in whole.requests, whole.bound("agent-container")) == (False, {})
 
 
-def test_what_is_parked_is_reached_as_the_stack_says_and_with_a_token_for_that() -> None:
+def test_draining_uses_the_agents_address_in_the_stack_and_a_token_for_that() -> None:
     assert made("staging").sent("agent-parking")["input"]["agent"] == {
         "address": "http://127.0.0.1:8501",
         "token": None,
