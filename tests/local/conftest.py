@@ -8,20 +8,13 @@ import pytest
 import toolchain
 from operations.sandbox.sandbox import Cluster
 from tests.local.clones import Clone, deployed_clone
-from tests.local.stacks import EditableStack, new_cluster, new_stack, running
+from tests.local.stacks import EditableStack, deployed_stack, new_cluster, new_stack, repair, running
 
 
 def pytest_sessionstart() -> None:
     """Get the programs before there are workers, each of which would build them."""
     toolchain.pulumi()
     toolchain.consul()
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have the tests of a file run in one worker, which shares what they deploy."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +29,22 @@ def stack(shared_cluster: Cluster, tmp_path: Path) -> Iterator[EditableStack]:
     """The 40 services on the shared cluster, nothing deployed yet; nothing left of it afterwards."""
     with new_stack(shared_cluster, tmp_path) as stack:
         yield stack
+
+
+@pytest.fixture(scope="module")
+def deployed_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EditableStack]:
+    """The 40 services, deployed and passing on a cluster of their own, for a whole file."""
+    with deployed_stack(tmp_path_factory.mktemp("deployed")) as stack:
+        yield stack
+
+
+@pytest.fixture
+def deployed(deployed_once: EditableStack) -> Iterator[EditableStack]:
+    """The same for one test: what it changes, but for what it deploys, is as before afterwards."""
+    roster = deployed_once.roster
+    yield deployed_once
+    deployed_once.roster = roster
+    repair(deployed_once.cluster)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """What `--refresh` promises: drift is shown field by field, and repaired."""
 
+import re
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -13,13 +14,13 @@ from services.model import OWNER_KEY
 from tests.local.stacks import OWNER, EditableStack, require_passing
 from tests.waiting import within
 
-MINE = f"{OWNER}registration-billing_service"
 MINUTE = timedelta(minutes=1)  # the shortest time after which Consul reaps a service
 
 
-def body(stack: EditableStack) -> dict[str, Any]:
-    fields = definition(stack.service("billing_service"))
-    fields["meta"][OWNER_KEY] = MINE
+def body(stack: EditableStack, service_id: str = "billing_service") -> dict[str, Any]:
+    """Return the request that registers a service as the stack does."""
+    fields = definition(stack.service(service_id))
+    fields["meta"][OWNER_KEY] = f"{OWNER}registration-{service_id}"
     return register_request(fields)
 
 
@@ -30,30 +31,39 @@ def with_check(name: str, value: str) -> Callable[[dict[str, Any]], None]:
     return change
 
 
-DRIFTS: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
-    "address": (lambda held: held.update(Address="127.0.0.9"), "address   : "),
-    "port": (lambda held: held.update(Port=9999), "port      : 8216 => 9999"),
-    "name": (lambda held: held.update(Name="billing"), 'name      : "billing_service" => "billing"'),
-    "tags": (lambda held: held["Tags"].append("canary"), '+ [4]: "canary"'),
-    "meta": (lambda held: held["Meta"].update(team="nobody"), '~ team       : "user-platform" => "nobody"'),
-    "check interval": (with_check("Interval", "20s"), '"10s" => "20s"'),
-    "check timeout": (with_check("Timeout", "9s"), '"5s" => "9s"'),
-    "check name": (with_check("Name", "other"), '"billing_service HTTP" => "other"'),
-    "check id": (with_check("CheckID", "other"), "- billing_service-health: {"),
-    "check notes": (with_check("Notes", "changed by hand"), "- http "),
+# By field: a service, how it drifts there, and what the preview then shows of it.
+DRIFTS: dict[str, tuple[str, Callable[[dict[str, Any]], None], str]] = {
+    "address": ("account_service", lambda held: held.update(Address="127.0.0.9"), "address   : "),
+    "port": ("billing_service", lambda held: held.update(Port=9999), "port      : 8216 => 9999"),
+    "name": ("auth_service", lambda held: held.update(Name="auth"), 'name      : "auth_service" => "auth"'),
+    "tags": ("order_service", lambda held: held["Tags"].append("canary"), '+ [4]: "canary"'),
+    "meta": (
+        "event_service",
+        lambda held: held["Meta"].update(team="nobody"),
+        '~ team       : "user-platform" => "nobody"',
+    ),
+    "check interval": ("audit_service", with_check("Interval", "20s"), '"10s" => "20s"'),
+    "check timeout": ("wallet_service", with_check("Timeout", "9s"), '"5s" => "9s"'),
+    "check name": ("task_service", with_check("Name", "other"), '"task_service HTTP" => "other"'),
+    "check id": ("album_service", with_check("CheckID", "other"), "- album_service-health: {"),
+    "check notes": ("media_service", with_check("Notes", "changed by hand"), "- http "),
 }
 
 
-@pytest.mark.parametrize("field", DRIFTS)
-def test_drift_of_each_field_is_shown_and_repaired(stack: EditableStack, field: str) -> None:
-    drift, shown = DRIFTS[field]
+def shown(stack: EditableStack, service_id: str) -> str:
+    """Return what the engine printed of one service."""
+    return "\n".join(re.findall(rf"\[id={service_id}\](.*?)(?=AgentService: |\Z)", stack.said, re.DOTALL))
+
+
+def test_drift_of_each_field_is_shown_and_repaired(stack: EditableStack) -> None:
     stack.up()
-    held = body(stack)
-    drift(held)
-    stack.consul.register(held)
-    assert stack.preview(refresh=True, diff=True)["update"] == 1
-    assert shown in stack.said
-    assert stack.up(refresh=True)["update"] == 1
+    for service_id, drift, _ in DRIFTS.values():
+        held = body(stack, service_id)
+        drift(held)
+        stack.consul.register(held)
+    assert stack.preview(refresh=True, diff=True) == {"same": 42 - len(DRIFTS), "update": len(DRIFTS)}
+    assert [field for field, (service_id, _, text) in DRIFTS.items() if text not in shown(stack, service_id)] == []
+    assert stack.up(refresh=True)["update"] == len(DRIFTS)
     assert stack.preview(refresh=True) == {"same": 42}
 
 

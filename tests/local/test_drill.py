@@ -62,7 +62,8 @@ def test_what_is_seen_is_told_as_it_happens_and_once_more_as_rows(clone: Clone) 
 def interrupted(clone: Clone, *signals: signal.Signals) -> subprocess.Popen[str]:
     """Start a drill, and send it signals while the service is stopped."""
     run = clone.start("drill", BILLING)
-    within(20, lambda: not clone.stand_in(BILLING).process)
+    assert run.stdout
+    assert run.stdout.readline() == f"{BILLING}: stopped\n"
     time.sleep(0.5)
     for each in signals:
         run.send_signal(each)

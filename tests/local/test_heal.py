@@ -35,45 +35,39 @@ def settled(one: Healer) -> Round:
     return result
 
 
-def test_a_service_that_is_gone_is_registered_so_that_pulumi_sees_no_difference(stack: EditableStack) -> None:
-    stack.up()
-    stack.consul.deregister(BILLING)
-    assert healer(stack).round().written == [BILLING]
-    assert stack.preview(refresh=True) == {"same": 42}
+def test_a_service_that_is_gone_is_registered_so_that_pulumi_sees_no_difference(deployed: EditableStack) -> None:
+    deployed.consul.deregister(BILLING)
+    assert healer(deployed).round().written == [BILLING]
+    assert deployed.preview(refresh=True) == {"same": 42}
 
 
-def test_the_servers_show_what_was_registered_when_the_round_ends(stack: EditableStack) -> None:
-    stack.up()
-    stack.consul.deregister(BILLING)
-    healer(stack).round()
-    assert stack.consul.in_catalog(AGENT_NODE, BILLING, BILLING)
+def test_the_servers_show_what_was_registered_when_the_round_ends(deployed: EditableStack) -> None:
+    deployed.consul.deregister(BILLING)
+    healer(deployed).round()
+    assert deployed.consul.in_catalog(AGENT_NODE, BILLING, BILLING)
 
 
-def test_nothing_is_sent_where_nothing_differs(stack: EditableStack) -> None:
-    stack.up()
-    before, one = stack.register_requests(), healer(stack)
+def test_nothing_is_sent_where_nothing_differs(deployed: EditableStack) -> None:
+    before, one = deployed.register_requests(), healer(deployed)
     assert (one.round(), one.round()) == (Round(), Round())
-    assert stack.register_requests() == before
+    assert deployed.register_requests() == before
 
 
-def test_one_service_that_is_gone_is_one_request_and_no_other_check_starts_anew(stack: EditableStack) -> None:
-    stack.up()
-    stack.consul.deregister(BILLING)
-    before = stack.register_requests()
-    healer(stack).round()
-    assert stack.register_requests() == before + 1
+def test_one_service_that_is_gone_is_one_request_and_no_other_check_starts_anew(deployed: EditableStack) -> None:
+    deployed.consul.deregister(BILLING)
+    before = deployed.register_requests()
+    healer(deployed).round()
+    assert deployed.register_requests() == before + 1
 
 
-def test_a_change_by_hand_is_undone_after_one_run_of_its_check(stack: EditableStack) -> None:
-    stack.check_every_second()
-    stack.up()
-    fields = definition(stack.service(BILLING))
+def test_a_change_by_hand_is_undone_after_one_run_of_its_check(deployed: EditableStack) -> None:
+    fields = definition(deployed.service(BILLING))
     fields["meta"][OWNER_KEY] = f"{OWNER}registration-{BILLING}"
-    stack.consul.register({**register_request(fields), "Port": 9999})
-    one, started = healer(stack), time.monotonic()
+    deployed.consul.register({**register_request(fields), "Port": 9999})
+    one, started = healer(deployed), time.monotonic()
     assert settled(one).written == [BILLING]
     assert time.monotonic() - started >= 1 + 5
-    assert stack.preview(refresh=True) == {"same": 42}
+    assert deployed.preview(refresh=True) == {"same": 42}
 
 
 def test_a_fresh_deployment_is_left_alone_by_a_healer_with_the_roster_of_before(stack: EditableStack) -> None:
@@ -93,24 +87,21 @@ def test_a_fresh_deployment_is_left_alone_by_a_healer_with_the_roster_of_before(
     assert stack.preview(refresh=True) == {"same": 42}
 
 
-def test_an_edit_that_was_not_deployed_stays_so_where_the_service_is_there(stack: EditableStack) -> None:
-    stack.check_every_second()
-    stack.up()
-    stack.change(BILLING, port=8299)
-    before = stack.register_requests()
-    assert settled(healer(stack)).written == []
-    assert stack.register_requests() == before
+def test_an_edit_that_was_not_deployed_stays_so_where_the_service_is_there(deployed: EditableStack) -> None:
+    deployed.change(BILLING, port=8299)
+    before = deployed.register_requests()
+    assert settled(healer(deployed)).written == []
+    assert deployed.register_requests() == before
 
 
-def test_an_edit_that_was_not_deployed_stays_so_where_the_service_is_gone(stack: EditableStack) -> None:
-    stack.up()
-    stack.change(BILLING, port=8299)
-    stack.consul.deregister(BILLING)
-    assert healer(stack).round().written == [BILLING]
-    held = stack.consul.service(BILLING)
+def test_an_edit_that_was_not_deployed_stays_so_where_the_service_is_gone(deployed: EditableStack) -> None:
+    deployed.change(BILLING, port=8299)
+    deployed.consul.deregister(BILLING)
+    assert healer(deployed).round().written == [BILLING]
+    held = deployed.consul.service(BILLING)
     assert held
     assert held["Port"] == 8216
-    assert stack.preview(refresh=True) == {"same": 41, "update": 1}
+    assert deployed.preview(refresh=True) == {"same": 41, "update": 1}
 
 
 def test_a_service_that_was_never_deployed_is_not_registered(stack: EditableStack) -> None:
@@ -122,21 +113,18 @@ def test_a_service_that_was_never_deployed_is_not_registered(stack: EditableStac
     assert stack.consul.service(BILLING) is None
 
 
-def test_a_service_that_the_roster_drops_is_kept_until_that_is_deployed(stack: EditableStack) -> None:
-    stack.up()
-    stack.remove(BILLING)
-    stack.consul.deregister(BILLING)
-    assert healer(stack).round().written == [BILLING]
+def test_a_service_that_the_roster_drops_is_kept_until_that_is_deployed(deployed: EditableStack) -> None:
+    deployed.remove(BILLING)
+    deployed.consul.deregister(BILLING)
+    assert healer(deployed).round().written == [BILLING]
 
 
-def test_what_another_party_holds_is_left_alone_and_named(stack: EditableStack) -> None:
-    stack.check_every_second()
-    stack.up()
-    stack.consul.register({"ID": BILLING, "Name": BILLING, "Port": 1, "Meta": {}})
-    result = settled(healer(stack))
+def test_what_another_party_holds_is_left_alone_and_named(deployed: EditableStack) -> None:
+    deployed.consul.register({"ID": BILLING, "Name": BILLING, "Port": 1, "Meta": {}})
+    result = settled(healer(deployed))
     assert result.written == []
     assert result.troubles == ["billing_service is held by another party: it is left alone"]
-    held = stack.consul.service(BILLING)
+    held = deployed.consul.service(BILLING)
     assert held
     assert held["Port"] == 1
 
@@ -158,8 +146,7 @@ def test_nothing_is_written_while_a_run_of_pulumi_holds_the_lock(stack: Editable
         assert run.wait(60) == 0
 
 
-def test_the_loop_waits_its_period_between_rounds(stack: EditableStack) -> None:
-    stack.up()
+def test_the_loop_waits_its_period_between_rounds(deployed: EditableStack) -> None:
     waited: list[float] = []
 
     def wait(seconds: float) -> None:
@@ -168,5 +155,5 @@ def test_the_loop_waits_its_period_between_rounds(stack: EditableStack) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        heal.keep(healer(stack), period("7s"), wait)
+        heal.keep(healer(deployed), period("7s"), wait)
     assert waited == [7, 7]

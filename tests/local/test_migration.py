@@ -1,32 +1,17 @@
 """`compare` on a real catalog, with services that register themselves over python-consul, as the guide's "Before"."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import consul
-import pytest
 
 import settings
 from cluster.agent_configuration import SERVER_NODE
 from operations.migration import Comparison, compare_stack
 from operations.target import Target
 from services.model import Service
-from tests.local.stacks import EditableStack, deployed_stack, repair
+from tests.local.stacks import EditableStack
 
 BILLING, AUTH, ORDER = "billing_service", "auth_service", "order_service"
-
-
-@pytest.fixture(scope="module")
-def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EditableStack]:
-    with deployed_stack(tmp_path_factory.mktemp("compare")) as stack:
-        yield stack
-
-
-@pytest.fixture
-def up(deployed: EditableStack) -> Iterator[EditableStack]:
-    """Deployed and passing; what the services registered themselves is gone afterwards."""
-    yield deployed
-    repair(deployed.cluster)
 
 
 def before(stack: EditableStack) -> Any:  # noqa: ANN401 - py-consul has no types
@@ -50,12 +35,12 @@ def compared(stack: EditableStack) -> dict[str, Comparison]:
     return {each.service.id: each for each in compare_stack(Target("consul-staging", "local", where, stack.roster))}
 
 
-def test_each_service_is_where_it_is_in_the_migration(up: EditableStack) -> None:
-    registers_itself(up, up.service(BILLING))
-    registers_itself(up, up.service(AUTH), beats=False)
-    registers_itself(up, up.service(ORDER), port=8999)
-    up.consul.deregister("account_service")
-    now = compared(up)
+def test_each_service_is_where_it_is_in_the_migration(deployed: EditableStack) -> None:
+    registers_itself(deployed, deployed.service(BILLING))
+    registers_itself(deployed, deployed.service(AUTH), beats=False)
+    registers_itself(deployed, deployed.service(ORDER), port=8999)
+    deployed.consul.deregister("account_service")
+    now = compared(deployed)
     assert len(now) == 40
     assert {key: one.verdict.phase for key, one in now.items() if one.verdict.phase != 4} == {
         BILLING: 3,
@@ -70,30 +55,30 @@ def test_each_service_is_where_it_is_in_the_migration(up: EditableStack) -> None
     assert (own.node, own.heartbeat, own.at) == (SERVER_NODE, "passing", now[BILLING].service.address)
 
 
-def test_a_service_that_took_option_b_registers_itself_at_the_agent_and_is_still_seen(up: EditableStack) -> None:
-    at_agent = consul.Consul(host=up.cluster.agent, port=8500)
-    billing = up.service(BILLING)
+def test_a_service_that_took_option_b_registers_itself_at_the_agent_and_is_still_seen(deployed: EditableStack) -> None:
+    at_agent = consul.Consul(host=deployed.cluster.agent, port=8500)
+    billing = deployed.service(BILLING)
     at_agent.agent.service.register(
         BILLING, "billing_service-1", address=billing.host, port=billing.port, check=consul.Check.ttl("30s")
     )
     at_agent.agent.check.ttl_pass("service:billing_service-1")
-    one = compared(up)[BILLING]
+    one = compared(deployed)[BILLING]
     assert one.ours
     assert [own.id for own in one.own] == ["billing_service-1"]
     assert one.verdict.phase == 3
 
 
-def test_a_service_that_overwrites_the_agents_registration_is_wrong(up: EditableStack) -> None:
-    billing = up.service(BILLING)
-    consul.Consul(host=up.cluster.agent, port=8500).agent.service.register(
+def test_a_service_that_overwrites_the_agents_registration_is_wrong(deployed: EditableStack) -> None:
+    billing = deployed.service(BILLING)
+    consul.Consul(host=deployed.cluster.agent, port=8500).agent.service.register(
         BILLING, BILLING, address=billing.host, port=billing.port
     )
-    assert compared(up)[BILLING].verdict.says == "another party holds the id billing_service at the agent"
+    assert compared(deployed)[BILLING].verdict.says == "another party holds the id billing_service at the agent"
 
 
-def test_a_service_that_sends_heartbeats_but_fails_its_check_is_wrong(up: EditableStack) -> None:
-    registers_itself(up, up.service(BILLING))
-    up.cluster.standin(up.service(BILLING)).stop()
-    while (one := compared(up)[BILLING]).ours and one.ours.status != "critical":
+def test_a_service_that_sends_heartbeats_but_fails_its_check_is_wrong(deployed: EditableStack) -> None:
+    registers_itself(deployed, deployed.service(BILLING))
+    deployed.cluster.standin(deployed.service(BILLING)).stop()
+    while (one := compared(deployed)[BILLING]).ours and one.ours.status != "critical":
         pass
     assert one.verdict.says == "it sends heartbeats, but the agent's check fails"

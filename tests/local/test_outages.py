@@ -2,22 +2,14 @@
 
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from operations.engine import EngineError
 from operations.service_status import statuses
-from tests.local.stacks import EditableStack, deployed_stack, require_passing
+from tests.local.stacks import EditableStack, require_passing
 from tests.waiting import within
-
-
-@pytest.fixture(scope="module")
-def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EditableStack]:
-    """40 services, passing, on a cluster whose processes these tests stop and start."""
-    with deployed_stack(tmp_path_factory.mktemp("outages")) as stack:
-        yield stack
 
 
 @pytest.mark.parametrize(

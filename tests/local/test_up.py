@@ -22,10 +22,9 @@ def test_up_registers_the_40_services_and_the_agent_checks_every_one_of_them(sta
     assert all(re.match(r"HTTP GET \S+/health: 200 OK|TCP connect \S+: Success", output) for output in ran.values())
 
 
-def test_what_the_agent_holds_is_what_the_roster_states(stack: EditableStack) -> None:
-    stack.up()
-    held = stack.consul.all_services()
-    for service in stack.roster.services:
+def test_what_the_agent_holds_is_what_the_roster_states(deployed: EditableStack) -> None:
+    held = deployed.consul.all_services()
+    for service in deployed.roster.services:
         wanted = definition(service)
         one = held[service.id]
         assert (one["Service"], one["Address"], one["Port"]) == (wanted["name"], wanted["address"], wanted["port"])
@@ -33,17 +32,15 @@ def test_what_the_agent_holds_is_what_the_roster_states(stack: EditableStack) ->
         assert one["Meta"] == wanted["meta"] | {OWNER_KEY: f"pulumi/consul-staging/local/registration-{service.id}"}
 
 
-def test_the_catalog_shows_each_service_once_when_up_returns(stack: EditableStack) -> None:
-    stack.up()
-    catalog = urllib3.request("GET", f"{stack.consul.address}/v1/catalog/node-services/consul-agent-shared").json()
-    assert sorted(entry["ID"] for entry in catalog["Services"]) == sorted(s.id for s in stack.roster.services)
+def test_the_catalog_shows_each_service_once_when_up_returns(deployed: EditableStack) -> None:
+    catalog = urllib3.request("GET", f"{deployed.consul.address}/v1/catalog/node-services/consul-agent-shared").json()
+    assert sorted(entry["ID"] for entry in catalog["Services"]) == sorted(s.id for s in deployed.roster.services)
 
 
-def test_a_second_up_changes_nothing_and_sends_nothing(stack: EditableStack) -> None:
-    stack.up()
-    before = stack.register_requests()
-    assert stack.up() == {"same": 42}
-    assert stack.register_requests() == before
+def test_a_second_up_changes_nothing_and_sends_nothing(deployed: EditableStack) -> None:
+    before = deployed.register_requests()
+    assert deployed.up() == {"same": 42}
+    assert deployed.register_requests() == before
 
 
 def test_a_changed_interval_updates_that_service_alone_and_no_check_leaves_passing(stack: EditableStack) -> None:
@@ -63,13 +60,12 @@ def test_a_changed_interval_updates_that_service_alone_and_no_check_leaves_passi
         time.sleep(0.2)
 
 
-def test_the_preview_of_a_changed_service_is_one_resource_with_the_changed_fields(stack: EditableStack) -> None:
-    stack.up()
-    stack.change("billing_service", port=8299)
-    assert stack.preview(diff=True) == {"same": 41, "update": 1}
-    assert "port      : 8216 => 8299" in stack.said
-    assert "8216/health" in stack.said
-    assert "auth_service" not in stack.said
+def test_the_preview_of_a_changed_service_is_one_resource_with_the_changed_fields(deployed: EditableStack) -> None:
+    deployed.change("billing_service", port=8299)
+    assert deployed.preview(diff=True) == {"same": 41, "update": 1}
+    assert "port      : 8216 => 8299" in deployed.said
+    assert "8216/health" in deployed.said
+    assert "auth_service" not in deployed.said
 
 
 def test_a_changed_port_moves_the_service_and_its_check(stack: EditableStack) -> None:
