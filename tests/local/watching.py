@@ -22,7 +22,7 @@ class Watch:
     output: int
     text: str = field(default="")
 
-    def says(self, pattern: str, patience: float = 20) -> float:
+    def says(self, pattern: str, patience: float = 60) -> float:
         """Read on until it has said something; returns the seconds that this took."""
         started = time.monotonic()
         while not (found := re.search(pattern, self.text)):
