@@ -6,9 +6,9 @@ WORKERS := 6 # more than cores: most of the time, tests/local waits
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.local/pycache
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.local/hypothesis
 
-.PHONY: up down status verify watch compare heal drill start stop test style test-unit test-docker bench scale lock
+.PHONY: up down status verify watch migration heal drill start stop test style test-unit test-docker bench scale lock
 
-up down status watch compare heal: $(VENV)/up
+up down status watch migration heal: $(VENV)/up
 	@$(PYTHON) -m operations $@ --stack $(STACK)
 
 verify: $(VENV)/up

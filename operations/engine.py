@@ -1,38 +1,41 @@
-"""The project's program in the real engine, with a state of its own and no account."""
+"""Pulumi's engine: runs the program on a stack, and reads the stack's state."""
 
 import gc
 import json
 import logging
 import os
 import runpy
+import shutil
+import subprocess
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
 
 import psutil
 import yaml
 from pulumi import automation
 
+from errors import UserError
+from operations.deployed_state import DeployedState, deployed_state
 from operations.paths import ROOT
 
 Result = TypeVar("Result")
 
-STACK = "local"
+_ANSWER_SECONDS = 30  # for one query of a state, which takes 0.2 s where the backend is a folder
 
 
-logging.getLogger("grpc._server").setLevel(logging.CRITICAL)  # what fails is told by the engine's own output
-
-
-class EngineError(Exception):
+class EngineError(UserError):
     """The engine cannot run, or did not finish."""
 
 
 def program() -> None:
-    """Run the project's `__main__.py`, as the engine's own language host does in a process of its own."""
+    """Run the project's `__main__.py`, as Pulumi's language host does in a process of its own."""
     runpy.run_path(str(ROOT / "__main__.py"))
 
 
@@ -42,35 +45,35 @@ class Engine:
 
     Attributes:
         pulumi: gets the `pulumi` program.
-        folder: where the state and the engine's own files are.
-        project: the folder with Pulumi.yaml and the stack's file.
-        program: what declares the resources.
-        stack: the stack's name.
-        say: takes each line of the engine's output.
-        checkpoints: write the state once a resource, as `pulumi` does by itself. Its time then grows with the square
-            of their number. Nothing is lost without: a killed run's registrations bear our mark, so that the next run
-            takes them up (the provider's `create`) or removes what is stated no more (`operations.local.sweep`).
+        folder: where the state of this clone and its plugins are, unless the environment says otherwise.
+        project: the folder of the project.
+        program: what is deployed.
+        stack: name of the stack.
+        print_line: takes each line of the engine's output.
+        checkpoints: write the state once for each resource, as `pulumi` does by default. The time for that grows with
+            the square of their number. Without, nothing is lost where all resources are registrations: the next run
+            takes over what a killed run registered (`create` of the provider), or prunes it (`operations.up.prune`).
     """
 
     pulumi: Callable[[], Path]
     folder: Path
     project: Path = ROOT
     program: Callable[[], None] = program
-    stack: str = STACK
-    say: Callable[[str], object] = print
+    stack: str = "local"
+    print_line: Callable[[str], object] = print
     checkpoints: bool = False
 
     @property
-    def name(self) -> str:
-        """The project's name."""
+    def project_name(self) -> str:
+        """The name of the project."""
         return str(yaml.safe_load((self.project / "Pulumi.yaml").read_text())["name"])
 
     @property
     def environment(self) -> dict[str, str]:
-        """What makes `pulumi` use this state, in a shell too."""
+        """The environment in which `pulumi` uses this clone's state, in a shell too."""
         return {
             "PULUMI_BACKEND_URL": (self.folder / "state").as_uri(),
-            # Of what is tried on one machine, which is all on loopback, the state and its secrets are in one folder.
+            # What is tried on one machine has its state and its secrets in one folder.
             "PULUMI_CONFIG_PASSPHRASE": os.environ.get("PULUMI_CONFIG_PASSPHRASE", ""),
             "PULUMI_HOME": os.environ.get("PULUMI_HOME", str(self.folder / "home")),
             "PULUMI_RUNTIME_VIRTUALENV": sys.prefix,
@@ -87,24 +90,24 @@ class Engine:
         """Show what a deployment would change, with the options of `automation.Stack.preview`."""
         return self._run(lambda stack: stack.preview(**self._output, **options))
 
+    def destroy(self) -> automation.DestroyResult:
+        """Remove every resource."""
+        return self._run(lambda stack: stack.destroy(**self._output))
+
     def urns(self) -> list[str]:
         """Return the URN of every resource in the state."""
         exported = self._run(lambda stack: stack.export_stack())
         return [resource["urn"] for resource in (exported.deployment or {}).get("resources", [])]
 
-    def destroy(self) -> automation.DestroyResult:
-        """Remove every resource."""
-        return self._run(lambda stack: stack.destroy(**self._output))
-
     def forget(self) -> None:
-        """Drop the state of resources that are gone with what held them. The stack's file stays."""
+        """Remove the state without destroying what it names. The stack's file stays."""
         self._run(lambda stack: stack.workspace.remove_stack(self.stack, force=True, preserve_config=True))
 
     def unlock(self) -> bool:
-        """Remove the lock of a run that was killed, and what it had half written. Returns whether there was a lock.
+        """Remove the lock of a run that was killed, and files that it wrote in part; return whether it left a lock.
 
         Raises:
-            EngineError: the run that holds it is alive.
+            EngineError: the run that holds the lock is alive.
         """
         state = self.folder / "state" / ".pulumi"
         locks = list((state / "locks").rglob("*.json"))
@@ -114,53 +117,128 @@ class Engine:
                 if psutil.Process(holder).name() == "pulumi":
                     raise EngineError(f"another run is at work on this stack (process {holder}): wait for it to end")
             lock.unlink()
-        _drop_half_written(state)
+        _remove_partial_files(state)
         return bool(locks)
+
+    # Queries of the state, on whatever backend it is
+
+    @cached_property
+    def backend(self) -> str:
+        """URL of the backend that has the state."""
+        return str(json.loads(self._query("whoami", "--json"))["url"])
+
+    def deployed_state(self) -> DeployedState:
+        """Return what is deployed. This needs no passphrase, because no secret is decrypted.
+
+        Raises:
+            EngineError: nothing was ever deployed, or the backend does not answer.
+        """
+        return deployed_state(json.loads(self._query("stack", "export", "--stack", self.stack))["deployment"])
+
+    def outputs(self) -> Mapping[str, Any]:
+        """Return the outputs of the stack with secrets in plain text: needs the passphrase, where the state has one.
+
+        Raises:
+            EngineError: nothing was ever deployed, the passphrase is wrong, or the backend does not answer.
+        """
+        shown = self._query("stack", "output", "--json", "--show-secrets", "--stack", self.stack)
+        outputs: Mapping[str, Any] = json.loads(shown)
+        return outputs
+
+    @property
+    def locked(self) -> bool:
+        """Whether a run holds the lock of the stack, where the backend is a folder.
+
+        Other backends show no lock. There, an operation under way is in the state as a pending one, unless
+        PULUMI_SKIP_CHECKPOINTS is set.
+        """
+        url = urlsplit(self.backend)
+        if url.scheme != "file":
+            return False
+        locks = Path(unquote(url.netloc + url.path)).expanduser() / ".pulumi" / "locks"
+        return any(locks.glob(f"*/{self.project_name}/{self.stack}/*.json"))
+
+    def _query(self, *arguments: str) -> str:
+        command = f"pulumi {' '.join(arguments)}"
+        try:
+            done = subprocess.run(  # noqa: S603 - the command is this project's own
+                (self.pulumi(), *arguments, "--non-interactive"),
+                cwd=self.project,
+                env={**os.environ, **self._query_environment},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=_ANSWER_SECONDS,
+            )
+        except subprocess.CalledProcessError as error:
+            raise EngineError(f"{command}: {' '.join(error.stderr.removeprefix('error: ').split())}") from None
+        except subprocess.TimeoutExpired:
+            raise EngineError(f"{command}: no answer within {_ANSWER_SECONDS} s") from None
+        return done.stdout
+
+    @property
+    def _query_environment(self) -> Mapping[str, str]:
+        """The backend that the environment names; else this clone's own if it has the stack; else `pulumi login`'s."""
+        own = self.folder / "state" / ".pulumi" / "stacks" / self.project_name / f"{self.stack}.json"
+        return self.environment if own.is_file() and "PULUMI_BACKEND_URL" not in os.environ else {}
 
     @property
     def _output(self) -> dict[str, Any]:
-        return {"on_output": self.say, "on_error": self.say, "suppress_progress": True}
+        return {"on_output": self.print_line, "on_error": self.print_line, "suppress_progress": True}
 
     def _run(self, operation: Callable[[automation.Stack], Result]) -> Result:
         (self.folder / "state").mkdir(parents=True, exist_ok=True)
-        try:
-            return operation(self._stack())
-        except automation.CommandError as error:
-            raise EngineError("pulumi did not finish: what it said stands above") from error
-        except KeyboardInterrupt:
-            threading.excepthook = lambda _: None  # of the SDK's threads, which read on from what is closed by now
-            self.say("interrupted: the next run completes this one")
-            raise
-        finally:
-            _drop_coroutines()
+        with _quiet_sdk():
+            try:
+                return operation(self._automation_stack())
+            except automation.CommandError as error:
+                raise EngineError("pulumi did not finish: its output above says why") from error
+            except KeyboardInterrupt:
+                self.print_line("interrupted: the next run completes this one")
+                raise
 
-    def _stack(self) -> automation.Stack:
-        beside = str(self.pulumi().parent)  # the script that runs dynamic providers is there too
-        if beside not in os.environ["PATH"].split(os.pathsep):
-            os.environ["PATH"] = f"{beside}{os.pathsep}{os.environ['PATH']}"
+    def _automation_stack(self) -> automation.Stack:
+        program = self.pulumi()
+        on_path = shutil.which(program.name) == str(program)
         workspace = automation.LocalWorkspace(
             work_dir=str(self.project),
             program=self.program,
             env_vars=self.environment,
-            pulumi_command=automation.PulumiCommand(),
+            pulumi_command=automation.PulumiCommand(root=None if on_path else str(program.parent.parent)),
         )
         return automation.Stack.create_or_select(self.stack, workspace)
 
 
-def _drop_half_written(state: Path) -> None:
-    """Remove what no run can read: a file's attributes, which are created empty, and a lock before it has its name.
+def _remove_partial_files(state: Path) -> None:
+    """Remove what no run can read: a file's attributes, which are created empty, and a lock without its name.
 
-    A file needs no attributes. The state itself is never half written: it takes its name when it is whole.
+    A file needs no attributes. The state itself is complete before it gets its name.
     """
     empty = (file for file in state.rglob("*.attrs") if not file.stat().st_size)
     for file in (*empty, *(state / "locks").rglob("*.tmp")):
         file.unlink()
 
 
-def _drop_coroutines() -> None:
-    """Clear away what the SDK leaves of a program whose run failed, before Python does it with a stack trace each."""
-    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+@contextmanager
+def _quiet_sdk() -> Iterator[None]:
+    """Keep the SDK from printing stack traces of a run that fails: the engine's output says why it failed.
+
+    The SDK logs them for a program that fails, leaves coroutines that Python complains of when it collects them, and
+    its threads go on to read what an interrupted run has closed.
+    """
+    logger = logging.getLogger("grpc._server")
+    level, threads = logger.level, set(threading.enumerate())
+    hooks = sys.unraisablehook, threading.excepthook
+    logger.setLevel(logging.CRITICAL)
     try:
+        yield
+    except BaseException:
+        sys.unraisablehook, threading.excepthook = (lambda _: None), (lambda _: None)
         gc.collect()
+        for thread in set(threading.enumerate()) - threads:
+            thread.join(timeout=1)
+        raise
     finally:
-        sys.unraisablehook = hook
+        logger.setLevel(level)
+        sys.unraisablehook, threading.excepthook = hooks

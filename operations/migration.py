@@ -1,4 +1,4 @@
-"""`compare`: the guide's migration, service by service: what the agent checks, and what still registers itself."""
+"""`migration`: which services still register themselves beside the stack, and which of them can stop."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,16 +9,14 @@ import typer
 
 from cluster.agent_configuration import AGENT_NODE
 from cluster.client import Consul
-from operations import local
-from operations.command_line import AsJson, StackName, print_json, print_rows, say
-from operations.engine import STACK
-from operations.target import Target
+from cluster.health_status import worst_status
+from operations.command_line import DEFAULT_STACK, AsJson, StackName
+from operations.output import print_json, print_line, print_rows
+from operations.stack import Stack
 from services.model import OWNER_KEY, Service
 
 ENVIRONMENT = (f"CONSUL_HOST={AGENT_NODE}", f"CONSUL_AGENT_HOST={AGENT_NODE}")
-"""What the guide's option B sets in a service's container, instead of staging-consul."""
-
-_WORST_FIRST = ("critical", "warning", "passing")
+"""What a service's container needs, so that the service registers itself with the agent and not with the server."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +28,9 @@ class Instance:
         node: that it is on.
         address: where clients find it: its own, or its node's where it has none.
         port: its port.
-        status: the worst of its checks'; `missing` where it has none.
+        status: the worst status of its checks; `missing` if it has none.
         heartbeat: status of its TTL checks; None where it has none, and so sends no heartbeats.
-        mark: which Pulumi resource registered it; None: another party.
+        owner: the Pulumi resource that registered it; None: another party did.
     """
 
     id: str
@@ -41,7 +39,7 @@ class Instance:
     port: int
     status: str
     heartbeat: str | None
-    mark: str | None
+    owner: str | None
 
     @property
     def at(self) -> str:
@@ -51,16 +49,16 @@ class Instance:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Where a service is in the guide's migration.
+    """Where a service is in its migration.
 
     Attributes:
         phase: 1 deploy, 2 monitor, 3 migrate; 4: it has dropped its heartbeats.
-        says: what is the case, and what to do.
+        message: what is the case, and what to do.
         wrong: the two registrations contradict each other.
     """
 
     phase: int
-    says: str
+    message: str
     wrong: bool = False
 
 
@@ -85,7 +83,7 @@ class Comparison:
 
     @property
     def can_drop(self) -> bool:
-        """Whether nobody would miss the service's own registration."""
+        """True if the service's own registration can be removed safely."""
         return self.verdict.phase == _MIGRATE
 
 
@@ -121,7 +119,7 @@ def _verdicts(one: Comparison) -> Iterator[Verdict]:
     yield Verdict(_DONE, f"deregister what it left: {left}") if left else Verdict(_MIGRATE, "option A or B")
 
 
-def compare_stack(stack: Target) -> list[Comparison]:
+def compare_stack(stack: Stack) -> list[Comparison]:
     """Return each service of a stack beside what else the catalog has under its name; a request a node, and two more.
 
     Raises:
@@ -131,9 +129,9 @@ def compare_stack(stack: Target) -> list[Comparison]:
     return [_comparison(stack, service, found) for service in stack.roster.services]
 
 
-def _comparison(stack: Target, service: Service, found: Iterable[tuple[str, Instance]]) -> Comparison:
+def _comparison(stack: Stack, service: Service, found: Iterable[tuple[str, Instance]]) -> Comparison:
     named = [instance for name, instance in found if name == service.name]
-    ours = [each for each in named if each.node == stack.node and (each.mark or "").startswith(stack.owner_prefix)]
+    ours = [each for each in named if each.node == stack.node and (each.owner or "").startswith(stack.owner_prefix)]
     return Comparison(service, ours[0] if ours else None, tuple(each for each in named if each not in ours))
 
 
@@ -157,19 +155,18 @@ def _instance(node: Mapping[str, Any], service: Mapping[str, Any], checks: Itera
         port=service["Port"],
         status=_worst([*its, *of_node]) if its else "missing",
         heartbeat=_worst(ttl) if (ttl := [check for check in its if check["Type"] == "ttl"]) else None,
-        mark=(service["Meta"] or {}).get(OWNER_KEY),
+        owner=(service["Meta"] or {}).get(OWNER_KEY),
     )
 
 
 def _worst(checks: Iterable[Mapping[str, Any]]) -> str:
-    statuses = {check["Status"] for check in checks}
-    return next(status for status in _WORST_FIRST if status in statuses)
+    return worst_status(check["Status"] for check in checks)
 
 
-def compare(stack: StackName = STACK, as_json: AsJson = False) -> None:
+def migration(stack: StackName = DEFAULT_STACK, as_json: AsJson = False) -> None:
     """Show which services still register themselves, and which of them can stop.
 
-    The guide's way from "Before" to "After", for each service: the agent's registration, with its status and where it
+    For each service: the agent's registration, with its status and where it
     says that the service is; the service's own, with its node and its heartbeat (a TTL check); and the phase:
     1 deploy, 2 monitor both, 3 migrate, 4 migrated. Phase 3 is reached where the agent's check passes, and both name
     the same address and port. Nothing is changed.
@@ -177,15 +174,15 @@ def compare(stack: StackName = STACK, as_json: AsJson = False) -> None:
     The exit code is 1 where the two contradict each other: another port than the roster's, heartbeats of a service
     whose check fails, or another party that holds the service's id at the agent.
 
-    Example: python -m operations compare --stack staging --json
+    Example: python -m operations migration --stack staging --json
     """
-    compared = compare_stack(local.here(say, stack).target)
+    compared = compare_stack(Stack.load(stack))
     if as_json:
         print_json([_document(one) for one in compared])
     else:
         print_rows(("Service", "Agent's", "Its own", "Phase", "What to do"), [_row(one) for one in compared])
         for line in _summary(compared):
-            say(line)
+            print_line(line)
     raise typer.Exit(any(one.verdict.wrong for one in compared))
 
 
@@ -193,7 +190,13 @@ def _row(one: Comparison) -> tuple[str, ...]:
     ours = f"{one.ours.status} {one.ours.at}" if one.ours else "missing"
     own = ", ".join(f"{each.heartbeat or 'no'} heartbeat, {each.at} on {each.node}" for each in one.own)
     verdict = one.verdict
-    return one.service.name, ours, own or "-", str(verdict.phase), ("wrong: " if verdict.wrong else "") + verdict.says
+    return (
+        one.service.name,
+        ours,
+        own or "-",
+        str(verdict.phase),
+        ("wrong: " if verdict.wrong else "") + verdict.message,
+    )
 
 
 def _summary(compared: list[Comparison]) -> Iterator[str]:
@@ -218,7 +221,7 @@ def _document(one: Comparison) -> dict[str, Any]:
         "agent": _listed(one.ours) if one.ours else None,
         "own": [_listed(each) for each in one.own],
         "phase": verdict.phase,
-        "says": verdict.says,
+        "says": verdict.message,
         "wrong": verdict.wrong,
         "can_drop": one.can_drop,
         "environment": list(ENVIRONMENT) if one.can_drop else [],

@@ -1,9 +1,9 @@
-"""Where things are."""
+"""The folders of the project."""
 
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 """The project."""
 
-FOLDER = ROOT / ".local"
-"""Everything that the commands write."""
+LOCAL_FOLDER = ROOT / ".local"
+"""Where the commands write everything that they write."""

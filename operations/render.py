@@ -1,4 +1,4 @@
-"""`render`: the agent's configuration and the guide's definition files, as files."""
+"""`render`: writes the agent's configuration and the definition files."""
 
 import json
 import sys
@@ -12,12 +12,11 @@ import typer
 from cluster.agent_configuration import SERVER_NODE, agent_config
 from cluster.ownership import DEFINITION_FILES, roster_with_owner
 from cluster.security_stages import stage_config
-from operations.command_line import StackName
-from operations.engine import STACK
-from operations.target import Target, target
+from operations.command_line import DEFAULT_STACK, StackName
+from operations.stack import Stack
 from services.definition import definition_files
 
-# The image gives it on the command line; a file that stands for itself, and is validated, must say it.
+# The image gives it on the command line. A file that is validated alone must name it.
 _DATA = "/consul/data"
 
 Out = Annotated[
@@ -26,14 +25,14 @@ Out = Annotated[
 ]
 
 
-def render(stack: StackName = STACK, out: Out = None) -> None:
+def render(stack: StackName = DEFAULT_STACK, out: Out = None) -> None:
     """Write agent-config.json, user-services.json, ai-services.json and grpc-services.json, as an agent reads them.
 
     Without --out, print one JSON object that holds them by name, such as for `jq '."user-services.json"'`.
 
     Two runs give the same bytes. Consul is not asked: `consul validate DIR` judges them.
     """
-    files = contents(target(stack))
+    files = contents(Stack.load(stack))
     if out is None:
         sys.stdout.write(_text(files))
         return
@@ -46,18 +45,18 @@ def render(stack: StackName = STACK, out: Out = None) -> None:
         raise typer.BadParameter(f"{error.filename}: {error.strerror}", param_hint="--out") from None
 
 
-def contents(aim: Target) -> Mapping[str, Any]:
+def contents(stack: Stack) -> Mapping[str, Any]:
     """Return what each file holds, by its name."""
-    owned = roster_with_owner(aim.roster, aim.owner_prefix + DEFINITION_FILES)
-    return {"agent-config.json": _agent(aim), **definition_files(owned)}
+    owned = roster_with_owner(stack.roster, stack.owner_prefix + DEFINITION_FILES)
+    return {"agent-config.json": _agent(stack), **definition_files(owned)}
 
 
-def _agent(aim: Target) -> dict[str, Any]:
-    return {**_addressed(aim), **stage_config(aim.settings.stage), "data_dir": _DATA}
+def _agent(stack: Stack) -> dict[str, Any]:
+    return {**_addressed(stack), **stage_config(stack.settings.stage), "data_dir": _DATA}
 
 
-def _addressed(aim: Target) -> dict[str, Any]:
-    config = aim.settings
+def _addressed(stack: Stack) -> dict[str, Any]:
+    config = stack.settings
     if config.docker or not config.agent_address:
         return agent_config(SERVER_NODE)
     server, agent = (urlsplit(url).hostname or "" for url in (config.server_address, config.agent_address))

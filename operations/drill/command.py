@@ -1,4 +1,4 @@
-"""`drill`: the guide's "Test Failure Scenarios" on one service: stop it, see it detected, start it, see it return."""
+"""`drill`: stops a service, sees Consul detect it, starts it again, and sees Consul detect that."""
 
 import time
 from collections.abc import Callable
@@ -7,29 +7,36 @@ from typing import Any
 
 import typer
 
-from operations import local, signals
-from operations.command_line import AsJson, ServiceName, StackName, print_json, print_rows, say
-from operations.drill.running_service import Container, Instance, InstanceError, StandIn, engine_of
-from operations.engine import STACK
-from operations.paths import ROOT
-from operations.target import Target
+from cluster.health_status import worst_status
+from cluster.waiting import wait_until
+from errors import UserError
+from operations import signals
+from operations.command_line import DEFAULT_STACK, AsJson, ServiceName, StackName
+from operations.drill.running_service import (
+    RunningService,
+    RunningServiceError,
+    ServiceContainer,
+    StandInProcess,
+    docker_host_of,
+)
+from operations.output import print_json, print_line, print_rows
+from operations.stack import Stack
 from services.model import Service
 
-_LOOK = 0.1  # seconds between two looks at the catalog
-_PATIENCE = 2  # times the promise: a missed one is measured too, and the service is not reaped meanwhile
+_PATIENCE = 2  # Times the promise: a missed promise is measured too, and the service is not reaped meanwhile.
 
 
-class DrillError(Exception):
-    """The drill cannot begin: says why. Nothing was stopped."""
+class DrillError(UserError):
+    """The drill cannot begin. Nothing was stopped."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One promise, and what came of it.
+    """One promise and its measurement.
 
     Attributes:
-        what: is to happen.
-        promised: seconds within which it is to.
+        what: what is to happen.
+        promised: seconds within which it is to happen.
         measured: seconds that it took; None: it did not happen within twice the promise.
     """
 
@@ -48,71 +55,70 @@ class Drill:
     """A drill on one service.
 
     Attributes:
-        target: the stack.
-        service: which is stopped.
-        instance: what it runs as.
-        tell: takes a line for the person.
+        stack: the stack.
+        service: the service that is stopped.
+        running_service: what it runs as.
+        output: takes a line of progress.
     """
 
-    target: Target
+    stack: Stack
     service: Service
-    instance: Instance
-    tell: Callable[[str], object]
+    running_service: RunningService
+    output: Callable[[str], object]
 
     def run(self) -> list[Step]:
-        """Stop the service, start it again, and return what was seen. It runs again, whatever happens.
+        """Stop the service, start it again, and return what was measured. It runs again, whatever happens.
 
         Raises:
             DrillError: it is not passing, so that a drill would show nothing.
-            InstanceError: it cannot be stopped, or started again.
+            RunningServiceError: it cannot be stopped, or started again.
             cluster.client.ConsulError: Consul does not answer.
         """
         self._refuse_unless_passing()
-        self.instance.refuse_unless_running()
+        self.running_service.refuse_unless_running()
         with signals.interrupting():
-            steps = self._stopped()
+            steps = self._stop_and_measure()
             started = time.monotonic()
-            back = self._within(
-                "passing, and found again", started, lambda: self._status == "passing" and self._offered
+            back = self._measure(
+                "passing, and found again", started, lambda: self._status == "passing" and self._discovered
             )
         return [*steps, back]
 
-    def _stopped(self) -> list[Step]:
+    def _stop_and_measure(self) -> list[Step]:
         try:
-            self.instance.stop()
-            self.tell(f"{self.service.name}: stopped")
+            self.running_service.stop()
+            self.output(f"{self.service.name}: stopped")
             since = time.monotonic()
             return [
-                self._within("critical in the catalog", since, lambda: self._status == "critical"),
-                self._within("left out by ?passing", since, lambda: not self._offered),
+                self._measure("critical in the catalog", since, lambda: self._status == "critical"),
+                self._measure("left out by ?passing", since, lambda: not self._discovered),
             ]
         finally:
             self._start_again()
 
     @property
     def promise(self) -> float:
-        """Seconds within which a change is seen: a check's next run begins in its interval, and ends in its timeout."""
+        """Seconds within which Consul detects a change: a check runs once in its interval, and ends in its timeout."""
         return max((check.interval + check.timeout).total_seconds() for check in self.service.checks)
 
     @property
     def _status(self) -> str:
         """The worst status of the service's checks in the catalog, or `missing`."""
-        found = self.target.consul.in_catalog(self.target.node, self.service.name, self.service.id)
-        statuses = {check["Status"] for check in found["Checks"] if check["ServiceID"]} if found else set()
-        return next((status for status in ("critical", "warning", "passing") if status in statuses), "missing")
+        entry = self.stack.consul.in_catalog(self.stack.node, self.service.name, self.service.id)
+        checks = entry["Checks"] if entry else []
+        return worst_status(check["Status"] for check in checks if check["ServiceID"])
 
     @property
-    def _offered(self) -> bool:
-        """Whether clients that ask for healthy instances get this one."""
-        ours = (self.target.node, self.service.id)
-        offered = self.target.consul.discover(self.service.name)
-        return ours in [(entry["Node"]["Node"], entry["Service"]["ID"]) for entry in offered]
+    def _discovered(self) -> bool:
+        """Whether clients that ask for passing instances get this one."""
+        entries = self.stack.consul.discover(self.service.name)
+        instances = [(entry["Node"]["Node"], entry["Service"]["ID"]) for entry in entries]
+        return (self.stack.node, self.service.id) in instances
 
-    def _within(self, what: str, since: float, happened: Callable[[], bool]) -> Step:
-        while not (now := happened()) and time.monotonic() - since < _PATIENCE * self.promise:
-            time.sleep(_LOOK)
-        step = Step(what, self.promise, time.monotonic() - since if now else None)
-        self.tell(f"{self.service.name}: {what} {_after(step)}")
+    def _measure(self, what: str, since: float, condition: Callable[[], bool]) -> Step:
+        happened = wait_until(condition, since + _PATIENCE * self.promise - time.monotonic())
+        step = Step(what, self.promise, time.monotonic() - since if happened else None)
+        self.output(f"{self.service.name}: {what} {_after(step)}")
         return step
 
     def _refuse_unless_passing(self) -> None:
@@ -124,40 +130,35 @@ class Drill:
     def _start_again(self) -> None:
         with signals.ignored():
             try:
-                self.instance.start()
-            except InstanceError as error:
-                raise InstanceError(f"{self.service.name} does NOT run again: start it by hand. {error}") from None
-            self.tell(f"{self.service.name}: started again")
+                self.running_service.start()
+            except RunningServiceError as error:
+                message = f"{self.service.name} does NOT run again: start it by hand. {error}"
+                raise RunningServiceError(message) from None
+            self.output(f"{self.service.name}: started again")
 
 
-def of_stack(stack: str, name: str, tell: Callable[[str], object]) -> Drill:
-    """Return the drill on a service of one of this clone's stacks.
+def drill_of(stack: Stack, name: str, output: Callable[[str], object]) -> Drill:
+    """Return the drill on a service of a stack.
 
     Args:
-        stack: its name.
-        name: the service's.
-        tell: takes a line for the person.
+        stack: the stack.
+        name: the name of the service.
+        output: takes a line of progress.
 
     Raises:
-        DrillError: the roster has no such service.
-        settings.SettingsError: the stack's file is wrong.
-        operations.target.TargetError: there is no such stack.
+        operations.stack.StackError: the stack has no such service.
     """
-    here = local.here(tell, stack)
-    for service in here.roster.services:
-        if service.name == name:
-            return Drill(here.target, service, _instance(here, service), tell)
-    names = ", ".join(service.name for service in here.roster.services)
-    raise DrillError(f"{name!r} is not in services/roster.py: it has {names}")
+    service = stack.service(name)
+    return Drill(stack, service, _running_service(stack, service), output)
 
 
-def _instance(here: local.Local, service: Service) -> Instance:
-    if here.cluster:
-        return StandIn(here.cluster.standin(service))
-    return Container(service.container, engine_of(ROOT / f"Pulumi.{here.target.stack}.yaml"))
+def _running_service(stack: Stack, service: Service) -> RunningService:
+    if stack.sandbox:
+        return StandInProcess(stack.sandbox.stand_in(service))
+    return ServiceContainer(service.container, docker_host_of(stack.engine.project / f"Pulumi.{stack.name}.yaml"))
 
 
-def drill(service: ServiceName, stack: StackName = STACK, as_json: AsJson = False) -> None:
+def drill(service: ServiceName, stack: StackName = DEFAULT_STACK, as_json: AsJson = False) -> None:
     """Stop one service, and see that Consul notices, and notices its return.
 
     It stops the service's container, as `docker stop` does, or its stand-in on `local`; waits until the catalog shows
@@ -169,7 +170,7 @@ def drill(service: ServiceName, stack: StackName = STACK, as_json: AsJson = Fals
 
     Example: python -m operations drill billing_service --stack docker-local
     """
-    one = of_stack(stack, service, (lambda _: None) if as_json else say)
+    one = drill_of(Stack.load(stack), service, (lambda _: None) if as_json else print_line)
     steps = one.run()
     if as_json:
         print_json(_document(one, steps))
@@ -197,4 +198,4 @@ def _document(one: Drill, steps: list[Step]) -> dict[str, Any]:
         }
         for step in steps
     ]
-    return {"service": one.service.name, "stack": one.target.stack, "steps": listed}
+    return {"service": one.service.name, "stack": one.stack.name, "steps": listed}

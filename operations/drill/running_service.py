@@ -1,4 +1,4 @@
-"""What a service runs as, so that a drill can stop it and start it again: a process here, or a container."""
+"""What a service runs as, so that a drill can stop it and start it again: a process of the sandbox, or a container."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,116 +6,113 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import docker
 import yaml
 from docker.errors import DockerException, NotFound
-from docker.models.containers import Container as DockerContainer
+from docker.models.containers import Container
 from requests.exceptions import RequestException
 
-from operations.sandbox.processes import Program
+from docker_engine import docker_client
+from errors import UserError
+from operations.sandbox.processes import BackgroundProcess
 
 
-class InstanceError(Exception):
-    """There is nothing to stop, or it cannot be stopped or started: says why."""
+class RunningServiceError(UserError):
+    """There is nothing to stop, or it cannot be stopped or started."""
 
 
-class Instance(Protocol):
+class RunningService(Protocol):
     """One running service."""
 
     def refuse_unless_running(self) -> None:
-        """Raise an `InstanceError` where there is nothing that could be stopped."""
+        """Raise a `RunningServiceError` if there is nothing to stop."""
 
     def stop(self) -> None:
-        """Stop it; when this returns, it is down."""
+        """Stop it; it no longer runs when this returns."""
 
     def start(self) -> None:
         """Start it again, unless it runs."""
 
 
 @dataclass(frozen=True)
-class StandIn:
-    """A process of this clone.
+class StandInProcess:
+    """A stand-in of this clone's sandbox.
 
     Attributes:
-        program: the process.
+        process: the process.
     """
 
-    program: Program
+    process: BackgroundProcess
 
     def refuse_unless_running(self) -> None:
-        """Refuse where `operations up` of this clone has not started it.
+        """Refuse if this clone has not started it.
 
         Raises:
-            InstanceError: it does not run.
+            RunningServiceError: it does not run.
         """
-        if not self.program.process:
-            raise InstanceError(f"no stand-in {self.program.name} of this clone runs: `make up` starts it")
+        if not self.process.running:
+            raise RunningServiceError(f"no stand-in {self.process.name} of this clone runs: `make up` starts it")
 
     def stop(self) -> None:
         """Stop the process."""
-        self.program.stop()
+        self.process.stop()
 
     def start(self) -> None:
-        """Start it again, unless it runs."""
-        self.program.start()
+        """Start the process again, unless it runs."""
+        self.process.start()
 
 
 @dataclass(frozen=True)
-class Container:
-    """A container, of the stack or of the platform.
+class ServiceContainer:
+    """A container of the stack or of the platform.
 
     Attributes:
-        name: the container's.
-        engine: Docker's address; None: what DOCKER_HOST says, or this machine's.
+        name: its name.
+        docker_host: address of the Docker engine; None: DOCKER_HOST, or the engine of this machine.
     """
 
     name: str
-    engine: str | None = None
+    docker_host: str | None = None
 
     def refuse_unless_running(self) -> None:
-        """Refuse where Docker has no such container, or it is stopped already.
+        """Refuse if Docker has no such container, or it is stopped already.
 
         Raises:
-            InstanceError: so it is, or Docker does not answer.
+            RunningServiceError: so it is, or Docker does not answer.
         """
-        with self._found() as container:
+        with self._container() as container:
             if container.status != "running":
-                raise InstanceError(f"container {self.name} is {container.status}: docker start {self.name}")
+                raise RunningServiceError(f"container {self.name} is {container.status}: docker start {self.name}")
 
     def stop(self) -> None:
         """Stop it as `docker stop` does.
 
         Raises:
-            InstanceError: Docker cannot.
+            RunningServiceError: Docker cannot.
         """
-        with self._found() as container:
+        with self._container() as container:
             container.stop()
 
     def start(self) -> None:
         """Start it as `docker start` does; one that runs is no error.
 
         Raises:
-            InstanceError: Docker cannot.
+            RunningServiceError: Docker cannot.
         """
-        with self._found() as container:
+        with self._container() as container:
             container.start()
 
     @contextmanager
-    def _found(self) -> Iterator[DockerContainer]:
+    def _container(self) -> Iterator[Container]:
         try:
-            engine = (
-                docker.DockerClient(self.engine, use_ssh_client=True)
-                if self.engine
-                else docker.from_env(use_ssh_client=True)
-            )
-            yield engine.containers.get(self.name)
+            yield docker_client(self.docker_host).containers.get(self.name)
         except NotFound:
-            raise InstanceError(f"Docker has no container {self.name}: `docker ps -a` shows which there are") from None
+            message = f"Docker has no container {self.name}: `docker ps -a` shows which there are"
+            raise RunningServiceError(message) from None
         except (DockerException, RequestException) as error:
-            raise InstanceError(f"Docker does not do it to container {self.name}: {error}") from None
+            raise RunningServiceError(f"Docker cannot do this to container {self.name}: {error}") from None
 
 
-def engine_of(file: Path) -> str | None:
-    """Return the address of the Docker engine that a stack's file names, if it does: `docker:host`."""
+def docker_host_of(file: Path) -> str | None:
+    """Return the address of the Docker engine that a stack's file names with `docker:host`; None if it names none."""
     host: str | None = yaml.safe_load(file.read_text())["config"].get("docker:host")
     return host

@@ -1,4 +1,4 @@
-"""`heal`: registers again what Consul reaped while its container was down, without a person."""
+"""`heal`: registers again what Consul removed, as it was last deployed."""
 
 import logging
 import time
@@ -10,44 +10,41 @@ import durationpy
 import typer
 
 from cluster.client import ConsulError
-from operations import local, signals
-from operations.command_line import StackName, period, say
-from operations.engine import STACK, EngineError
-from operations.heal.reconcile import Healer, Round, log
-from operations.state import State
+from errors import UserError
+from operations import signals
+from operations.command_line import DEFAULT_STACK, StackName, duration_option
+from operations.engine import EngineError
+from operations.heal.reconcile import Reconciler, Round, log
+from operations.stack import Stack
 
 _LIMIT = 60  # seconds for one round
 _BACKOFF = (1, 2, 4, 8, 16, 30)  # seconds between tries while something does not answer
 
 
-class HealError(Exception):
-    """There is nothing that this command could heal: says what does."""
+class HealError(UserError):
+    """The services are registered in a way that this command cannot heal."""
 
 
-# What brings a service back that is registered otherwise.
-_OTHERWISE = {
+# What registers a service again with another registration.
+_OTHER_WAYS = {
     "catalog": "pulumi up --refresh registers again what is missing from the catalog",
     "files": "docker exec consul-agent-shared consul reload registers again what its definition files state",
 }
 
 
-def of_stack(stack: str) -> Healer:
-    """Return the healer of one of this clone's stacks.
+def reconciler_of(stack: Stack) -> Reconciler:
+    """Return what heals a stack.
 
     Raises:
         HealError: its services are not registered over the agent's API.
-        settings.SettingsError: the stack's file is wrong.
-        operations.target.TargetError: there is no such stack.
     """
-    here = local.here(say, stack)
-    target = here.target.let_in_as("registration")
-    kind = target.settings.registration
-    if kind != "agent" or not target.agent:
-        raise HealError(f"heal is for registration agent, and stack {stack} has {kind}: {_OTHERWISE[kind]}")
-    return Healer(target.roster, target.agent, target.node, State(here.engine))
+    kind, agent = stack.settings.registration, stack.with_role("registration").agent
+    if kind != "agent" or not agent:
+        raise HealError(f"heal is for registration agent, and stack {stack.name} has {kind}: {_OTHER_WAYS[kind]}")
+    return Reconciler(stack.roster, agent, stack.node, stack.engine)
 
 
-def once(healer: Healer) -> bool:
+def once(reconciler: Reconciler) -> bool:
     """Run a round, and more where a difference has to stand for a while; returns whether all is as deployed.
 
     Raises:
@@ -55,47 +52,49 @@ def once(healer: Healer) -> bool:
         EngineError: the state cannot be read.
         signals.TooLongError: a round took longer than it may.
     """
-    while (result := _round(healer)).waiting:
+    while (result := _round(reconciler)).waiting:
         time.sleep(1)
     return not result.troubles
 
 
-def keep(healer: Healer, every: timedelta, wait: Callable[[float], object] = time.sleep) -> None:
+def keep(reconciler: Reconciler, every: timedelta, wait: Callable[[float], object] = time.sleep) -> None:
     """Run a round again and again, until a signal ends it; sooner after one that failed.
 
     Args:
-        healer: whose rounds.
+        reconciler: whose rounds.
         every: between the end of a round and the next.
         wait: takes the seconds to wait.
     """
-    failures, told = 0, ""
+    failures, last = 0, ""
     while True:
         try:
-            _round(healer)
+            _round(reconciler)
             if failures:
                 log.info("all answer again")
-            failures, told, pause = 0, "", every.total_seconds()
+            failures, last, pause = 0, "", every.total_seconds()
         except (ConsulError, EngineError, signals.TooLongError) as error:
             pause = _BACKOFF[min(failures, len(_BACKOFF) - 1)]
             failures += 1
-            if str(error) != told:
+            if str(error) != last:
                 log.error(f"{error}; trying again, every {_BACKOFF[-1]} s at the latest")
-                told = str(error)
+                last = str(error)
         wait(pause)
 
 
-def _round(healer: Healer) -> Round:
+def _round(reconciler: Reconciler) -> Round:
     with signals.limited(_LIMIT):
-        return healer.round()
+        return reconciler.round()
 
 
 Every = Annotated[
     timedelta | None,
-    typer.Option(parser=period, metavar="DURATION", help="Go on, with a round every 30s, say, until Ctrl-C or kill."),
+    typer.Option(
+        parser=duration_option, metavar="DURATION", help="Go on, with a round every 30s, say, until Ctrl-C or kill."
+    ),
 ]
 
 
-def heal(stack: StackName = STACK, every: Every = None) -> None:
+def heal(stack: StackName = DEFAULT_STACK, every: Every = None) -> None:
     """Register again what Consul has removed since it was deployed, such as after 90 s in critical.
 
     Each round compares what the agent holds with the roster, field by field, in two requests. Only where they differ
@@ -114,12 +113,14 @@ def heal(stack: StackName = STACK, every: Every = None) -> None:
     _log_to_stderr()
     try:
         with signals.interrupting():
-            healer = of_stack(stack)
+            reconciler = reconciler_of(Stack.load(stack))
             pace = f"every {durationpy.to_str(every)}" if every else "once"
-            log.info(f"stack {stack} on {healer.agent.address}, {pace}; the state is in {healer.state.backend}")
+            log.info(
+                f"stack {stack} on {reconciler.agent.address}, {pace}; the state is in {reconciler.engine.backend}"
+            )
             if every is None:
-                raise typer.Exit(not once(healer))
-            keep(healer, every)
+                raise typer.Exit(not once(reconciler))
+            keep(reconciler, every)
     except KeyboardInterrupt:
         log.info("ended by a signal")
         raise typer.Exit(0 if every else 130) from None

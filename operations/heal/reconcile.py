@@ -10,18 +10,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import durationpy
-
 from cluster.client import Consul, ConsulError, NoAnswerError
-from cluster.drift import catalog_matches, read_service, read_services
+from cluster.drift import catalog_matches, read_service, read_services, seconds_of_one_run
 from cluster.ownership import definition_files_owner
-from operations.state import Deployed, Registration, State
+from cluster.waiting import wait_until
+from operations.deployed_state import DeployedService, DeployedState
+from operations.engine import Engine
 from services.definition import definition, register_request
 from services.model import OWNER_KEY, Service
 from services.roster import Roster
 
 # The agent hands a registration to the servers within milliseconds, or after a retry when it has just lost them.
-_CATALOG_PATIENCE = 10
+_CATALOG_SECONDS = 10
 
 log = logging.getLogger("heal")
 
@@ -46,23 +46,23 @@ class Round:
 
 
 @dataclass
-class Healer:
+class Reconciler:
     """Keeps what is deployed on one agent.
 
     Attributes:
         roster: what this clone states, deployed or not: never written, only compared.
         agent: where the services are registered.
         node: the agent's.
-        state: says what is deployed: the only thing that is ever written.
+        engine: reads the state, which says what is deployed: nothing else is ever written.
     """
 
     roster: Roster
     agent: Consul
     node: str
-    state: State
-    _deployed: Deployed | None = None
+    engine: Engine
+    _deployed: DeployedState | None = None
     _differing: dict[str, tuple[Fields, float]] = field(default_factory=dict)
-    _told: set[str] = field(default_factory=set)
+    _logged: set[str] = field(default_factory=set)
 
     def round(self) -> Round:
         """Look, and write where that is called for.
@@ -77,24 +77,24 @@ class Healer:
         if not self._as_known(found):
             self._look_closer(found, result)
         lines = {*result.troubles, *result.notices}
-        for line in sorted(lines - self._told):
+        for line in sorted(lines - self._logged):
             log.warning(line)
-        self._told = lines
+        self._logged = lines
         return result
 
     def _as_known(self, found: Mapping[str, Fields]) -> bool:
         """Whether all is as the roster states it and as it was last seen deployed: then the state need not be read."""
         if self._deployed is None:
             return False
-        stated = all(_unmarked(found.get(service.id)) == _stated(service) for service in self.roster.services)
+        stated = all(_without_owner(found.get(service.id)) == _stated(service) for service in self.roster.services)
         return stated and all(found.get(key) == one.fields for key, one in self._deployed.services.items())
 
     def _look_closer(self, found: Mapping[str, Fields], result: Round) -> None:
         busy = "a run of pulumi is at work on the stack, or was broken off: nothing is written until one has completed"
-        if self.state.locked:
+        if self.engine.locked:
             result.troubles.append(busy)
             return
-        deployed = self.state.read()
+        deployed = self.engine.deployed_state()
         if deployed.unfinished:
             result.troubles.append(busy)
             return
@@ -105,10 +105,10 @@ class Healer:
         if result.written:
             self._confirm({key: deployed.services[key].fields for key in result.written}, result)
 
-    def _compare(self, service_id: str, one: Registration, found: Fields | None, result: Round) -> None:
+    def _compare(self, service_id: str, one: DeployedService, found: Fields | None, result: Round) -> None:
         if one.agent != self.agent.address:
             result.troubles.append(f"{service_id} is deployed on {one.agent}, not on {self.agent.address}: pulumi up")
-        elif found and (owner := found["meta"].get(OWNER_KEY)) not in (one.mark, definition_files_owner(one.mark)):
+        elif found and (owner := found["meta"].get(OWNER_KEY)) not in (one.owner, definition_files_owner(one.owner)):
             result.troubles.append(f"{service_id} is held by {owner or 'another party'}: it is left alone")
         elif found != one.fields and self._stands(service_id, one, found):
             self._write(service_id, one, found, result)
@@ -117,7 +117,7 @@ class Healer:
         else:
             self._differing.pop(service_id, None)
 
-    def _stands(self, service_id: str, one: Registration, found: Fields | None) -> bool:
+    def _stands(self, service_id: str, one: DeployedService, found: Fields | None) -> bool:
         """Whether a service is gone, or has differed in the same way for as long as its checks take to run once.
 
         Until then the agent shows, of a check that was just changed, the output of before.
@@ -128,12 +128,12 @@ class Healer:
         if seen != found:
             self._differing[service_id] = found, time.monotonic()
             return False
-        return time.monotonic() - since >= _one_run(one.fields)
+        return time.monotonic() - since >= _seconds_of_one_run(one.fields)
 
-    def _write(self, service_id: str, one: Registration, found: Fields | None, result: Round) -> None:
+    def _write(self, service_id: str, one: DeployedService, found: Fields | None, result: Round) -> None:
         """Register, if nobody has touched it since it was compared."""
         try:
-            if self.state.locked or read_service(self.agent, service_id) != found:
+            if self.engine.locked or read_service(self.agent, service_id) != found:
                 result.waiting.append(service_id)
                 return
             self.agent.register(register_request({"id": service_id, **one.fields}))
@@ -148,15 +148,12 @@ class Healer:
 
     def _confirm(self, written: Mapping[str, Fields], result: Round) -> None:
         """See the servers hold what was written: an agent answers 200 to what they then refuse."""
-        deadline = time.monotonic() + _CATALOG_PATIENCE
-        while missing := self._not_in_catalog(written):
-            if time.monotonic() > deadline:
-                result.troubles.append(
-                    f"the servers do not show {', '.join(missing)} as registered: the token may lack service:write, "
-                    "or the agent has lost them; its log says which"
-                )
-                return
-            time.sleep(0.1)
+        if not wait_until(lambda: not self._not_in_catalog(written), _CATALOG_SECONDS):
+            missing = ", ".join(self._not_in_catalog(written))
+            result.troubles.append(
+                f"the servers do not show {missing} as registered: the token may lack service:write, or the agent has "
+                "lost them; its log says which"
+            )
 
     def _not_in_catalog(self, written: Mapping[str, Fields]) -> list[str]:
         try:
@@ -170,11 +167,11 @@ class Healer:
         return [key for key, fields in written.items() if not catalog_matches(entries.get(key), fields)]
 
 
-def _undeployed(roster: Roster, deployed: Deployed) -> Iterator[str]:
+def _undeployed(roster: Roster, deployed: DeployedState) -> Iterator[str]:
     """Yield a line on what the roster states and no run has deployed."""
     stated = {service.id: _stated(service) for service in roster.services}
-    held_now = {key: _unmarked(one.fields) for key, one in deployed.services.items()}
-    differing = sorted(key for key in stated.keys() | held_now.keys() if stated.get(key) != held_now.get(key))
+    deployed_now = {key: _without_owner(one.fields) for key, one in deployed.services.items()}
+    differing = sorted(key for key in stated.keys() | deployed_now.keys() if stated.get(key) != deployed_now.get(key))
     if differing:
         yield f"the roster differs from what is deployed ({', '.join(differing)}), which stays: pulumi up deploys it"
 
@@ -183,15 +180,12 @@ def _stated(service: Service) -> Fields:
     return {key: value for key, value in definition(service).items() if key != "id"}
 
 
-def _unmarked(fields: Fields | None) -> Fields | None:
+def _without_owner(fields: Fields | None) -> Fields | None:
     return fields and {**fields, "meta": {key: text for key, text in fields["meta"].items() if key != OWNER_KEY}}
 
 
-def _one_run(fields: Fields) -> float:
-    checks = fields["checks"].values()
-    return max(
-        sum(durationpy.from_str(check[key]).total_seconds() for key in ("interval", "timeout")) for check in checks
-    )
+def _seconds_of_one_run(fields: Fields) -> float:
+    return max(seconds_of_one_run(check["interval"], check["timeout"]) for check in fields["checks"].values())
 
 
 def _difference(found: Fields | None, wanted: Fields) -> str:

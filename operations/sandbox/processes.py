@@ -1,8 +1,7 @@
-"""Programs that go on running after the command that started them, and that a later command finds again."""
+"""Processes that go on running after the command that started them, and that a later command finds again."""
 
 import json
 import subprocess
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,14 +9,16 @@ from pathlib import Path
 
 import psutil
 
+from cluster.waiting import wait_until
+
 
 @dataclass(frozen=True)
-class Program:
-    """One such program, known by its process id and start time, so that it is never taken for another.
+class BackgroundProcess:
+    """One such process. Its id and its start time identify it, so that no other process is taken for it.
 
     Attributes:
         name: of its record and its log.
-        command: what to run: no shell.
+        command: what is run, without a shell.
         folder: where record and log are.
     """
 
@@ -31,7 +32,7 @@ class Program:
         return self.folder / f"{self.name}.log"
 
     @property
-    def process(self) -> psutil.Process | None:
+    def running(self) -> psutil.Process | None:
         """The running process, or None."""
         try:
             record = json.loads(self._record.read_text())
@@ -42,8 +43,8 @@ class Program:
         return process if alive else None
 
     def start(self) -> bool:
-        """Start it, unless it runs. Returns whether it had to be."""
-        if self.process:
+        """Start it, unless it runs; return whether it was started."""
+        if self.running:
             return False
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
@@ -53,14 +54,13 @@ class Program:
         self._record.write_text(json.dumps({"pid": child.pid, "started": psutil.Process(child.pid).create_time()}))
         return True
 
-    def stop(self, patience: float = 20) -> bool:
-        """Ask it to end, and end it after `patience` seconds. Returns whether it ran."""
-        process = self.process
+    def stop(self, seconds: float = 20) -> bool:
+        """Ask it to end, and kill it if it runs for longer than some seconds; return whether it ran."""
+        process = self.running
         if process:
             process.terminate()
-            deadline = time.monotonic() + patience
-            while self.process and time.monotonic() < deadline:  # process.wait() would wait for a zombie's parent too
-                time.sleep(0.02)
+            # Process.wait() would also wait for the parent of a zombie.
+            wait_until(lambda: not self.running, seconds, pause=0.02)
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         self._record.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The Consul of the `local` stack: a server, a client agent and a stand-in for each service, as processes."""
+"""The sandbox: a Consul server, an agent and a stand-in for each service, as processes on loopback addresses."""
 
 import errno
 import json
@@ -11,35 +11,43 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 
+import toolchain
 from cluster.agent_configuration import AGENT_NODE, SERVER_NODE, agent_config, server_config
 from cluster.client import Consul, ConsulError
-from operations.sandbox import stand_in as standin
-from operations.sandbox.processes import Program
+from cluster.waiting import wait_until
+from errors import UserError
+from operations.paths import LOCAL_FOLDER
+from operations.sandbox import stand_in
+from operations.sandbox.processes import BackgroundProcess
 from services.model import Service
 from services.roster import Roster
+from settings import Settings
 
-# What each of Consul's two processes listens on: API, DNS, LAN gossip, WAN gossip, and on a server RPC and gRPC.
+# What each Consul process listens on: API, DNS, LAN gossip; on a server also RPC, WAN gossip and gRPC.
 # https://developer.hashicorp.com/consul/docs/install/ports
 AGENT_PORTS = (8500, 8600, 8301)
 SERVER_PORTS = (*AGENT_PORTS, 8300, 8302, 8503)
 
+_READY_SECONDS = 60
 
-class ClusterError(Exception):
-    """The local Consul cannot run: says why, and what would help."""
+
+class SandboxError(UserError):
+    """The sandbox cannot run, or does not have what a command needs."""
 
 
 @dataclass(frozen=True)
-class Cluster:
-    """The processes of one local stack.
+class Sandbox:
+    """The processes of one stack without Docker.
 
     Attributes:
         consul: gets the Consul program.
         server: loopback address of the server.
-        agent: loopback address of the agent; another one, since both use Consul's own ports.
-        roster: a stand-in is started for each of its services, on its host and port.
+        agent: loopback address of the agent. It is another one, because both use Consul's own ports.
+        roster: each of its services gets a stand-in on its host and port.
         folder: everything that is written is below it.
     """
 
@@ -51,113 +59,124 @@ class Cluster:
 
     @property
     def agent_api(self) -> Consul:
-        """The agent's API."""
+        """The API of the agent."""
         return Consul(f"http://{self.agent}:8500")
 
     @property
-    def server_program(self) -> Program:
-        """The server's process."""
-        return self._consul(SERVER_NODE)
+    def server_process(self) -> BackgroundProcess:
+        """The process of the server."""
+        return consul_process(self.consul(), SERVER_NODE, self.folder)
 
     @property
-    def agent_program(self) -> Program:
-        """The agent's process."""
-        return self._consul(AGENT_NODE)
+    def agent_process(self) -> BackgroundProcess:
+        """The process of the agent."""
+        return consul_process(self.consul(), AGENT_NODE, self.folder)
 
-    def standin(self, service: Service) -> Program:
+    def stand_in(self, service: Service) -> BackgroundProcess:
         """Return the process that stands in for a service."""
-        command = (sys.executable, "-S", standin.__file__, service.checks[0].kind, service.host, str(service.port))
-        return Program(service.container, command, self.folder / "standins")
+        command = (sys.executable, "-S", stand_in.__file__, service.checks[0].kind, service.host, str(service.port))
+        return BackgroundProcess(service.container, command, self.folder / "standins")
 
-    def listeners(self) -> Iterator[tuple[Program, list[tuple[str, int]]]]:
-        """Yield every process with the addresses that it listens on, in the order in which they are started."""
-        yield self.server_program, [(self.server, port) for port in SERVER_PORTS]
-        yield self.agent_program, [(self.agent, port) for port in AGENT_PORTS]
+    def listeners(self) -> Iterator[tuple[BackgroundProcess, list[tuple[str, int]]]]:
+        """Yield each process with the addresses that it listens on, in the order in which they are started."""
+        yield self.server_process, [(self.server, port) for port in SERVER_PORTS]
+        yield self.agent_process, [(self.agent, port) for port in AGENT_PORTS]
         for service in self.roster.services:
-            yield self.standin(service), [(service.host, service.port)]
+            yield self.stand_in(service), [(service.host, service.port)]
 
     @property
-    def programs(self) -> list[Program]:
+    def processes(self) -> list[BackgroundProcess]:
         """Every process, in the order in which they are started."""
-        return [program for program, _ in self.listeners()]
+        return [process for process, _ in self.listeners()]
 
     def start(self) -> int:
-        """Start what does not run yet, and wait until the agent answers for the cluster.
+        """Start what does not run yet, and wait until the agent has joined the server.
 
         Returns:
-            how many processes had to be started.
+            how many processes were started.
 
         Raises:
-            ClusterError: a port is taken, or Consul does not come up. In the first case nothing was started.
+            SandboxError: a port is taken, and nothing was started; or Consul does not get ready.
         """
         self._refuse_taken_ports()
-        files = {
+        configs = {
             SERVER_NODE: server_config(self.server, self.server),
             AGENT_NODE: agent_config(self.server, self.agent, self.agent),
         }
-        for node, config in files.items():
+        for node, config in configs.items():
             write_config(config, node, self.folder)
-        started = sum(program.start() for program in self.programs)
-        self._await_ready()
+        started = sum(process.start() for process in self.processes)
+        self._wait_until_ready()
         return started
 
     def stop(self) -> int:
-        """Stop what `start` started, and nothing else; the agent leaves the cluster first.
+        """Stop what `start` started, and nothing else. The agent is first, so that it can leave the cluster.
 
         Returns:
             how many processes ran.
         """
-        consul, agent, *standins = self.programs
-        stopped = sum(program.stop() for program in (agent, consul, *standins))
+        server, agent, *stand_ins = self.processes
+        stopped = sum(process.stop() for process in (agent, server, *stand_ins))
         shutil.rmtree(self.folder, ignore_errors=True)
         return stopped
 
-    def _consul(self, node: str) -> Program:
-        return consul_program(self.consul(), node, self.folder)
+    def _wait_until_ready(self) -> None:
+        if not wait_until(self._ready, _READY_SECONDS):
+            logs = f"{self.server_process.log} and {self.agent_process.log}"
+            raise SandboxError(f"the agent has not joined the server after {_READY_SECONDS} s: see {logs}")
 
     def _ready(self) -> bool:
-        return bool(self.agent_api.leader()) and AGENT_NODE in self.agent_api.nodes()
-
-    def _await_ready(self, patience: float = 60) -> None:
-        deadline = time.monotonic() + patience
-        while True:
-            for program in (self.server_program, self.agent_program):
-                if not program.process:
-                    raise ClusterError(f"{program.name} ended; the last lines of {program.log}:\n{_tail(program.log)}")
-            with suppress(ConsulError):
-                if self._ready():
-                    return
-            if time.monotonic() > deadline:
-                logs = f"{self.server_program.log} and {self.agent_program.log}"
-                raise ClusterError(f"the agent has not joined the server after {patience:.0f} s: see {logs}")
-            time.sleep(0.1)
+        for process in (self.server_process, self.agent_process):
+            if not process.running:
+                raise SandboxError(f"{process.name} ended; the last lines of {process.log}:\n{_tail(process.log)}")
+        with suppress(ConsulError):
+            return bool(self.agent_api.leader()) and AGENT_NODE in self.agent_api.nodes()
+        return False
 
     def _refuse_taken_ports(self) -> None:
         problems = self._problems()
-        if problems:  # a program that was just killed gives its ports back a moment later
+        if problems:  # A process that was just killed gives its ports back a moment later.
             time.sleep(1)
             problems = self._problems()
         if problems:
-            raise ClusterError("nothing was started:\n" + "\n".join(problems))
+            raise SandboxError("nothing was started:\n" + "\n".join(problems))
 
     def _problems(self) -> list[str]:
         return [
             problem
-            for program, addresses in self.listeners()
-            if not program.process
+            for process, addresses in self.listeners()
+            if not process.running
             for address in addresses
             if (problem := _problem(*address))
         ]
 
 
-def consul_program(consul: Path, node: str, folder: Path) -> Program:
-    """Return the process of one node of a cluster below a folder, whose configuration `write_config` wrote."""
+def sandbox(settings: Settings, roster: Roster) -> Sandbox:
+    """Return the sandbox of a stack: its settings name the addresses."""
+    addresses = (settings.server_address, settings.agent_address or "")
+    server, agent = (urlsplit(address).hostname or "" for address in addresses)
+    return Sandbox(toolchain.consul, server, agent, roster, LOCAL_FOLDER / "consul")
+
+
+def stand_in_of(sandbox: Sandbox | None, service: Service) -> BackgroundProcess:
+    """Return the stand-in process of a service.
+
+    Raises:
+        SandboxError: the stack has no sandbox.
+    """
+    if not sandbox:
+        raise SandboxError(f"{service.name} is a container: docker stop {service.container}, or docker start")
+    return sandbox.stand_in(service)
+
+
+def consul_process(consul: Path, node: str, folder: Path) -> BackgroundProcess:
+    """Return the process of one node, whose configuration `write_config` wrote below the same folder."""
     command = (consul, "agent", "-config-file", _config_file(node, folder), "-data-dir", folder / node / "data")
-    return Program(node, command, folder / node)
+    return BackgroundProcess(node, command, folder / node)
 
 
 def write_config(config: Mapping[str, Any], node: str, folder: Path) -> None:
-    """Write the configuration of one node of a cluster below a folder."""
+    """Write the configuration of one node below a folder."""
     path = _config_file(node, folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(config, indent=2) + "\n")

@@ -1,1 +1,1 @@
-"""Whether a running cluster is what the roster says (guide, "Verification & Testing")."""
+"""Whether a running cluster is what the roster states. One file an area."""

@@ -1,20 +1,18 @@
 """`verify`: whether the running cluster is what the roster says."""
 
 import sys
-import time
 from datetime import timedelta
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from operations import local
-from operations.command_line import AsJson, StackName, period, say
-from operations.engine import STACK
-from operations.target import Target
+from cluster.waiting import wait_until
+from operations.command_line import DEFAULT_STACK, AsJson, StackName, duration_option
+from operations.stack import Stack
 from operations.verify import show
 from operations.verify.duplicates import Stray
-from operations.verify.prune import fix as remove
+from operations.verify.prune import prune
 from operations.verify.report import Report, report
 
 Fix = Annotated[
@@ -25,11 +23,13 @@ Fix = Annotated[
 
 Wait = Annotated[
     timedelta | None,
-    typer.Option(parser=period, metavar="DURATION", help="Look again until all is well, for 1m, say, at the most."),
+    typer.Option(
+        parser=duration_option, metavar="DURATION", help="Look again until all is well, for 1m, say, at the most."
+    ),
 ]
 
 
-def verify(stack: StackName = STACK, wait: Wait = None, fix: Fix = False, as_json: AsJson = False) -> None:
+def verify(stack: StackName = DEFAULT_STACK, wait: Wait = None, fix: Fix = False, as_json: AsJson = False) -> None:
     """Compare the running cluster with the roster: members, registrations, checks, health, discovery, metrics.
 
     Ends with 0 if all is as stated, else with 1: each finding says what was expected, what is there, and what to do.
@@ -39,21 +39,26 @@ def verify(stack: StackName = STACK, wait: Wait = None, fix: Fix = False, as_jso
     What a secured stack's Consul asks for is taken from the stack's outputs: a token that reads, and with --fix one
     that removes services. Of another Consul with ACLs, CONSUL_HTTP_TOKEN is the token, as of Consul's own commands.
     """
-    aim = local.here(say, stack).target.let_in_as("removal" if fix else "verify")
+    loaded = Stack.load(stack).with_role("removal" if fix else "verify")
     console = Console(highlight=False, quiet=as_json)
-    found, removed = _settled(aim, wait or timedelta()), list[Stray]()
-    show.text(console, found)
+    latest, pruned = _wait_for_well(loaded, wait or timedelta()), list[Stray]()
+    show.text(console, latest)
     if fix:
-        removed, found = remove(aim, found, lambda line: console.print(line, markup=False, soft_wrap=True))
-    if removed:
-        show.text(console, found)
+        pruned, latest = prune(loaded, latest, lambda line: console.print(line, markup=False, soft_wrap=True))
+    if pruned:
+        show.text(console, latest)
     if as_json:
-        sys.stdout.write(show.as_json(found, removed) + "\n")
-    raise typer.Exit(not found.well)
+        sys.stdout.write(show.as_json(latest, pruned) + "\n")
+    raise typer.Exit(not latest.well)
 
 
-def _settled(aim: Target, wait: timedelta) -> Report:
-    deadline = time.monotonic() + wait.total_seconds()
-    while not (found := report(aim)).well and time.monotonic() < deadline:
-        time.sleep(1)
-    return found
+def _wait_for_well(stack: Stack, wait: timedelta) -> Report:
+    """Return the first report that finds all well, or the last one before the time is over."""
+    reports: list[Report] = []
+
+    def well() -> bool:
+        reports[:] = [report(stack)]
+        return reports[0].well
+
+    wait_until(well, wait.total_seconds(), pause=1)
+    return reports[0]

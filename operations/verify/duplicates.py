@@ -1,10 +1,10 @@
-"""What is in the catalog beside the roster's own instances (guide, "Issue: Duplicate registrations")."""
+"""Duplicates: instances in the catalog that the roster does not state, under one of its names or another."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cluster.agent_configuration import AGENT_NODE, ESM_NODE, SERVER_NODE
-from operations.target import Target
+from operations.stack import Stack
 from operations.verify import advice
 from operations.verify.findings import Finding, Verdict, unseen
 from operations.verify.snapshot import Catalog, Fields, Place, Snapshot
@@ -18,76 +18,80 @@ class Stray:
     Attributes:
         name: of its service.
         place: its node and id.
-        mark: what it bears in its meta; blank: none, its service registered it itself.
+        owner: the owner that its meta names; blank: none, so its service registered it itself.
         duplicate: the roster has a service of this name.
-        ours: the mark is of this stack.
-        dead: its node is.
-        coexists: registered by the service itself with the server, as in the guide's phases 1 to 3.
-        superseded: the roster's own instance of the name is there, or the roster has none.
-        held: the agent itself holds it; None: its API does not say.
+        owned: its owner belongs to this stack.
+        dead: nothing keeps its node alive.
+        coexists: registered by the service itself with the server, as before and during a migration.
+        superseded: the catalog has the roster's own instance of the name, or the roster has none.
+        on_agent: the agent itself holds it; None: the agent's API does not answer.
     """
 
     name: str
     place: Place
-    mark: str
+    owner: str
     duplicate: bool
-    ours: bool
+    owned: bool
     dead: bool
     coexists: bool
     superseded: bool
-    held: bool | None
+    on_agent: bool | None
 
     @property
     def origin(self) -> str:
         """Who registered it."""
-        if self.ours:
-            whose = f"left behind by this stack ({self.mark})"
+        if self.owned:
+            origin = f"left behind by this stack ({self.owner})"
         else:
-            whose = f"another party's ({self.mark})" if self.mark else "registered by the service itself, over the API"
-        return f"{whose}; its node is dead" if self.dead else whose
+            others = f"another party's ({self.owner})"
+            origin = others if self.owner else "registered by the service itself, over the API"
+        return f"{origin}; its node is dead" if self.dead else origin
 
     @property
     def removable(self) -> bool:
-        """Whether `--fix` removes it: it is ours, not needed, and does not come back by itself."""
-        return self.ours and self.superseded and (self.place.node != AGENT_NODE or self.held is not None or self.dead)
+        """Whether `--fix` removes it: it belongs to this stack, is not needed, and does not come back by itself."""
+        known = self.place.node != AGENT_NODE or self.on_agent is not None or self.dead
+        return self.owned and self.superseded and known
 
 
-def strays(seen: Snapshot) -> tuple[Stray, ...]:
-    """Return what is there and not stated, but for Consul's own."""
-    return tuple(_strays(seen, seen.catalog)) if seen.catalog else ()
+def strays(snapshot: Snapshot) -> tuple[Stray, ...]:
+    """Return the instances that the roster does not state, without Consul's own."""
+    return tuple(_strays(snapshot, snapshot.catalog)) if snapshot.catalog else ()
 
 
-def others(seen: Snapshot) -> Verdict:
-    """Judge what the roster does not state: nothing may be there but what the guide's coexistence has."""
-    if not seen.catalog:
+def others(snapshot: Snapshot) -> Verdict:
+    """Judge what the roster does not state: only what services register themselves during a migration may be there."""
+    if not snapshot.catalog:
         return unseen("others")
-    found = strays(seen)
-    beside = sum(stray.coexists for stray in found)
-    summary = f"{len(found) - beside or 'nothing'} that the roster does not state"
-    also = f"; {beside} that registered themselves with the server, as in the guide's phases 1 to 3" if beside else ""
-    return Verdict("others", summary + also, [_finding(seen.target, stray) for stray in found if not stray.coexists])
+    listed = strays(snapshot)
+    coexisting = sum(stray.coexists for stray in listed)
+    summary = f"{len(listed) - coexisting or 'nothing'} that the roster does not state"
+    if coexisting:
+        summary += f"; {coexisting} that registered themselves with the server, as during a migration"
+    findings = [_finding(snapshot.stack, stray) for stray in listed if not stray.coexists]
+    return Verdict("others", summary, findings)
 
 
-def _strays(seen: Snapshot, catalog: Catalog) -> Iterator[Stray]:
-    target = seen.target
-    stated = {Place(target.node, service.id): service.name for service in target.roster.services}
+def _strays(snapshot: Snapshot, catalog: Catalog) -> Iterator[Stray]:
+    stack = snapshot.stack
+    stated = {Place(stack.node, service.id): service.name for service in stack.roster.services}
     places = {name: place for place, name in stated.items()}
-    own = {"consul", ESM_NODE} if target.settings.registration == "catalog" else {"consul"}
+    own = {"consul", ESM_NODE} if stack.settings.registration == "catalog" else {"consul"}
     for place, entry in sorted(catalog.instances.items()):
-        name, mark = entry["Service"], (entry["Meta"] or {}).get(OWNER_KEY, "")
+        name, owner = entry["Service"], (entry["Meta"] or {}).get(OWNER_KEY, "")
         if name in own or place in stated:
             continue
         dead, duplicate = catalog.dead(place.node), name in places
         yield Stray(
             name,
             place,
-            mark,
+            owner,
             duplicate,
-            ours=mark.startswith(target.owner_prefix),
+            owned=owner.startswith(stack.owner_prefix),
             dead=dead,
-            coexists=duplicate and not mark and not dead and _is_server(catalog.members.get(place.node), place.node),
+            coexists=duplicate and not owner and not dead and _is_server(catalog.members.get(place.node), place.node),
             superseded=not duplicate or places[name] in catalog.instances,
-            held=place.id in seen.agent.services if seen.agent else None,
+            on_agent=place.id in snapshot.agent.services if snapshot.agent else None,
         )
 
 
@@ -95,24 +99,20 @@ def _is_server(member: Fields | None, node: str) -> bool:
     return member["Tags"].get("role") == "consul" if member else node == SERVER_NODE
 
 
-def _finding(target: Target, stray: Stray) -> Finding:
-    expected = f"once, on {target.node}" if stray.duplicate else "no service of this name: services/roster.py has none"
-    found = f"id {stray.place.id} on {stray.place.node}, {stray.origin}"
-    return Finding(stray.name, expected, found, _advice(target, stray))
+def _finding(stack: Stack, stray: Stray) -> Finding:
+    expected = f"once, on {stack.node}" if stray.duplicate else "no service of this name: services/ has none"
+    actual = f"id {stray.place.id} on {stray.place.node}, {stray.origin}"
+    return Finding(stray.name, expected, actual, _advice(stack, stray))
 
 
-def _advice(target: Target, stray: Stray) -> str:
+def _advice(stack: Stack, stray: Stray) -> str:
     if stray.removable:
-        return f"python -m operations verify --stack {target.stack} --fix"
-    if stray.ours and not stray.superseded:
+        return f"python -m operations verify --stack {stack.name} --fix"
+    if stray.owned and not stray.superseded:
         return "its successor is not registered yet: deploy first, then verify again"
-    remove = advice.deregister(target, stray.place, stray.dead)
-    if stray.ours or stray.dead:
+    remove = advice.deregister(stack, stray.place, stray.dead)
+    if stray.owned or stray.dead:
         return remove
-    if stray.mark:
+    if stray.owner:
         return f"remove it where it is deployed, or: {remove}"
-    return (
-        f"switch it off in the service, then: {remove}"
-        if stray.duplicate
-        else f"add it to services/roster.py, or: {remove}"
-    )
+    return f"switch it off in the service, then: {remove}" if stray.duplicate else f"add it to services/, or: {remove}"

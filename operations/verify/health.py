@@ -1,4 +1,4 @@
-"""Whether every check passes and really ran, and clients find what passes (guide, "Verify Health Checks Working")."""
+"""Whether every check passes and really ran, and clients find what passes."""
 
 import re
 from collections.abc import Iterator
@@ -13,60 +13,61 @@ METRIC = "consul_runtime_alloc_bytes"
 """A metric that every Consul has: https://developer.hashicorp.com/consul/docs/agent/telemetry"""
 
 
-def health(seen: Snapshot) -> Verdict:
+def health(snapshot: Snapshot) -> Verdict:
     """Judge the checks of what is registered: each passes, and its output says that it ran."""
-    if not seen.catalog:
+    if not snapshot.catalog:
         return unseen("health")
-    services = [each for each in seen.target.roster.services if _place(seen, each) in seen.catalog.instances]
-    findings = [finding for service in services for finding in _sick(seen, seen.catalog, service)]
+    services = [each for each in snapshot.stack.roster.services if _place(snapshot, each) in snapshot.catalog.instances]
+    findings = [finding for service in services for finding in _failing(snapshot, snapshot.catalog, service)]
     well = len(services) - len({finding.subject for finding in findings})
     summary = f"{well} of the {len(services)} registered pass, by checks that ran"
-    return Verdict("health", summary, [*_of_node(seen.catalog, seen.target.node), *findings])
+    return Verdict("health", summary, [*_of_node(snapshot.catalog, snapshot.stack.node), *findings])
 
 
-def discovery(seen: Snapshot) -> Verdict:
-    """Judge whether clients find every instance that passes; one that does not is found wanting elsewhere."""
-    if not seen.catalog or seen.discovered is None:
+def discovery(snapshot: Snapshot) -> Verdict:
+    """Judge whether clients find every instance that passes; `health` judges one that does not pass."""
+    if not snapshot.catalog or snapshot.discovered is None:
         return unseen("discovery")
-    api = seen.target.consul
-    passing = [service for service in seen.target.roster.services if _passes(seen.catalog, _place(seen, service))]
+    api = snapshot.stack.consul
+    catalog, services = snapshot.catalog, snapshot.stack.roster.services
+    passing = [service for service in services if _passes(catalog, _place(snapshot, service))]
     findings = [
         Finding(
             service.name,
             f"found at {api.address}/v1/health/service/{service.name}?passing",
-            f"passes in the catalog on {seen.target.node}, and is not found",
-            f"ask again; if it stays: docker logs {seen.target.node}, and the node's own checks in the UI",
+            f"passes in the catalog on {snapshot.stack.node}, and is not found",
+            f"ask again; if it stays: docker logs {snapshot.stack.node}, and the node's own checks in the UI",
         )
         for service in passing
-        if _place(seen, service) not in seen.discovered[service.name]
+        if _place(snapshot, service) not in snapshot.discovered[service.name]
     ]
     found = len(passing) - len(findings)
-    whose = "the agent" if seen.target.agent else "the server: the agent's API is not published"
+    whose = "the agent" if snapshot.stack.agent else "the server: the agent's API is not published"
     return Verdict("discovery", f"{found} of the {len(passing)} that pass are found through {whose}", findings)
 
 
-def metrics(seen: Snapshot) -> Verdict:
-    """Judge whether the agent gives its metrics (guide, "Verify Agent Metrics")."""
-    agent = seen.target.agent
+def metrics(snapshot: Snapshot) -> Verdict:
+    """Judge whether the agent gives its metrics."""
+    agent = snapshot.stack.agent
     if not agent:
         return Verdict("metrics", "not looked at: the agent's API is not published")
-    if not seen.agent:
+    if not snapshot.agent:
         return unseen("metrics")
-    answer = seen.agent.metrics
+    answer = snapshot.agent.metrics
     count = len(re.findall(r"^# TYPE ", answer, re.MULTILINE))
     findings = [
         Finding(
             f"{agent.address}/v1/agent/metrics?format=prometheus",
             METRIC,
             answer[:200] or "nothing",
-            "telemetry.prometheus_retention_time must be set in the agent's config, as in services/agent_config.py",
+            "set telemetry.prometheus_retention_time in the agent's config, as in cluster/agent_configuration.py",
         )
     ]
     return Verdict("metrics", f"{count} for Prometheus", [] if METRIC in answer else findings)
 
 
-def _place(seen: Snapshot, service: Service) -> Place:
-    return Place(seen.target.node, service.id)
+def _place(snapshot: Snapshot, service: Service) -> Place:
+    return Place(snapshot.stack.node, service.id)
 
 
 def _passes(catalog: Catalog, place: Place) -> bool:
@@ -75,27 +76,27 @@ def _passes(catalog: Catalog, place: Place) -> bool:
 
 def _of_node(catalog: Catalog, node: str) -> Iterator[Finding]:
     for check in catalog.checks.get(Place(node, ""), {}).values():
-        if check["Status"] != "passing":  # clients then find none of its services, whatever their own checks say
-            told = f"{check['Status']}: {check['Output'].strip() or check['Notes']}"
-            cure = f"have it alive, or end its maintenance: on {node}, consul maint -disable"
-            yield Finding(node, f"passing: {check['Name']}", told, cure)
+        if check["Status"] != "passing":  # Clients then find none of its services.
+            message = f"{check['Status']}: {check['Output'].strip() or check['Notes']}"
+            what_to_do = f"have it alive, or end its maintenance: on {node}, consul maint -disable"
+            yield Finding(node, f"passing: {check['Name']}", message, what_to_do)
 
 
-def _sick(seen: Snapshot, catalog: Catalog, service: Service) -> Iterator[Finding]:
-    checks = catalog.checks.get(_place(seen, service), {})
-    # The agent sends the servers an output that alone has changed only after minutes: its own is the newer one.
-    newer = seen.agent.checks.get(service.id, {}) if seen.agent else {}
+def _failing(snapshot: Snapshot, catalog: Catalog, service: Service) -> Iterator[Finding]:
+    checks = catalog.checks.get(_place(snapshot, service), {})
+    # The servers get an output whose status stays the same only after minutes: the agent's own is newer.
+    newer = snapshot.agent.checks.get(service.id, {}) if snapshot.agent else {}
     for check in service.checks:
         known = checks.get(check.id)
         if not known:
-            continue  # which is a wrong registration
+            continue  # `registrations` judges that.
         latest = newer.get(check.id, known)
         statuses = list(dict.fromkeys((known["Status"], latest["Status"])))
         if statuses != ["passing"] or not _ran(service, check).match(latest["Output"]):
-            told = f"{', but at the agent '.join(statuses)}: {latest['Output'].strip() or 'it has not run yet'}"
-            cure = advice.start(seen.target, service) if latest["Output"] else "wait, and verify again"
+            message = f"{', but at the agent '.join(statuses)}: {latest['Output'].strip() or 'it has not run yet'}"
+            what_to_do = advice.start(snapshot.stack, service) if latest["Output"] else "wait, and verify again"
             every = f"; its check runs every {duration(check.interval)}"
-            yield Finding(service.name, f"passing: {_success(service, check)}", told, cure + every)
+            yield Finding(service.name, f"passing: {_success(service, check)}", message, what_to_do + every)
 
 
 def _success(service: Service, check: Check) -> str:

@@ -1,9 +1,9 @@
-"""Whether Consul's own processes answer, and are in one cluster (guide, "Step 2: Verify Agent Started")."""
+"""Whether Consul's own processes answer, and are in one cluster."""
 
 from collections.abc import Iterator
 
 from cluster.agent_configuration import AGENT_NODE, SERVER_NODE
-from operations.target import Target
+from operations.stack import Stack
 from operations.verify import advice
 from operations.verify.findings import Finding, Verdict, unseen
 from operations.verify.snapshot import Catalog, Snapshot
@@ -14,29 +14,29 @@ _STATUSES = ("none", "alive", "leaving", "left", "failed")
 _ALIVE = 1
 
 
-def apis(seen: Snapshot) -> Verdict:
+def apis(snapshot: Snapshot) -> Verdict:
     """Judge whether the APIs answer."""
-    target = seen.target
-    addresses = [api.address for api in (target.agent, target.server) if api]
+    stack = snapshot.stack
+    addresses = [api.address for api in (stack.agent, stack.server) if api]
     findings = [
-        Finding(address, "an answer", why, advice.answer(target, address)) for address, why in seen.failures.items()
+        Finding(address, "an answer", why, advice.answer(stack, address)) for address, why in snapshot.failures.items()
     ]
     return Verdict("APIs", f"{len(addresses) - len(findings)} of {len(addresses)} answer", findings)
 
 
-def members(seen: Snapshot) -> Verdict:
-    """Judge whether server and agent are alive, under the guide's names."""
-    if not seen.catalog:
+def members(snapshot: Snapshot) -> Verdict:
+    """Judge whether server and agent are alive, under their names."""
+    if not snapshot.catalog:
         return unseen("members")
-    findings = list(_missed(seen.target, seen.catalog))
+    findings = list(_absent(snapshot.stack, snapshot.catalog))
     return Verdict("members", f"{len(_ROLES) - len(findings)} of {len(_ROLES)} alive: {', '.join(_ROLES)}", findings)
 
 
-def _missed(target: Target, catalog: Catalog) -> Iterator[Finding]:
+def _absent(stack: Stack, catalog: Catalog) -> Iterator[Finding]:
     for name, role in _ROLES.items():
-        found = _state(catalog, name)
-        if found != f"alive, {role}":
-            yield Finding(name, f"alive, {role}", found, advice.run_consul(target, name))
+        state = _state(catalog, name)
+        if state != f"alive, {role}":
+            yield Finding(name, f"alive, {role}", state, advice.run_consul(stack, name))
 
 
 def _state(catalog: Catalog, name: str) -> str:

@@ -1,40 +1,44 @@
 """Removes what the stack itself left behind, and nothing else."""
 
-import time
 from collections.abc import Callable
 
 from cluster.agent_configuration import AGENT_NODE, SERVER_NODE
-from operations.target import Target
+from cluster.waiting import wait_until
+from operations.stack import Stack
 from operations.verify.duplicates import Stray
 from operations.verify.report import Report, report
 
-# The agent hands what it removed to the servers within milliseconds, or after a retry when it has just lost them.
-_PAUSES = (0, 0.05, 0.1, 0.2, 0.5, 1, 2, 4)
+# An agent tells the servers of a removal within milliseconds, or on its next try if it has just lost them.
+_CATALOG_SECONDS = 8
 
 
-def fix(target: Target, found: Report, say: Callable[[str], object]) -> tuple[list[Stray], Report]:
-    """Remove them one by one, telling of each; returns those, and what a look then says.
+def prune(stack: Stack, latest: Report, output: Callable[[str], object]) -> tuple[list[Stray], Report]:
+    """Remove what the report lists as left behind, and print each; return those, and a report after that.
 
     Raises:
-        ConsulError: Consul refused one: those before it are removed.
+        cluster.client.ConsulError: Consul refused one. Those before it are removed.
     """
-    left = [stray for stray in found.strays if stray.removable]
-    for stray in left:
-        _remove(target, stray)
-        say(f"removed {stray.name}: id {stray.place.id} on {stray.place.node}")
-    places = {stray.place for stray in left}
-    for pause in _PAUSES if left else ():
-        time.sleep(pause)
-        found = report(target)
-        if not places & {stray.place for stray in found.strays}:
-            break
-    return left, found
+    left_behind = [stray for stray in latest.strays if stray.removable]
+    if not left_behind:
+        return [], latest
+    for stray in left_behind:
+        _remove(stack, stray)
+        output(f"removed {stray.name}: id {stray.place.id} on {stray.place.node}")
+    places = {stray.place for stray in left_behind}
+    reports: list[Report] = []
+
+    def gone() -> bool:
+        reports[:] = [report(stack)]
+        return not places & {stray.place for stray in reports[0].strays}
+
+    wait_until(gone, _CATALOG_SECONDS)
+    return left_behind, reports[0]
 
 
-def _remove(target: Target, stray: Stray) -> None:
-    if target.agent and stray.held and stray.place.node == AGENT_NODE:
-        target.agent.deregister(stray.place.id)
+def _remove(stack: Stack, stray: Stray) -> None:
+    if stack.agent and stray.on_agent and stray.place.node == AGENT_NODE:
+        stack.agent.deregister(stray.place.id)
         return
-    if stray.place.node == SERVER_NODE:  # an agent too, which would put back what it holds itself
-        target.server.deregister(stray.place.id)
-    target.server.deregister_from_catalog(*stray.place)
+    if stray.place.node == SERVER_NODE:  # The server is an agent too, and would put back what it holds itself.
+        stack.server.deregister(stray.place.id)
+    stack.server.deregister_from_catalog(*stray.place)

@@ -1,11 +1,11 @@
-"""Whether every service is registered as stated (guide, "Verify All Services Registered")."""
+"""Whether every service is registered as stated."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from cluster.drift import normalize
 from cluster.ownership import DEFINITION_FILES, with_owner
-from operations.target import Target
+from operations.stack import Stack
 from operations.verify import advice
 from operations.verify.findings import Finding, Verdict, unseen
 from operations.verify.snapshot import Fields, Place, Snapshot
@@ -16,41 +16,39 @@ Views = Mapping[str, Fields | None]
 Difference = tuple[str, Any, Any]
 
 
-def registrations(seen: Snapshot) -> Verdict:
-    """Judge each service on the expected node: address, port, tags, meta with our mark, and checks."""
-    if not seen.catalog:
+def registrations(snapshot: Snapshot) -> Verdict:
+    """Judge each service on the expected node: address, port, tags, meta with its owner, and checks."""
+    if not snapshot.catalog:
         return unseen("registrations")
-    target, services = seen.target, seen.target.roster.services
-    findings = [finding for service in services if (finding := _misfit(seen, service))]
-    summary = f"{len(services) - len(findings)} of {len(services)} on {target.node}, with all fields and checks"
+    stack, services = snapshot.stack, snapshot.stack.roster.services
+    findings = [finding for service in services if (finding := _finding(snapshot, service))]
+    summary = f"{len(services) - len(findings)} of {len(services)} on {stack.node}, with all fields and checks"
     absent = [finding for finding in findings if finding.found == _NOTHING]
     if len(absent) == len(services):
-        findings = [_none_at_all(target)]
+        findings = [_all_missing(stack)]
     return Verdict("registrations", summary, findings)
 
 
 _NOTHING = "it is not registered there"
 
 
-def _none_at_all(target: Target) -> Finding:
-    return Finding(
-        f"all {len(target.roster)}", f"registered on {target.node}", "none of them is", advice.deploy(target)
-    )
+def _all_missing(stack: Stack) -> Finding:
+    return Finding(f"all {len(stack.roster)}", f"registered on {stack.node}", "none of them is", advice.deploy(stack))
 
 
-def _misfit(seen: Snapshot, service: Service) -> Finding | None:
-    wanted, views = stated(seen.target, service), _views(seen, service)
-    expected = f"registered on {seen.target.node} at {service.address}"
+def _finding(snapshot: Snapshot, service: Service) -> Finding | None:
+    wanted, views = stated(snapshot.stack, service), _views(snapshot, service)
+    expected = f"registered on {snapshot.stack.node} at {service.address}"
     if not any(views.values()):
-        cause = f"where it was critical for long: {advice.start(seen.target, service)}"
-        return Finding(service.name, expected, _NOTHING, f"{advice.deploy(seen.target)}; first, {cause}")
+        cause = f"where it was critical for long: {advice.start(snapshot.stack, service)}"
+        return Finding(service.name, expected, _NOTHING, f"{advice.deploy(snapshot.stack)}; first, {cause}")
     for where, missing in _LACKING.items():
         if where in views and not views[where]:
             return Finding(service.name, expected, *missing)
-    return _difference(seen.target, service, wanted, views)
+    return _difference(snapshot.stack, service, wanted, views)
 
 
-# What one of two holds alone.
+# Findings where the agent or the catalog lacks what the other has.
 _LACKING = {
     "the agent": (
         "the catalog has it, and the agent does not: within 2 minutes, it vanishes there too",
@@ -63,29 +61,30 @@ _LACKING = {
 }
 
 
-def stated(target: Target, service: Service) -> dict[str, Any]:
+def stated(stack: Stack, service: Service) -> dict[str, Any]:
     """Return what the catalog and the agent are to show of a service."""
-    kind = target.settings.registration
+    kind = stack.settings.registration
     resource = DEFINITION_FILES if kind == "files" else f"registration-{service.id}"
-    fields = definition(with_owner(service, target.owner_prefix + resource))
+    fields = definition(with_owner(service, stack.owner_prefix + resource))
     if kind == "catalog":
         fields["meta"] |= _OF_THE_PROVIDER
     return {key: value for key, value in fields.items() if key != "id"}
 
 
-# What the Consul provider adds to a service's meta: the UI shows a sign for it.
+# The Consul provider adds this to a service's meta. Consul's UI shows a sign for it.
 _OF_THE_PROVIDER = {"external-source": "terraform"}
 
 
-def _views(seen: Snapshot, service: Service) -> Views:
+def _views(snapshot: Snapshot, service: Service) -> Views:
     views: dict[str, Fields | None] = {}
-    if seen.agent and seen.target.settings.registration != "catalog":
-        held = seen.agent.services.get(service.id)
-        views["the agent"] = normalize(dict(held), _checks(seen.agent.checks.get(service.id))) if held else None
-    if seen.catalog:
-        place = Place(seen.target.node, service.id)
-        entry = seen.catalog.instances.get(place)
-        views["the catalog"] = normalize(dict(entry), _checks(seen.catalog.checks.get(place))) if entry else None
+    if snapshot.agent and snapshot.stack.settings.registration != "catalog":
+        registered = snapshot.agent.services.get(service.id)
+        checks = _checks(snapshot.agent.checks.get(service.id))
+        views["the agent"] = normalize(dict(registered), checks) if registered else None
+    if snapshot.catalog:
+        place = Place(snapshot.stack.node, service.id)
+        entry = snapshot.catalog.instances.get(place)
+        views["the catalog"] = normalize(dict(entry), _checks(snapshot.catalog.checks.get(place))) if entry else None
     return views
 
 
@@ -93,7 +92,7 @@ def _checks(checks: Mapping[str, Fields] | None) -> dict[str, dict[str, Any]]:
     return {check_id: dict(check) for check_id, check in (checks or {}).items()}
 
 
-def _difference(target: Target, service: Service, wanted: Fields, views: Views) -> Finding | None:
+def _difference(stack: Stack, service: Service, wanted: Fields, views: Views) -> Finding | None:
     differing = {where: found for where, view in views.items() if (found := list(_differences(wanted, view or {})))}
     if not differing:
         return None
@@ -102,8 +101,8 @@ def _difference(target: Target, service: Service, wanted: Fields, views: Views) 
     by_what: dict[str, list[str]] = {}
     for where, found in differing.items():
         by_what.setdefault(_list(f"{path} {_text(have)}" for path, _, have in found), []).append(where)
-    told = "; ".join(f"{' and '.join(wheres)}: {what}" for what, wheres in by_what.items())
-    return Finding(service.name, _list(expected), told, advice.deploy(target))
+    message = "; ".join(f"{' and '.join(wheres)}: {what}" for what, wheres in by_what.items())
+    return Finding(service.name, _list(expected), message, advice.deploy(stack))
 
 
 def _differences(wanted: Fields, found: Fields, path: str = "") -> Iterator[Difference]:

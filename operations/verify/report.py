@@ -1,16 +1,16 @@
-"""Everything that `verify` says of a cluster."""
+"""The report of `verify` on a cluster."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from operations.target import Target
+from operations.stack import Stack
 from operations.verify.duplicates import Stray, others, strays
 from operations.verify.findings import Verdict
 from operations.verify.health import discovery, health, metrics
 from operations.verify.members import apis, members
 from operations.verify.registrations import registrations
-from operations.verify.snapshot import Snapshot, snapshot
+from operations.verify.snapshot import Snapshot, take_snapshot
 
 AREAS: tuple[Callable[[Snapshot], Verdict], ...] = (
     apis,
@@ -25,13 +25,13 @@ AREAS: tuple[Callable[[Snapshot], Verdict], ...] = (
 
 @dataclass(frozen=True)
 class Report:
-    """What a look at a cluster says.
+    """What a cluster is like at one moment.
 
     Attributes:
         stack: the stack's name.
         verdicts: one an area.
         strays: every instance that the roster does not state.
-        seconds: that the look took.
+        seconds: that the snapshot took.
     """
 
     stack: str
@@ -45,9 +45,9 @@ class Report:
         return all(verdict.well for verdict in self.verdicts)
 
 
-def report(target: Target) -> Report:
-    """Look at a running cluster, and judge every area."""
+def report(stack: Stack) -> Report:
+    """Take a snapshot of a running cluster, and judge every area."""
     started = time.monotonic()
-    seen = snapshot(target)
-    verdicts = tuple(judge(seen) for judge in AREAS)
-    return Report(target.stack, verdicts, strays(seen), time.monotonic() - started)
+    snapshot = take_snapshot(stack)
+    verdicts = tuple(judge(snapshot) for judge in AREAS)
+    return Report(stack.name, verdicts, strays(snapshot), time.monotonic() - started)

@@ -1,4 +1,4 @@
-"""A report for people and for machines."""
+"""Prints a report, for people and for other programs."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -70,8 +70,8 @@ def _stray(stray: Stray) -> dict[str, object]:
 
 def _headline(report: Report) -> str:
     count = sum(len(verdict.findings) for verdict in report.verdicts)
-    said = "all is well" if report.well else f"{count} finding{'s' * (count != 1)}"
-    return f"{report.stack}: {said} ({report.seconds:.2f} s)"
+    result = "all is well" if report.well else f"{count} finding{'s' * (count != 1)}"
+    return f"{report.stack}: {result} ({report.seconds:.2f} s)"
 
 
 def _table(verdicts: Sequence[Verdict]) -> Table:
@@ -100,12 +100,12 @@ def _blocks(verdict: Verdict) -> Iterator[Text]:
     for (found, advice), group in alike.items():
         expected = group[0].expected + ", and so on" * (len(group) > 1)
         yield Text.assemble((", ".join(finding.subject for finding in group), "bold"), f" ({verdict.area})")
-        for label, said in (("expected", expected), ("there is", found), ("do", advice)):
-            yield Text.assemble((f"  {label:8}  ", "dim"), said)
+        for label, text_ in (("expected", expected), ("there is", found), ("do", advice)):
+            yield Text.assemble((f"  {label:8}  ", "dim"), text_)
 
 
 def _coexisting(strays: Sequence[Stray]) -> Iterator[str]:
-    beside = sorted((stray for stray in strays if stray.coexists), key=lambda stray: stray.place.node)
-    for node, group in groupby(beside, key=lambda stray: stray.place.node):
+    coexisting = sorted((stray for stray in strays if stray.coexists), key=lambda stray: stray.place.node)
+    for node, group in groupby(coexisting, key=lambda stray: stray.place.node):
         listed = ", ".join(f"{stray.name} (id {stray.place.id})" for stray in group)
         yield f"on {node} too, registered by the services themselves, over the API: {listed}"

@@ -1,4 +1,4 @@
-"""What a running cluster shows, fetched at once: what is judged is of one moment."""
+"""A snapshot of a running cluster: everything that is judged is of one moment."""
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from cluster.client import Consul, ConsulError, NoAnswerError
-from operations.target import Target
+from operations.stack import Stack
 
 Fields = Mapping[str, Any]
 Result = TypeVar("Result")
@@ -62,26 +62,26 @@ class AgentView:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a running cluster shows. A part is None where its API does not answer, or is not published.
+    """What a running cluster is like. A part is None where its API does not answer, or is not published.
 
     Attributes:
-        target: the stack.
+        stack: the stack.
         catalog: what the servers hold.
         agent: what the agent holds.
         discovered: the passing instances that clients find under each name of the roster.
         failures: why an API has no part in it, by the API's address.
     """
 
-    target: Target
+    stack: Stack
     catalog: Catalog | None
     agent: AgentView | None
     discovered: Mapping[str, set[Place]] | None
     failures: Mapping[str, str]
 
 
-def snapshot(target: Target) -> Snapshot:
-    """Fetch everything, each API's part beside the others'."""
-    agent, server = target.agent, target.server
+def take_snapshot(stack: Stack) -> Snapshot:
+    """Fetch everything; the parts of each API at the same time."""
+    agent, server = stack.agent, stack.server
     failures: dict[str, str] = {}
 
     def part(consul: Consul, get: Callable[[Consul], Result]) -> Result | None:
@@ -93,9 +93,9 @@ def snapshot(target: Target) -> Snapshot:
 
     with ThreadPoolExecutor(3) as at_once:
         catalog = at_once.submit(part, server, _catalog)
-        seen = at_once.submit(part, agent, _agent_view) if agent else None
-        found = at_once.submit(part, agent or server, lambda consul: _discovered(consul, target))
-    return Snapshot(target, catalog.result(), seen.result() if seen else None, found.result(), failures)
+        view = at_once.submit(part, agent, _agent_view) if agent else None
+        discovered = at_once.submit(part, agent or server, lambda consul: _discovered(consul, stack))
+    return Snapshot(stack, catalog.result(), view.result() if view else None, discovered.result(), failures)
 
 
 def _catalog(server: Consul) -> Catalog:
@@ -126,13 +126,13 @@ def _metrics(agent: Consul) -> str:
         return agent.metrics()
     except NoAnswerError:
         raise
-    except ConsulError as error:  # it answers, but has none for Prometheus
+    except ConsulError as error:  # It answers, but has no metrics for Prometheus.
         return str(error)
 
 
-def _discovered(consul: Consul, target: Target) -> Mapping[str, set[Place]]:
-    names = [service.name for service in target.roster.services]
-    with ThreadPoolExecutor(4) as at_once:  # as each client asks for the one name that it needs
+def _discovered(consul: Consul, stack: Stack) -> Mapping[str, set[Place]]:
+    names = [service.name for service in stack.roster.services]
+    with ThreadPoolExecutor(4) as at_once:  # Each client, too, asks for the one name that it needs.
         found = at_once.map(consul.discover, names)
         return {name: {_place(entry) for entry in entries} for name, entries in zip(names, found, strict=True)}
 

@@ -1,1 +1,1 @@
-"""The live health of a roster's services."""
+"""The health of the services as it changes."""

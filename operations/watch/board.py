@@ -1,4 +1,4 @@
-"""What is known of each service now, and since when."""
+"""The board: the status of each service now, and since when it has it."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from services.roster import Roster
 
 @dataclass
 class Board:
-    """Turns what Consul says, one after the other, into what has happened.
+    """Turns the news from Consul into events.
 
     Attributes:
         roster: the services.
@@ -28,9 +28,9 @@ class Board:
     changed: dict[str, float] = field(default_factory=dict)
     away: str | None = None
 
-    def take(self, said: Mapping[str, str] | ConsulError) -> list[Event]:
-        """Take in the statuses by service id, or why there are none; returns what has happened."""
-        return list(self._lost(str(said)) if isinstance(said, ConsulError) else self._seen(said))
+    def take(self, news: Mapping[str, str] | ConsulError) -> list[Event]:
+        """Take in the statuses by service id, or why there are none; return what has happened since."""
+        return list(self._lost(str(news)) if isinstance(news, ConsulError) else self._changed(news))
 
     def seconds(self, service_id: str) -> float | None:
         """Return how long a service has been in its state; None: since before the start."""
@@ -42,7 +42,7 @@ class Board:
             yield Away(_now(), reason)
         self.away = reason
 
-    def _seen(self, statuses: Mapping[str, str]) -> Iterator[Event]:
+    def _changed(self, statuses: Mapping[str, str]) -> Iterator[Event]:
         if self.away is not None:
             yield Back(_now())
         self.away, before, self.statuses = None, self.statuses, statuses

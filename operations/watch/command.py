@@ -1,4 +1,4 @@
-"""`watch`: the services' health as it changes."""
+"""`watch`: shows the health of the services as it changes."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -10,9 +10,8 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from operations import local
-from operations.command_line import StackName, say
-from operations.engine import STACK
+from operations.command_line import DEFAULT_STACK, StackName
+from operations.stack import Stack
 from operations.watch.board import Board
 from operations.watch.events import Event, fields, line
 from operations.watch.feed import feed
@@ -20,27 +19,27 @@ from operations.watch.interrupt import until_interrupted
 from operations.watch.screen import screen
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line: start, change, away, back.")]
-Told = Callable[[Iterable[Event]], None]
+ShowEvents = Callable[[Iterable[Event]], None]
 
 
-def watch(stack: StackName = STACK, as_json: Json = False) -> None:
+def watch(stack: StackName = DEFAULT_STACK, as_json: Json = False) -> None:
     """Show the services' health live, by type, each with how long it has been so, until Ctrl-C.
 
     Piped, it prints a line for each change: time, service, old -> new. A change shows within a second of Consul's
     seeing it. While Consul does not answer, that is said, and it is asked again.
     """
-    aim = local.here(say, stack).target
-    board = Board(aim.roster, aim.node)
+    loaded = Stack.load(stack)
+    board = Board(loaded.roster, loaded.node)
     try:
-        with _shown(board, as_json) as tell:
-            for said in until_interrupted(feed(aim.consul, aim.node, aim.roster)):
-                tell(board.take(said))
+        with _display(board, as_json) as show_events:
+            for news in until_interrupted(feed(loaded.consul, loaded.node, loaded.roster)):
+                show_events(board.take(news))
     except KeyboardInterrupt:  # before the first look, or pressed twice
         raise typer.Exit from None
 
 
 @contextmanager
-def _shown(board: Board, as_json: bool) -> Iterator[Told]:
+def _display(board: Board, as_json: bool) -> Iterator[ShowEvents]:
     console = Console(highlight=False)
     if console.is_terminal and not as_json:
         with Live(get_renderable=lambda: screen(board), console=console, refresh_per_second=1) as live:

@@ -1,10 +1,10 @@
-"""Consul's own word on a node's checks, as soon as it changes."""
+"""The feed: the status of each service on a node, as soon as it changes."""
 
 import time
 from collections.abc import Iterator, Mapping
 
 from cluster.client import Consul, ConsulError
-from operations.service_status import worst
+from cluster.health_status import service_statuses
 from services.roster import Roster
 
 _WAIT = "10s"  # Consul adds up to a sixteenth; a read ends after 15 s
@@ -28,4 +28,4 @@ def feed(consul: Consul, node: str, roster: Roster) -> Iterator[Mapping[str, str
             index = 0
             time.sleep(_PAUSE)
         else:
-            yield worst(checks, roster)
+            yield service_statuses(checks, roster)

@@ -26,32 +26,32 @@ def until_interrupted(source: Iterable[Item]) -> Iterator[Item]:
     Raises:
         Exception: what the source raised.
     """
-    said: SimpleQueue[Callable[[], Item]] = SimpleQueue()
+    queue: SimpleQueue[Callable[[], Item]] = SimpleQueue()
     before = signal.getsignal(signal.SIGINT)
 
     def interrupted(*_: object) -> None:
         signal.signal(signal.SIGINT, before)
-        said.put(_raiser(_EndedError()))
+        queue.put(_raiser(_EndedError()))
 
     signal.signal(signal.SIGINT, interrupted)
-    Thread(target=_pump, args=(source, said), daemon=True).start()
+    Thread(target=_pump, args=(source, queue), daemon=True).start()
     try:
         with suppress(_EndedError):
             while True:
                 with suppress(Empty):
-                    yield said.get(timeout=_NOTICED_WITHIN)()
+                    yield queue.get(timeout=_NOTICED_WITHIN)()
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-def _pump(source: Iterable[Item], said: SimpleQueue[Callable[[], Item]]) -> None:
+def _pump(source: Iterable[Item], queue: SimpleQueue[Callable[[], Item]]) -> None:
     try:
         for each in source:
-            said.put(_giver(each))
+            queue.put(_giver(each))
     except BaseException as error:  # is raised where it is waited for
-        said.put(_raiser(error))
+        queue.put(_raiser(error))
     else:
-        said.put(_raiser(_EndedError()))
+        queue.put(_raiser(_EndedError()))
 
 
 def _giver(item: Item) -> Callable[[], Item]:

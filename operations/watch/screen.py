@@ -1,4 +1,4 @@
-"""The board on a terminal."""
+"""The screen: the board on a terminal."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.rule import Rule
 from rich.text import Text
 
-from operations.service_status import COLOURS, GROUPS
+from operations.output import GROUP_TITLES, STATUS_COLOURS
 from operations.watch.board import Board
 from services.model import Service
 
@@ -27,14 +27,14 @@ def _parts(board: Board) -> Iterator[RenderableType]:
     for service in board.roster.services:
         if board.statuses[service.id] != "passing":
             yield _cell(board, service)
-    for kind, title in GROUPS.items():
+    for kind, title in GROUP_TITLES.items():
         yield Rule(title, align="left", style="dim")
         yield Columns([_cell(board, service) for service in board.roster.of_kind(kind)], equal=True, column_first=True)
 
 
 def _headline(board: Board) -> Text:
     counts = Counter(board.statuses.values())
-    head = Text(", ".join(f"{counts[status]} {status}" for status in COLOURS if counts[status]) or "no news yet")
+    head = Text(", ".join(f"{counts[status]} {status}" for status in STATUS_COLOURS if counts[status]) or "no news yet")
     head.append(f" on {board.node}. Ctrl-C ends", "dim")
     if board.away:
         head.append(f"\nno news: {board.away}", "red")
@@ -43,7 +43,9 @@ def _headline(board: Board) -> Text:
 
 def _cell(board: Board, service: Service) -> Text:
     status = board.statuses[service.id]
-    return Text.assemble((f"{status} ", COLOURS[status]), service.name, (f" {_for(board.seconds(service.id))}", "dim"))
+    return Text.assemble(
+        (f"{status} ", STATUS_COLOURS[status]), service.name, (f" {_for(board.seconds(service.id))}", "dim")
+    )
 
 
 def _for(seconds: float | None) -> str:

@@ -11,8 +11,8 @@ from unittest.mock import patch
 from rich.console import Console
 from rich.table import Table
 
-from operations import local
-from operations.local import Local
+from operations import down
+from operations.stack import Stack
 from services.group import Environment
 from services.roster import Roster
 from services.user import user_service
@@ -42,15 +42,15 @@ def one_more() -> Roster:
     return Roster(services=(*forty_roster().services, user_service(Environment("staging"), "extra", 8300)))
 
 
-def without_passing(stack: Local, event: Callable[[], object]) -> float:
+def without_passing(stack: Stack, event: Callable[[], object]) -> float:
     """Return the longest time in seconds for which any of the 40 has no passing instance, during and after an event."""
-    with watch_catalog(stack.roster, stack.target.server) as found:
+    with watch_catalog(stack.roster, stack.server) as found:
         event()
         time.sleep(SETTLED)
     return found.missing
 
 
-def deploying(stack: Local, services: Roster) -> Callable[[], object]:
+def deploying(stack: Stack, services: Roster) -> Callable[[], object]:
     """Return an `up` of other services than the 40."""
 
     def deploy() -> None:
@@ -60,7 +60,7 @@ def deploying(stack: Local, services: Roster) -> Callable[[], object]:
     return deploy
 
 
-def to_critical(stack: Local) -> float:
+def to_critical(stack: Stack) -> float:
     """Return the seconds from a container's stop until its service is critical."""
     docker("stop", "--time", "0", "isa-billing")
     seconds = within(30, lambda: status(stack, "billing_service") == "critical")
@@ -69,10 +69,10 @@ def to_critical(stack: Local) -> float:
     return seconds
 
 
-def comes_back(stack: Local) -> bool:
+def comes_back(stack: Stack) -> bool:
     """Whether `up --refresh` registers again what Consul has removed."""
-    if stack.target.settings.registration == "catalog":
-        stack.target.server.deregister_from_catalog(stack.target.node, "billing_service")
+    if stack.settings.registration == "catalog":
+        stack.server.deregister_from_catalog(stack.node, "billing_service")
     else:
         stack.consul.deregister("billing_service")
     changes(stack, refresh=True)
@@ -105,7 +105,7 @@ def measured(registration: str, folder: Path) -> list[str]:
         critical = to_critical(stack)
         back = comes_back(stack)
     finally:
-        local.down(stack)
+        down.destroy(stack)
     times = [f"{each:.1f}" for each in (all_of_it, one, unchanged, added, restarted, critical)]
     return [registration, *times, "yes" if back else "no"]
 

@@ -16,10 +16,10 @@ import yaml
 import toolchain
 from cluster.agent_configuration import server_config
 from cluster.client import Consul, ConsulError
-from operations import local
-from operations.local import Local
+from operations import down, up
 from operations.paths import ROOT
-from operations.service_status import await_passing, statuses
+from operations.stack import Stack
+from tests.statuses import require_passing, statuses
 from tests.waiting import within
 
 PLUGINS = ("docker", "consul", "random", "tls")
@@ -46,7 +46,7 @@ def ours() -> str:
 
 def missing_plugin() -> str | None:
     """Return a plugin that the engine of these tests neither has nor can download, as the command that gets it."""
-    environment = {**os.environ, **local.here(print, "docker-local").engine.environment}
+    environment = {**os.environ, **Stack.load("docker-local").engine.environment}
     for name in PLUGINS:
         command = ("plugin", "install", "resource", name, f"v{version(f'pulumi-{name}')}")
         run = (toolchain.pulumi(), *command)
@@ -72,31 +72,30 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         raise pytest.UsageError(reason)
 
 
-def status(stack: Local, service_id: str) -> str:
-    return statuses(stack.target.server, stack.roster, stack.target.node)[service_id]
+def status(stack: Stack, service_id: str) -> str:
+    return statuses(stack.server, stack.roster, stack.node)[service_id]
 
 
-def passing(stack: Local, patience: float = 45) -> None:
-    now = await_passing(stack.target.server, stack.roster, lambda _: None, patience, stack.target.node)
-    assert set(now.values()) == {"passing"}, now
+def passing(stack: Stack, patience: float = 45) -> None:
+    require_passing(stack.server, stack.roster, patience, stack.node)
 
 
-def instances(stack: Local) -> list[tuple[str, str]]:
+def instances(stack: Stack) -> list[tuple[str, str]]:
     """Return name and node of everything in the catalog, but for Consul's own; nothing while no server answers."""
     with suppress(ConsulError):
-        nodes = sorted(stack.target.server.nodes())
-        services = {node: stack.target.server.node_services(node).values() for node in nodes}
+        nodes = sorted(stack.server.nodes())
+        services = {node: stack.server.node_services(node).values() for node in nodes}
         found = sorted((each["Service"], node) for node in nodes for each in services[node])
         return [(name, node) for name, node in found if name not in ("consul", "consul-esm")]
     return []
 
 
-def all_40(stack: Local) -> list[tuple[str, str]]:
+def all_40(stack: Stack) -> list[tuple[str, str]]:
     """Return what `instances` is to return: each service once, on one node."""
-    return sorted((service.name, stack.target.node) for service in stack.roster.services)
+    return sorted((service.name, stack.node) for service in stack.roster.services)
 
 
-def changes(stack: Local, **options: object) -> dict[str, int]:
+def changes(stack: Stack, **options: object) -> dict[str, int]:
     """Run `up`; returns how many resources were created, changed and so on."""
     summary = stack.engine.up(**options).summary.resource_changes or {}
     return {str(what): count for what, count in summary.items()}
@@ -108,7 +107,7 @@ def members() -> dict[str, str]:
     return {name: status for name, _, status, *_ in (line.split() for line in lines)}
 
 
-def project(folder: Path, stack: str, **config: object) -> Local:
+def project(folder: Path, stack: str, **config: object) -> Stack:
     """Return a stack whose file has some more keys, or others."""
     if not (folder / "components").exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -118,19 +117,20 @@ def project(folder: Path, stack: str, **config: object) -> Local:
     document["config"].update({f"consul-staging:{key}": value for key, value in config.items()})
     (folder / f"Pulumi.{stack}.yaml").write_text(json.dumps(document))  # which is YAML
     said: list[str] = []
-    here = local.here(said.append, stack, folder)
-    return here.with_engine(replace(here.engine, folder=folder / "pulumi", say=said.append))
+    loaded = Stack.load(stack, folder, said.append)
+    return replace(loaded, engine=replace(loaded.engine, folder=folder / "pulumi"))
 
 
 @pytest.fixture(scope="module", params=REGISTRATIONS)
-def staging(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
+def staging(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """`make up STACK=docker-local` with each of the registrations, and `make down` at the end."""
     stack = project(tmp_path_factory.mktemp(request.param), "docker-local", registration=request.param)
     try:
-        assert set(local.up(stack).values()) == {"passing"}
+        up.deploy(stack)
+        passing(stack)
         yield stack
     finally:
-        local.down(stack)
+        down.destroy(stack)
 
 
 # As consul_registry.py registers it (guide, "Before (HTTP API Registration)"): with the server, over its API.

@@ -6,8 +6,7 @@ from dataclasses import replace
 import pytest
 
 from cluster.client import Consul
-from operations.local import Local
-from operations.service_status import statuses
+from operations.stack import Stack
 from tests.docker.conftest import (
     AGENT,
     NETWORK,
@@ -19,6 +18,7 @@ from tests.docker.conftest import (
     members,
     project,
 )
+from tests.statuses import statuses
 from tests.waiting import within
 
 OUTPUT: list[str] = []
@@ -34,10 +34,10 @@ def adopted() -> list[str]:
 @pytest.fixture(scope="module", params=REGISTRATIONS)
 def staging(
     request: pytest.FixtureRequest, platform: Consul, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Local, list[str]]]:
+) -> Iterator[tuple[Stack, list[str]]]:
     OUTPUT.clear()
     stack = project(tmp_path_factory.mktemp(f"staging-{request.param}"), "staging", registration=request.param)
-    stack = replace(stack, engine=replace(stack.engine, say=OUTPUT.append))
+    stack = replace(stack, engine=replace(stack.engine, print_line=OUTPUT.append))
     before = adopted()
     try:
         changes(stack)
@@ -46,34 +46,34 @@ def staging(
         stack.engine.destroy()
 
 
-def test_staging_says_what_it_found_in_a_line_each(staging: tuple[Local, list[str]]) -> None:
+def test_staging_says_what_it_found_in_a_line_each(staging: tuple[Stack, list[str]]) -> None:
     said = "\n".join(OUTPUT)
     assert f"network {NETWORK}: found, bridge, " in said
     assert f"server {SERVER}: running" in said
     assert "services: 1 of 40 containers run; not isa-account (missing), " in said
 
 
-def test_the_agent_joins_the_server_that_exists(staging: tuple[Local, list[str]]) -> None:
+def test_the_agent_joins_the_server_that_exists(staging: tuple[Stack, list[str]]) -> None:
     assert members() == {SERVER: "alive", AGENT: "alive"}
 
 
-def test_the_40_are_registered_beside_what_a_service_registered_itself(staging: tuple[Local, list[str]]) -> None:
+def test_the_40_are_registered_beside_what_a_service_registered_itself(staging: tuple[Stack, list[str]]) -> None:
     stack, _ = staging
-    expected = sorted([*((s.name, stack.target.node) for s in stack.roster.services), ("billing_service", SERVER)])
+    expected = sorted([*((s.name, stack.node) for s in stack.roster.services), ("billing_service", SERVER)])
     assert instances(stack) == expected
 
 
-def test_the_service_that_runs_passes(staging: tuple[Local, list[str]]) -> None:
+def test_the_service_that_runs_passes(staging: tuple[Stack, list[str]]) -> None:
     stack, _ = staging
-    within(45, lambda: statuses(stack.target.server, stack.roster, stack.target.node)["billing_service"] == "passing")
+    within(45, lambda: statuses(stack.server, stack.roster, stack.node)["billing_service"] == "passing")
 
 
-def test_a_second_up_changes_nothing(staging: tuple[Local, list[str]]) -> None:
+def test_a_second_up_changes_nothing(staging: tuple[Stack, list[str]]) -> None:
     assert changes(staging[0]).keys() == {"same"}
 
 
 def test_destroy_leaves_what_was_adopted_and_what_a_service_registered_itself(
-    staging: tuple[Local, list[str]], platform: Consul
+    staging: tuple[Stack, list[str]], platform: Consul
 ) -> None:
     stack, before = staging
     stack.engine.destroy()

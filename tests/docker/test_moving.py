@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from operations import local
+from operations import down, up
 from tests.docker.catalog_watch import watch_catalog
 from tests.docker.conftest import all_40, changes, instances, ours, passing, project
 
@@ -21,10 +21,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("moving")
     stack = project(folder, "docker-local", registration=WAY[0])
     try:
-        assert set(local.up(stack).values()) == {"passing"}
+        up.deploy(stack)
+        passing(stack)
         yield folder
     finally:
-        local.down(stack)
+        down.destroy(stack)
 
 
 @pytest.mark.parametrize(("before", "after"), MOVES)
@@ -32,7 +33,7 @@ def test_a_stack_moves_with_no_service_twice_and_none_without_a_passing_instance
     folder: Path, before: str, after: str
 ) -> None:
     stack = project(folder, "docker-local", registration=after)
-    with watch_catalog(stack.roster, stack.target.server) as found:
+    with watch_catalog(stack.roster, stack.server) as found:
         changes(stack)
         time.sleep(35)  # every check has run once more
     assert found.twice == set()

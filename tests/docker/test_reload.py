@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from cluster.agent_configuration import agent_config
-from operations import local
+from operations import down, up
 from operations.engine import EngineError
-from operations.local import Local
+from operations.stack import Stack
 from services.definition import definition_files
 from services.roster import Roster
 from tests.docker.catalog_watch import watch_catalog
@@ -17,30 +17,31 @@ from tests.docker.conftest import AGENT, SERVER, changes, docker, passing, proje
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     stack = project(tmp_path_factory.mktemp("reload"), "docker-local", registration="files")
     try:
-        assert set(local.up(stack).values()) == {"passing"}
+        up.deploy(stack)
+        passing(stack)
         yield stack
     finally:
-        local.down(stack)
+        down.destroy(stack)
 
 
 def container() -> str:
     return docker("inspect", "--format", "{{.Id}} {{.State.StartedAt}}", AGENT)
 
 
-def test_a_log_level_is_reloaded_and_no_service_is_away_for_it(stack: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_level_is_reloaded_and_no_service_is_away_for_it(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     before = container()
     monkeypatch.setattr("components.registration.files.reloaded_config", lambda: {"log_level": "DEBUG"})
-    with watch_catalog(stack.roster, stack.target.server) as found:
+    with watch_catalog(stack.roster, stack.server) as found:
         assert changes(stack)["replace"] == 1  # the container that carries the files
     assert container() == before
     assert "[DEBUG]" in docker("logs", "--since", "30s", AGENT)
     assert found.missing < 1
 
 
-def test_a_definition_is_reloaded_and_no_service_is_away_for_it(stack: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_definition_is_reloaded_and_no_service_is_away_for_it(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     before = container()
 
     def changed(roster: Roster) -> dict[str, Any]:
@@ -49,7 +50,7 @@ def test_a_definition_is_reloaded_and_no_service_is_away_for_it(stack: Local, mo
         return content
 
     monkeypatch.setattr("components.registration.files.definition_files", changed)
-    with watch_catalog(stack.roster, stack.target.server) as found:
+    with watch_catalog(stack.roster, stack.server) as found:
         assert changes(stack)["replace"] == 1
     assert container() == before
     assert stack.consul.checks("account_service")["account_service-health"]["Interval"] == "15s"
@@ -57,10 +58,10 @@ def test_a_definition_is_reloaded_and_no_service_is_away_for_it(stack: Local, mo
 
 
 def test_a_file_that_the_agent_refuses_fails_the_up_and_takes_no_service_away(
-    stack: Local, monkeypatch: pytest.MonkeyPatch
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    loud = replace(stack, engine=replace(stack.engine, say=said.append))
+    loud = replace(stack, engine=replace(stack.engine, print_line=said.append))
 
     def wrong(roster: Roster) -> dict[str, Any]:
         content = definition_files(roster)
@@ -73,13 +74,13 @@ def test_a_file_that_the_agent_refuses_fails_the_up_and_takes_no_service_away(
             with pytest.raises(EngineError):
                 changes(loud)
     assert "the agent did not reload its files: Error reloading" in "\n".join(said)
-    assert len(stack.target.server.node_services(AGENT)) == 40
+    assert len(stack.server.node_services(AGENT)) == 40
     assert changes(stack)["replace"] == 1
     passing(stack)
 
 
 def test_what_consul_reads_at_its_start_alone_replaces_the_container(
-    stack: Local, monkeypatch: pytest.MonkeyPatch
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = container()
     config = {**agent_config(retry_join=SERVER), "retry_interval": "4s"}

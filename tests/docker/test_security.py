@@ -14,9 +14,9 @@ import pytest
 import urllib3
 
 from cluster.client import Consul, ConsulError, ForbiddenError
-from operations import local
+from operations import down, up
 from operations.engine import EngineError
-from operations.local import Local
+from operations.stack import Stack
 from operations.verify.report import report
 from services import roster
 from services.roster import Roster
@@ -63,12 +63,12 @@ class Secured:
         seen: what a client saw during each stage's `up`.
     """
 
-    stack: Local
+    stack: Stack
     seen: dict[str, CatalogWatch]
 
     @property
     def outputs(self) -> dict[str, Any]:
-        return dict(self.stack.target.outputs())
+        return dict(self.stack.engine.outputs())
 
     def api(self, at: str, token: str | None) -> Consul:
         """The agent's API or the server's, with a token."""
@@ -83,17 +83,18 @@ def _secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     folder = tmp_path_factory.mktemp("secured")
     stack = project(folder, "docker-local", **OPEN)
     try:
-        assert set(local.up(stack).values()) == {"passing"}
+        up.deploy(stack)
+        passing(stack)
         seen = {}
         for stage, config in STAGES.items():
             before, stack = stack, project(folder, "docker-local", **config)
             ways = (before,) if stage == "accepted" else (stack, before)
-            with watch_catalog(stack.roster, *(way.target.server for way in ways)) as seen[stage]:
+            with watch_catalog(stack.roster, *(way.server for way in ways)) as seen[stage]:
                 changes(stack)
                 time.sleep(A_CHECKS_INTERVAL)
         yield Secured(stack, seen)
     finally:
-        local.down(stack)
+        down.destroy(stack)
 
 
 every_stage = pytest.mark.parametrize("stage", STAGES)
@@ -109,8 +110,8 @@ def test_a_running_cluster_is_secured_with_no_service_twice_and_none_without_a_p
 
 
 def test_verify_finds_all_well_with_a_token_that_only_reads(secured: Secured) -> None:
-    assert secured.stack.target.role == "verify"
-    assert [verdict for verdict in report(secured.stack.target).verdicts if not verdict.well] == []
+    assert secured.stack.role == "verify"
+    assert [verdict for verdict in report(secured.stack).verdicts if not verdict.well] == []
 
 
 def test_a_second_up_changes_nothing_and_a_refresh_finds_no_drift(secured: Secured) -> None:
@@ -123,7 +124,7 @@ def test_the_catalog_has_each_of_the_40_once_and_every_check_passes(secured: Sec
     passing(secured.stack, 1)
 
 
-def without_billing(stack: Local) -> Roster:
+def without_billing(stack: Stack) -> Roster:
     return Roster(services=tuple(service for service in stack.roster.services if service.name != "billing_service"))
 
 
@@ -245,7 +246,7 @@ def test_a_preview_asks_no_consul(secured: Secured) -> None:
 # What is secret
 
 
-def exported(stack: Local, *options: str) -> dict[str, Any]:
+def exported(stack: Stack, *options: str) -> dict[str, Any]:
     """Return the stack's state, as pulumi exports it."""
     engine = stack.engine
     command = (str(engine.pulumi()), "stack", "export", "--stack", engine.stack, *options)
@@ -254,7 +255,7 @@ def exported(stack: Local, *options: str) -> dict[str, Any]:
     return dict(json.loads(done.stdout))
 
 
-def secrets_of(stack: Local) -> dict[str, str]:
+def secrets_of(stack: Stack) -> dict[str, str]:
     """Return everything that is to be told to nobody: of a private key, a line."""
     found = {}
     for resource in exported(stack, "--show-secrets")["deployment"]["resources"]:
@@ -263,7 +264,7 @@ def secrets_of(stack: Local) -> dict[str, str]:
             secret = isinstance(outputs[key], dict) and outputs[key].get("plaintext")
             if secret and isinstance(value := json.loads(secret), str):
                 found[f"{name} {key}"] = value.splitlines()[1] if key == "privateKeyPem" else value
-    return {**found, "management": stack.target.outputs()["tokens"]["management"]}
+    return {**found, "management": stack.engine.outputs()["tokens"]["management"]}
 
 
 def told(text: str, secrets: Mapping[str, str]) -> set[str]:
@@ -299,7 +300,7 @@ def test_neither_the_engines_logs_nor_a_process_list_has_a_secret(secured: Secur
     changed = project(secured.stack.engine.project, "docker-local", **STAGES["on"], environment="another")
     with polling(look, 0.05, at_least=20):
         for stack in (changed, secured.stack):
-            engine = replace(stack.engine, say=said.append)
+            engine = replace(stack.engine, print_line=said.append)
             engine.up(refresh=True, log_verbosity=LOGGED, log_to_std_err=True, log_flow=True)
     assert (len(said) > 10_000, len(lists) > 1_000) == (True, True)
     assert told("\n".join(said), secrets) == set()
@@ -323,7 +324,7 @@ def replaced(secured: Secured, *names: str) -> CatalogWatch:
     urns = [urn for urn in secured.stack.engine.urns() if urn.rpartition("::")[2] in names]
     assert len(urns) == len(names)
     after = project(secured.stack.engine.project, "docker-local", **STAGES["on"])
-    with watch_catalog(after.roster, after.target.server, at_least=100) as seen:
+    with watch_catalog(after.roster, after.server, at_least=100) as seen:
         after.engine.up(replace=urns)
         time.sleep(A_CHECKS_INTERVAL)
     return seen
@@ -357,7 +358,7 @@ def test_keys_and_tokens_are_replaced_with_no_service_twice_and_none_missing(
             with pytest.raises(ForbiddenError):
                 secured.api(SERVER, value).own_accessor()
     fresh = project(secured.stack.engine.project, "docker-local", **STAGES["on"])
-    assert [verdict for verdict in report(fresh.target).verdicts if not verdict.well] == []
+    assert [verdict for verdict in report(fresh).verdicts if not verdict.well] == []
     assert changes(fresh, refresh=True).keys() == {"same"}
 
 
@@ -381,7 +382,7 @@ def test_the_same_image_under_another_name_leaves_every_service_with_the_agent(s
     docker("tag", CONSUL, another)
     try:
         stack = project(secured.stack.engine.project, "docker-local", **STAGES["on"], consulImage=another)
-        with watch_catalog(stack.roster, stack.target.server) as seen:
+        with watch_catalog(stack.roster, stack.server) as seen:
             changes(stack)
         assert (seen.twice, seen.missing < 1) == (set(), True), seen
         assert instances(stack) == all_40(stack)
@@ -398,14 +399,14 @@ def test_the_same_image_under_another_name_leaves_every_service_with_the_agent(s
 @pytest.mark.parametrize("registration", ["catalog", "files", "agent"])
 def test_each_registration_works_in_a_secured_cluster(secured: Secured, registration: str) -> None:
     stack = project(secured.stack.engine.project, "docker-local", **STAGES["on"], registration=registration)
-    with watch_catalog(stack.roster, stack.target.server) as seen:
+    with watch_catalog(stack.roster, stack.server) as seen:
         changes(stack)
         time.sleep(A_CHECKS_INTERVAL)
     assert (seen.twice, seen.missing < 1) == (set(), True), seen.missing
     assert instances(stack) == all_40(stack)
     passing(stack, 45)
     # Each check has run: consul-esm's first runs are up to a minute later.
-    within(60, lambda: report(stack.target).well)
+    within(60, lambda: report(stack).well)
     assert changes(stack, refresh=True).keys() == {"same"}
 
 
@@ -421,7 +422,7 @@ def test_a_stage_that_is_too_far_is_refused_in_a_preview_and_before_anything_is_
 ) -> None:
     said: list[str] = []
     stack = project(secured.stack.engine.project, "docker-local", **{**OPEN, "security": stage})
-    engine = replace(stack.engine, say=said.append)
+    engine = replace(stack.engine, print_line=said.append)
     for run in (engine.preview, engine.up):
         said.clear()
         with pytest.raises(EngineError):
@@ -436,7 +437,7 @@ def test_the_way_back_is_the_same_steps_to_where_nothing_is_asked_for(secured: S
     before = project(folder, "docker-local", **STAGES["on"])
     for stage in ("sent", "accepted"):
         stack = project(folder, "docker-local", **STAGES[stage])
-        with watch_catalog(stack.roster, stack.target.server, before.target.server, at_least=100) as seen:
+        with watch_catalog(stack.roster, stack.server, before.server, at_least=100) as seen:
             changes(stack)
             time.sleep(A_CHECKS_INTERVAL)
         assert (seen.twice, seen.missing < 1) == (set(), True), (stage, seen)

@@ -15,7 +15,7 @@ import toolchain
 from components.endpoint import Endpoint
 from components.registration.agent import AgentRegistration, AgentRegistrationArgs
 from operations.engine import Engine
-from operations.sandbox.sandbox import Cluster
+from operations.sandbox.sandbox import Sandbox
 from services.definition import definition_file
 from services.model import Service, TcpCheck
 from services.roster import Roster
@@ -66,7 +66,7 @@ def with_pulumi(folder: Path, size: int) -> tuple[float, float]:
         folder / "pulumi",
         folder,
         program=lambda: void(AgentRegistration("registration", args)),
-        say=void,
+        print_line=void,
     )
     try:
         return seconds(engine.preview), seconds(engine.up)
@@ -100,8 +100,8 @@ def main() -> None:
     previews, ups = {}, {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        cluster = Cluster(toolchain.consul, SERVER, AGENT, generated(0), folder / "consul")
-        cluster.start()
+        sandbox = Sandbox(toolchain.consul, SERVER, AGENT, generated(0), folder / "consul")
+        sandbox.start()
         try:
             for size in SIZES:
                 out.print(f"{size} registrations …")
@@ -116,10 +116,10 @@ def main() -> None:
                     f"{commands / ups[0]:.1f}",
                     f"{each / first:.2f}" if size else "",
                 )
-                for service_id in cluster.agent_api.all_services():
-                    cluster.agent_api.deregister(service_id)
+                for service_id in sandbox.agent_api.all_services():
+                    sandbox.agent_api.deregister(service_id)
         finally:
-            cluster.stop()
+            sandbox.stop()
     out.print(rows)
     out.print(f"An empty stack: preview {previews[0]:.1f} s, up {ups[0]:.1f} s.")
 

@@ -10,11 +10,11 @@ from datetime import timedelta
 from pathlib import Path
 
 from cluster.client import Consul
-from operations.sandbox.processes import Program
-from operations.sandbox.sandbox import Cluster
+from operations.sandbox.processes import BackgroundProcess
+from operations.sandbox.sandbox import Sandbox
 from services.model import Service
 from tests.forty_services import FORTY, Line
-from tests.local.stacks import SECOND, new_cluster, service_of
+from tests.local.stacks import SECOND, new_sandbox, service_of
 from tests.project_copy import copy_project
 
 
@@ -24,25 +24,25 @@ class Clone:
 
     Attributes:
         folder: the project's.
-        cluster: its processes, as its own commands know them.
+        sandbox: its processes, as its own commands know them.
     """
 
     folder: Path
-    cluster: Cluster
+    sandbox: Sandbox
 
     @property
     def agent(self) -> Consul:
-        return self.cluster.agent_api
+        return self.sandbox.agent_api
 
     @property
     def server(self) -> Consul:
-        return Consul(f"http://{self.cluster.server}:8500")
+        return Consul(f"http://{self.sandbox.server}:8500")
 
     def service(self, service_id: str) -> Service:
-        return service_of(self.cluster.roster, service_id)
+        return service_of(self.sandbox.roster, service_id)
 
-    def stand_in(self, service_id: str) -> Program:
-        return self.cluster.standin(self.service(service_id))
+    def stand_in(self, service_id: str) -> BackgroundProcess:
+        return self.sandbox.stand_in(self.service(service_id))
 
     def make(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run make."""
@@ -91,10 +91,10 @@ def new_clone(folder: Path, interval: timedelta = SECOND) -> Clone:
     (folder / ".local" / "venv").symlink_to(sys.prefix)
     for pins in folder.glob("requirements*.txt"):
         os.utime(pins, (0, 0))  # older than the environment: make has nothing to install
-    cluster = new_cluster(folder / ".local" / "consul", interval)
-    _replace_addresses(folder / "Pulumi.local.yaml", cluster)
+    sandbox = new_sandbox(folder / ".local" / "consul", interval)
+    _replace_addresses(folder / "Pulumi.local.yaml", sandbox)
     _replace_services(folder / "services", interval)
-    return Clone(folder, cluster)
+    return Clone(folder, sandbox)
 
 
 @contextmanager
@@ -109,9 +109,9 @@ def deployed_clone(folder: Path, interval: timedelta = SECOND) -> Iterator[Clone
         clone.make("down")
 
 
-def _replace_addresses(file: Path, cluster: Cluster) -> None:
+def _replace_addresses(file: Path, sandbox: Sandbox) -> None:
     text = file.read_text()
-    addresses = (cluster.server, cluster.agent, cluster.roster.services[0].host)
+    addresses = (sandbox.server, sandbox.agent, sandbox.roster.services[0].host)
     for number, address in enumerate(addresses, start=1):
         text = text.replace(f"127.0.0.{number}", address)
     file.write_text(text)

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 import toolchain
-from operations.sandbox.sandbox import Cluster
+from operations.sandbox.sandbox import Sandbox
 from tests.local.clones import Clone, deployed_clone
-from tests.local.stacks import EditableStack, deployed_stack, new_cluster, new_stack, repair, running
+from tests.local.stacks import EditableStack, deployed_stack, new_sandbox, new_stack, repair, running
 
 
 def pytest_sessionstart() -> None:
@@ -18,22 +18,22 @@ def pytest_sessionstart() -> None:
 
 
 @pytest.fixture(scope="session")
-def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def shared_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """One for all the tests of a worker that leave Consul's processes alone."""
-    with running(new_cluster(tmp_path_factory.mktemp("consul"))) as cluster:
-        yield cluster
+    with running(new_sandbox(tmp_path_factory.mktemp("consul"))) as sandbox:
+        yield sandbox
 
 
 @pytest.fixture
-def stack(shared_cluster: Cluster, tmp_path: Path) -> Iterator[EditableStack]:
-    """The 40 services on the shared cluster, nothing deployed yet; nothing left of it afterwards."""
-    with new_stack(shared_cluster, tmp_path) as stack:
+def stack(shared_sandbox: Sandbox, tmp_path: Path) -> Iterator[EditableStack]:
+    """The 40 services on the shared sandbox, nothing deployed yet; nothing left of it afterwards."""
+    with new_stack(shared_sandbox, tmp_path) as stack:
         yield stack
 
 
 @pytest.fixture(scope="module")
 def deployed_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EditableStack]:
-    """The 40 services, deployed and passing on a cluster of their own, for a whole file."""
+    """The 40 services, deployed and passing on a sandbox of their own, for a whole file."""
     with deployed_stack(tmp_path_factory.mktemp("deployed")) as stack:
         yield stack
 
@@ -44,7 +44,7 @@ def deployed(deployed_once: EditableStack) -> Iterator[EditableStack]:
     roster = deployed_once.roster
     yield deployed_once
     deployed_once.roster = roster
-    repair(deployed_once.cluster)
+    repair(deployed_once.sandbox)
 
 
 @pytest.fixture(scope="module")

@@ -10,14 +10,16 @@ from functools import cached_property
 from pathlib import Path
 
 import settings
+import toolchain
 from cluster.agent_configuration import SERVER_NODE, agent_config, server_config
 from cluster.client import Consul, ConsulError
 from components.endpoint import Endpoint
 from components.registration.agent import AgentRegistration, AgentRegistrationArgs
-from operations.engine import STACK
-from operations.sandbox.processes import Program
-from operations.sandbox.sandbox import ClusterError, consul_program, write_config
-from operations.target import Target
+from operations.command_line import DEFAULT_STACK
+from operations.engine import Engine
+from operations.sandbox.processes import BackgroundProcess
+from operations.sandbox.sandbox import SandboxError, consul_process, write_config
+from operations.stack import Stack
 from services.group import Environment
 from services.grpc import grpc_service
 from services.model import Service
@@ -61,20 +63,20 @@ class Fleet:
         return Consul(f"http://{SERVER}:8500")
 
     @property
-    def server_program(self) -> Program:
+    def server_process(self) -> BackgroundProcess:
         """The server's process."""
         return self._consul(SERVER_NODE)
 
     @property
-    def agent_programs(self) -> list[Program]:
+    def agent_processes(self) -> list[BackgroundProcess]:
         """The agents' processes."""
         return [self._consul(node(address)) for address in self.rosters]
 
     @property
-    def listener(self) -> Program:
+    def listener(self) -> BackgroundProcess:
         """The process that answers every check."""
         command = (sys.executable, "-S", answering.__file__, str(FIRST_PORT), str(self.each), *self.rosters)
-        return Program("listener", command, self.folder)
+        return BackgroundProcess("listener", command, self.folder)
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -84,7 +86,7 @@ class Fleet:
             configs[node(address)] = agent_config(SERVER, address, address) | {"node_name": node(address)}
         for name, config in configs.items():
             write_config(config, name, self.folder)
-        programs = [self.listener, self.server_program, *self.agent_programs]
+        programs = [self.listener, self.server_process, *self.agent_processes]
         try:
             for program in programs:
                 program.start()
@@ -92,15 +94,17 @@ class Fleet:
             yield
         finally:
             with ThreadPoolExecutor(len(programs)) as at_once:
-                list(at_once.map(Program.stop, reversed(programs)))
+                list(at_once.map(BackgroundProcess.stop, reversed(programs)))
 
-    def target(self, address: str) -> Target:
+    def stack(self, address: str) -> Stack:
         """Return one agent's part as `verify` looks at it."""
         stack = {"agentAddress": f"http://{address}:8500", "serverAddress": self.server.address, "docker": "false"}
-        return OneAgent("consul-staging", STACK, settings.load(stack, "fleet"), self.rosters[address], at=address)
+        engine = Engine(toolchain.pulumi, self.folder)  # reports need none
+        parsed = settings.load(stack, "fleet")
+        return OneAgent(DEFAULT_STACK, "consul-staging", parsed, self.rosters[address], engine, at=address)
 
-    def _consul(self, name: str) -> Program:
-        return consul_program(self.consul, name, self.folder)
+    def _consul(self, name: str) -> BackgroundProcess:
+        return consul_process(self.consul, name, self.folder)
 
     def _await_nodes(self, names: set[str], patience: float = 120) -> None:
         deadline = time.monotonic() + patience
@@ -109,11 +113,11 @@ class Fleet:
                 if names == self.server.nodes():
                     return
             time.sleep(0.5)
-        raise ClusterError(f"not all of {len(names)} nodes are in the catalog after {patience:.0f} s")
+        raise SandboxError(f"not all of {len(names)} nodes are in the catalog after {patience:.0f} s")
 
 
 @dataclass(frozen=True)
-class OneAgent(Target):
+class OneAgent(Stack):
     """What `verify` looks at, but on an agent of another name.
 
     Attributes:

@@ -17,7 +17,7 @@ from rich.table import Table
 
 import toolchain
 from operations.engine import Engine
-from operations.sandbox.processes import Program
+from operations.sandbox.processes import BackgroundProcess
 from operations.verify.report import report
 from services.model import Service
 from services.roster import Roster
@@ -77,7 +77,10 @@ def measured(fleet: Fleet, engine: Callable[[dict[str, Roster]], Engine]) -> Ite
     yield "up, one check changed", _took(pulumi.up)
     rosters[address] = roster
     pulumi.up()
-    yield "state", _mib((pulumi.folder / "state/.pulumi/stacks" / pulumi.name / f"{pulumi.stack}.json").stat().st_size)
+    yield (
+        "state",
+        _mib((pulumi.folder / "state/.pulumi/stacks" / pulumi.project_name / f"{pulumi.stack}.json").stat().st_size),
+    )
     _await_all(fleet)
     yield from _at_rest(fleet)
     yield "verify, an agent after the other", _took(lambda: _verify(fleet))
@@ -117,7 +120,7 @@ def _await_all(fleet: Fleet) -> None:
 
 
 def _at_rest(fleet: Fleet) -> Iterator[tuple[str, str]]:
-    programs = {"server": [fleet.server_program], "agents": fleet.agent_programs, "the listener": [fleet.listener]}
+    programs = {"server": [fleet.server_process], "agents": fleet.agent_processes, "the listener": [fleet.listener]}
     before = {name: [_used(program) for program in group] for name, group in programs.items()}
     time.sleep(REST)
     for name, group in programs.items():
@@ -127,21 +130,21 @@ def _at_rest(fleet: Fleet) -> Iterator[tuple[str, str]]:
         yield f"{name} at rest, of a core: mean, most", f"{statistics.mean(cpu):.1f} %, {max(cpu):.1f} %"
 
 
-def _used(program: Program) -> float:
+def _used(program: BackgroundProcess) -> float:
     """Return the seconds of a core that a program has used."""
     times = _process(program).cpu_times()
     return times.user + times.system
 
 
-def _process(program: Program) -> psutil.Process:
-    if not (process := program.process):
+def _process(program: BackgroundProcess) -> psutil.Process:
+    if not (process := program.running):
         raise AssertionError(f"{program.name} ended: see {program.log}")
     return process
 
 
 def _verify(fleet: Fleet) -> None:
     for address in fleet.rosters:
-        for verdict in report(fleet.target(address)).verdicts:
+        for verdict in report(fleet.stack(address)).verdicts:
             assert verdict.well or verdict.area not in OF_ONE_AGENT, verdict
 
 
@@ -154,7 +157,7 @@ def main(agents: int = 20, each: int = 200, checkpoints: bool = False) -> None:
 
         def engine(rosters: dict[str, Roster]) -> Engine:
             state, program = folder / "pulumi", lambda: declare(rosters)
-            return Engine(toolchain.pulumi, state, folder, program=program, say=void, checkpoints=checkpoints)
+            return Engine(toolchain.pulumi, state, folder, program=program, print_line=void, checkpoints=checkpoints)
 
         fleet = Fleet(toolchain.consul(), folder / "consul", agents, each)
         with fleet.running():

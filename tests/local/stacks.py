@@ -19,13 +19,13 @@ from cluster.ownership import with_owner
 from components.endpoint import Endpoint
 from components.registration.agent import AgentRegistration, AgentRegistrationArgs
 from operations.engine import Engine
-from operations.sandbox.sandbox import Cluster
-from operations.service_status import await_passing
+from operations.sandbox.sandbox import Sandbox
 from services.definition import definition, register_request
 from services.model import Service
 from services.roster import Roster
 from tests.forty_services import forty_roster
 from tests.local.loopback import new_addresses
+from tests.statuses import require_passing
 from tests.waiting import within
 
 SECOND = timedelta(seconds=1)  # Consul's shortest interval
@@ -36,9 +36,9 @@ _REGISTER_REQUESTS = re.compile(r'consul_api_http_count\{method="PUT",path="v1_a
 
 @dataclass
 class EditableStack:
-    """A stack whose roster a test can change, on a running cluster."""
+    """A stack whose roster a test can change, on a running sandbox."""
 
-    cluster: Cluster
+    sandbox: Sandbox
     engine: Engine
     roster: Roster
     endpoint: Endpoint
@@ -47,7 +47,7 @@ class EditableStack:
 
     @property
     def consul(self) -> Consul:
-        return self.cluster.agent_api
+        return self.sandbox.agent_api
 
     @property
     def said(self) -> str:
@@ -96,7 +96,7 @@ class EditableStack:
         def program() -> None:
             AgentRegistration("registration", args)
 
-        return replace(self.engine, program=program, say=self.output.append)
+        return replace(self.engine, program=program, print_line=self.output.append)
 
 
 def _text(changes: Mapping[OpType, int] | None) -> dict[str, int]:
@@ -107,24 +107,24 @@ def service_of(roster: Roster, service_id: str) -> Service:
     return next(service for service in roster.services if service.id == service_id)
 
 
-def new_cluster(folder: Path, interval: timedelta | None = None) -> Cluster:
-    """Return a cluster with addresses of its own, not yet started.
+def new_sandbox(folder: Path, interval: timedelta | None = None) -> Sandbox:
+    """Return a sandbox with addresses of its own, not yet started.
 
     Args:
         folder: of its processes.
         interval: of every check. None: as in the project.
     """
     server, agent, services = new_addresses()
-    return Cluster(toolchain.consul, server, agent, forty_roster(host=services, interval=interval), folder)
+    return Sandbox(toolchain.consul, server, agent, forty_roster(host=services, interval=interval), folder)
 
 
 @contextmanager
-def running(cluster: Cluster) -> Iterator[Cluster]:
+def running(sandbox: Sandbox) -> Iterator[Sandbox]:
     try:
-        cluster.start()
-        yield cluster
+        sandbox.start()
+        yield sandbox
     finally:
-        cluster.stop()
+        sandbox.stop()
 
 
 def new_project(folder: Path) -> Path:
@@ -136,43 +136,37 @@ def new_project(folder: Path) -> Path:
 
 
 @contextmanager
-def new_stack(cluster: Cluster, folder: Path) -> Iterator[EditableStack]:
-    """The services of a cluster, nothing deployed yet; nothing left of it afterwards."""
+def new_stack(sandbox: Sandbox, folder: Path) -> Iterator[EditableStack]:
+    """The services of a sandbox, nothing deployed yet; nothing left of it afterwards."""
     engine = Engine(toolchain.pulumi, folder / "pulumi", new_project(folder))
-    stack = EditableStack(cluster, engine, cluster.roster, Endpoint(f"http://{cluster.agent}:8500"))
+    stack = EditableStack(sandbox, engine, sandbox.roster, Endpoint(f"http://{sandbox.agent}:8500"))
     try:
         yield stack
     finally:
-        for service_id in cluster.agent_api.all_services():
-            cluster.agent_api.deregister(service_id)
+        for service_id in sandbox.agent_api.all_services():
+            sandbox.agent_api.deregister(service_id)
 
 
 @contextmanager
 def deployed_stack(folder: Path) -> Iterator[EditableStack]:
-    """All services deployed and passing, on a cluster that no other test uses; each check runs every second."""
-    with running(new_cluster(folder / "consul", SECOND)) as cluster, new_stack(cluster, folder) as stack:
+    """All services deployed and passing, on a sandbox that no other test uses; each check runs every second."""
+    with running(new_sandbox(folder / "consul", SECOND)) as sandbox, new_stack(sandbox, folder) as stack:
         stack.up()
         require_passing(stack.consul, stack.roster)
         yield stack
 
 
-def require_passing(consul: Consul, roster: Roster, patience: float = 30) -> None:
-    """Wait until every check passes, and fail where one does not."""
-    now = await_passing(consul, roster, lambda _: None, patience)
-    assert set(now.values()) == {"passing"}, now
-
-
-def register(cluster: Cluster, service: Service, **fields: object) -> None:
+def register(sandbox: Sandbox, service: Service, **fields: object) -> None:
     """Register a service as the deployed stack does, but for some fields."""
     stated = with_owner(service, f"{OWNER}registration-{service.id}")
-    cluster.agent_api.register(register_request({**definition(stated), **fields}))
+    sandbox.agent_api.register(register_request({**definition(stated), **fields}))
 
 
-def repair(cluster: Cluster) -> None:
-    """Have processes and registrations as they are where the services of a cluster are deployed, and nothing else."""
-    cluster.start()
-    agent, server = cluster.agent_api, Consul(f"http://{cluster.server}:8500")
-    services = {service.id: service for service in cluster.roster.services}
+def repair(sandbox: Sandbox) -> None:
+    """Have processes and registrations as they are where the services of a sandbox are deployed, and nothing else."""
+    sandbox.start()
+    agent, server = sandbox.agent_api, Consul(f"http://{sandbox.server}:8500")
+    services = {service.id: service for service in sandbox.roster.services}
     for consul in (agent, server):
         for service_id in consul.all_services().keys() - services.keys():
             consul.deregister(service_id)
@@ -182,10 +176,10 @@ def repair(cluster: Cluster) -> None:
     for service_id, service in services.items():
         wanted = definition(with_owner(service, f"{OWNER}registration-{service_id}"))
         if read_service(agent, service_id) != {key: value for key, value in wanted.items() if key != "id"}:
-            register(cluster, service)
+            register(sandbox, service)
     # A check of a service that was started a moment ago may still turn critical while the service does not listen.
     within(20, lambda: all(_listens(service) for service in services.values()))
-    require_passing(agent, cluster.roster)
+    require_passing(agent, sandbox.roster)
 
 
 def _listens(service: Service) -> bool:

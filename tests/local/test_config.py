@@ -60,7 +60,7 @@ def preview(engine: Engine, config: dict[str, Any]) -> str:
     stack.write_text(yaml.safe_dump({"encryptionsalt": salt, "config": keys}))
     said: list[str] = []
     with pytest.raises(EngineError):
-        Engine(engine.pulumi, engine.folder, engine.project, say=said.append).preview()
+        Engine(engine.pulumi, engine.folder, engine.project, print_line=said.append).preview()
     return "\n".join(said)
 
 

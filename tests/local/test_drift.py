@@ -11,7 +11,8 @@ import pytest
 from operations.engine import EngineError
 from services.definition import definition, register_request
 from services.model import OWNER_KEY
-from tests.local.stacks import OWNER, EditableStack, require_passing
+from tests.local.stacks import OWNER, EditableStack
+from tests.statuses import require_passing
 from tests.waiting import within
 
 MINUTE = timedelta(minutes=1)  # the shortest time after which Consul reaps a service
@@ -105,7 +106,7 @@ def test_a_service_that_was_reaped_comes_back_with_up_refresh(stack: EditableSta
     stack.change("billing_service", checks=(check.model_copy(update={"deregister_critical_service_after": MINUTE}),))
     stack.up()
     require_passing(stack.consul, stack.roster)
-    standin = stack.cluster.standin(stack.service("billing_service"))
+    standin = stack.sandbox.stand_in(stack.service("billing_service"))
     standin.stop()
     try:
         # Consul looks every 30 s for what is to be reaped, after a check that turns critical.

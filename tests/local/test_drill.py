@@ -27,7 +27,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
 @pytest.fixture(autouse=True)
 def _repair(clone: Clone) -> Iterator[None]:
     yield
-    repair(clone.cluster)
+    repair(clone.sandbox)
 
 
 def await_status(clone: Clone, status: str) -> None:
@@ -36,13 +36,13 @@ def await_status(clone: Clone, status: str) -> None:
 
 @pytest.mark.parametrize(("name", "promised"), [(BILLING, 5 + 5), (MINIO, 5 + 3)])
 def test_each_step_is_measured_and_within_its_promise(clone: Clone, name: str, promised: float) -> None:
-    before = clone.stand_in(name).process
+    before = clone.stand_in(name).running
     drill = clone.run("drill", name, "--json")
     assert drill.returncode == 0, drill.stderr
     document = json.loads(drill.stdout)
     assert [step["promised_seconds"] for step in document["steps"]] == [promised] * 3
     assert all(step["kept"] and step["measured_seconds"] <= promised for step in document["steps"])
-    after = clone.stand_in(name).process
+    after = clone.stand_in(name).running
     assert after
     assert after != before
 
@@ -79,7 +79,7 @@ def test_the_service_runs_again_after(clone: Clone, signals: tuple[signal.Signal
     run = interrupted(clone, *signals)
     output, errors = run.communicate(timeout=30)
     assert run.returncode != 0
-    assert clone.stand_in(BILLING).process
+    assert clone.stand_in(BILLING).running
     assert output.endswith("billing_service: started again\n")
     assert "Traceback" not in errors
 
@@ -94,12 +94,12 @@ def test_what_was_started_again_can_be_stopped_gently(clone: Clone) -> None:
 
 def test_the_service_runs_again_where_consul_does_not_answer_meanwhile(clone: Clone) -> None:
     run = interrupted(clone)
-    agent = clone.cluster.agent_program.process
+    agent = clone.sandbox.agent_process.running
     assert agent
     agent.kill()
     try:
         _, errors = run.communicate(timeout=60)
-        runs = clone.stand_in(BILLING).process
+        runs = clone.stand_in(BILLING).running
     finally:
         psutil.wait_procs([agent], timeout=5)
     assert run.returncode == 1
@@ -114,7 +114,7 @@ def test_a_service_that_is_not_passing_is_refused_and_left_as_it_is(clone: Clone
     drill = clone.run("drill", BILLING)
     assert drill.returncode == 1
     assert "billing_service is critical, not passing" in drill.stderr
-    assert clone.stand_in(BILLING).process is None
+    assert clone.stand_in(BILLING).running is None
 
 
 def test_a_name_that_the_roster_does_not_have_is_one_message(clone: Clone) -> None:

@@ -5,10 +5,9 @@ import time
 import pytest
 
 from cluster.agent_configuration import AGENT_NODE
-from operations.command_line import period
+from operations.command_line import duration_option
 from operations.heal import command as heal
-from operations.heal.reconcile import Healer, Round
-from operations.state import State
+from operations.heal.reconcile import Reconciler, Round
 from services.definition import definition, register_request
 from services.model import OWNER_KEY
 from services.roster import Roster
@@ -24,11 +23,11 @@ def _own_state(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PULUMI_BACKEND_URL", raising=False)
 
 
-def healer(stack: EditableStack) -> Healer:
-    return Healer(stack.roster, stack.consul, AGENT_NODE, State(stack.engine))
+def healer(stack: EditableStack) -> Reconciler:
+    return Reconciler(stack.roster, stack.consul, AGENT_NODE, stack.engine)
 
 
-def settled(one: Healer) -> Round:
+def settled(one: Reconciler) -> Round:
     """Run rounds until no difference waits any more; returns what they came to."""
     while (result := one.round()).waiting:
         time.sleep(0.5)
@@ -135,7 +134,7 @@ def test_nothing_is_written_while_a_run_of_pulumi_holds_the_lock(stack: Editable
     run = start_up(stack)
     engine = engine_of(run)
     try:
-        within(30, lambda: State(stack.engine).locked)
+        within(30, lambda: stack.engine.locked)
         engine.suspend()
         stack.consul.deregister(BILLING)
         result = healer(stack).round()
@@ -155,5 +154,5 @@ def test_the_loop_waits_its_period_between_rounds(deployed: EditableStack) -> No
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        heal.keep(healer(deployed), period("7s"), wait)
+        heal.keep(healer(deployed), duration_option("7s"), wait)
     assert waited == [7, 7]

@@ -17,7 +17,7 @@ BILLING = "billing_service"
 @pytest.fixture(autouse=True)
 def _repair(clone: Clone) -> Iterator[None]:
     yield
-    repair(clone.cluster)
+    repair(clone.sandbox)
 
 
 @pytest.fixture(autouse=True)
@@ -94,12 +94,12 @@ def test_a_signal_ends_it_with_0(clone: Clone, by: signal.Signals) -> None:
 
 def test_an_agent_that_was_away_is_waited_for_and_healed(clone: Clone) -> None:
     run = healing(clone, "1s")
-    process = clone.cluster.agent_program.process
+    process = clone.sandbox.agent_process.running
     assert process
     process.kill()
-    within(5, lambda: clone.cluster.agent_program.process is None)
+    within(5, lambda: clone.sandbox.agent_process.running is None)
     time.sleep(8)
-    clone.cluster.start()
+    clone.sandbox.start()
     clone.agent.deregister(BILLING)
     within(35, lambda: clone.agent.service(BILLING))
     lines = read_until(run, "all answer again")

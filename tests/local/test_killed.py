@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from operations.engine import EngineError
-from operations.local import sweep
+from operations.up import prune
 from tests.local.run_up import engine_of, start_up
 from tests.local.stacks import OWNER, EditableStack
 
@@ -61,7 +61,7 @@ def test_what_a_killed_run_registered_and_the_roster_then_dropped_is_swept(stack
     stack.remove(dropped)
     stack.up()
     kept = {service.id for service in stack.roster.services}
-    assert sweep(stack.consul, OWNER, kept) == [dropped]
+    assert prune(stack.consul, OWNER, kept) == [dropped]
     assert stack.consul.all_services().keys() == kept | {"own"}
 
 

@@ -76,7 +76,7 @@ def test_a_wrong_stack_file_is_one_message_and_nothing_is_started(
     finally:
         stack.write_text(before)
     assert result.returncode != 0
-    assert f"error: Pulumi.local.yaml: {said.format(agent=clone.cluster.agent)}" in result.stderr
+    assert f"error: Pulumi.local.yaml: {said.format(agent=clone.sandbox.agent)}" in result.stderr
     assert "Traceback" not in result.stderr
     assert not processes(clone)
 
@@ -87,7 +87,7 @@ def test_make_up_ends_with_40_of_40_passing_and_the_uis_address(clone: Clone) ->
     assert "+ 42 created" in result.stdout
     assert result.stdout.count(" passing │") == 40
     assert "40 of 40 have a _ in their names: HTTP finds them, Consul's DNS does not." in result.stdout
-    assert result.stdout.endswith(f"40 of 40 passing. UI: http://{clone.cluster.server}:8500/ui\n")
+    assert result.stdout.endswith(f"40 of 40 passing. UI: http://{clone.sandbox.server}:8500/ui\n")
 
 
 def test_a_second_make_up_changes_nothing_and_says_so(clone: Clone) -> None:

@@ -7,7 +7,7 @@ import consul
 import settings
 from cluster.agent_configuration import SERVER_NODE
 from operations.migration import Comparison, compare_stack
-from operations.target import Target
+from operations.stack import Stack
 from services.model import Service
 from tests.local.stacks import EditableStack
 
@@ -16,7 +16,7 @@ BILLING, AUTH, ORDER = "billing_service", "auth_service", "order_service"
 
 def before(stack: EditableStack) -> Any:  # noqa: ANN401 - py-consul has no types
     """The server, as `consul_registry.py` speaks to it."""
-    return consul.Consul(host=stack.cluster.server, port=8500)
+    return consul.Consul(host=stack.sandbox.server, port=8500)
 
 
 def registers_itself(stack: EditableStack, service: Service, beats: bool = True, **other: Any) -> None:  # noqa: ANN401
@@ -30,9 +30,10 @@ def registers_itself(stack: EditableStack, service: Service, beats: bool = True,
 
 def compared(stack: EditableStack) -> dict[str, Comparison]:
     where = settings.Settings.model_validate(
-        {"agentAddress": stack.consul.address, "serverAddress": f"http://{stack.cluster.server}:8500", "docker": False}
+        {"agentAddress": stack.consul.address, "serverAddress": f"http://{stack.sandbox.server}:8500", "docker": False}
     )
-    return {each.service.id: each for each in compare_stack(Target("consul-staging", "local", where, stack.roster))}
+    seen = Stack("local", "consul-staging", where, stack.roster, stack.engine)
+    return {each.service.id: each for each in compare_stack(seen)}
 
 
 def test_each_service_is_where_it_is_in_the_migration(deployed: EditableStack) -> None:
@@ -49,14 +50,14 @@ def test_each_service_is_where_it_is_in_the_migration(deployed: EditableStack) -
     }
     assert [key for key, one in now.items() if one.can_drop] == [BILLING]
     assert [key for key, one in now.items() if one.verdict.wrong] == [ORDER]
-    assert now[ORDER].verdict.says == "order_service-1 is at port 8999, the roster says 8105"
-    assert now[AUTH].verdict.says == f"deregister what it left: auth_service-1 on {SERVER_NODE}"
+    assert now[ORDER].verdict.message == "order_service-1 is at port 8999, the roster says 8105"
+    assert now[AUTH].verdict.message == f"deregister what it left: auth_service-1 on {SERVER_NODE}"
     [own] = now[BILLING].own
     assert (own.node, own.heartbeat, own.at) == (SERVER_NODE, "passing", now[BILLING].service.address)
 
 
 def test_a_service_that_took_option_b_registers_itself_at_the_agent_and_is_still_seen(deployed: EditableStack) -> None:
-    at_agent = consul.Consul(host=deployed.cluster.agent, port=8500)
+    at_agent = consul.Consul(host=deployed.sandbox.agent, port=8500)
     billing = deployed.service(BILLING)
     at_agent.agent.service.register(
         BILLING, "billing_service-1", address=billing.host, port=billing.port, check=consul.Check.ttl("30s")
@@ -70,15 +71,15 @@ def test_a_service_that_took_option_b_registers_itself_at_the_agent_and_is_still
 
 def test_a_service_that_overwrites_the_agents_registration_is_wrong(deployed: EditableStack) -> None:
     billing = deployed.service(BILLING)
-    consul.Consul(host=deployed.cluster.agent, port=8500).agent.service.register(
+    consul.Consul(host=deployed.sandbox.agent, port=8500).agent.service.register(
         BILLING, BILLING, address=billing.host, port=billing.port
     )
-    assert compared(deployed)[BILLING].verdict.says == "another party holds the id billing_service at the agent"
+    assert compared(deployed)[BILLING].verdict.message == "another party holds the id billing_service at the agent"
 
 
 def test_a_service_that_sends_heartbeats_but_fails_its_check_is_wrong(deployed: EditableStack) -> None:
     registers_itself(deployed, deployed.service(BILLING))
-    deployed.cluster.standin(deployed.service(BILLING)).stop()
+    deployed.sandbox.stand_in(deployed.service(BILLING)).stop()
     while (one := compared(deployed)[BILLING]).ours and one.ours.status != "critical":
         pass
-    assert one.verdict.says == "it sends heartbeats, but the agent's check fails"
+    assert one.verdict.message == "it sends heartbeats, but the agent's check fails"

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from operations.engine import EngineError
-from operations.service_status import statuses
-from tests.local.stacks import EditableStack, require_passing
+from tests.local.stacks import EditableStack
+from tests.statuses import require_passing, statuses
 from tests.waiting import within
 
 
@@ -19,7 +19,7 @@ from tests.waiting import within
 def test_a_stopped_service_is_critical_within_its_interval_and_timeout_and_passing_after_its_start(
     deployed: EditableStack, service_id: str, critical_within: float, passing_within: float
 ) -> None:
-    standin = deployed.cluster.standin(deployed.service(service_id))
+    standin = deployed.sandbox.stand_in(deployed.service(service_id))
     standin.stop()
     within(critical_within, lambda: statuses(deployed.consul, deployed.roster)[service_id] == "critical")
     standin.start()
@@ -27,28 +27,28 @@ def test_a_stopped_service_is_critical_within_its_interval_and_timeout_and_passi
 
 
 def test_a_killed_agent_comes_back_with_all_40_and_without_up(deployed: EditableStack) -> None:
-    process = deployed.cluster.agent_program.process
+    process = deployed.sandbox.agent_process.running
     assert process
     process.send_signal(signal.SIGKILL)
-    within(5, lambda: deployed.cluster.agent_program.process is None)
-    deployed.cluster.start()
+    within(5, lambda: deployed.sandbox.agent_process.running is None)
+    deployed.sandbox.start()
     require_passing(deployed.consul, deployed.roster)
     assert deployed.up(refresh=True) == {"same": 42}
 
 
 def test_a_gently_restarted_agent_comes_back_with_all_40_and_without_up(deployed: EditableStack) -> None:
-    deployed.cluster.agent_program.stop()
-    deployed.cluster.start()
+    deployed.sandbox.agent_process.stop()
+    deployed.sandbox.start()
     require_passing(deployed.consul, deployed.roster)
     assert deployed.up(refresh=True) == {"same": 42}
 
 
 def test_a_restarted_server_keeps_all_40_and_without_up(deployed: EditableStack) -> None:
-    deployed.cluster.server_program.stop()
+    deployed.sandbox.server_process.stop()
     time.sleep(5)
     of_the_agent = [check["Status"] for check in deployed.consul.all_checks().values()]
     assert of_the_agent == ["passing"] * 40  # it goes on checking
-    deployed.cluster.start()
+    deployed.sandbox.start()
     within(
         30,
         lambda: all(deployed.consul.in_catalog("consul-agent-shared", s.name, s.id) for s in deployed.roster.services),
@@ -59,12 +59,12 @@ def test_a_restarted_server_keeps_all_40_and_without_up(deployed: EditableStack)
 def test_an_up_without_servers_is_an_error_and_the_next_one_completes_it(deployed: EditableStack) -> None:
     before = deployed.roster
     deployed.change("billing_service", tags=("v2",))
-    deployed.cluster.server_program.stop()
+    deployed.sandbox.server_process.stop()
     with pytest.raises(EngineError):
         deployed.up()
     assert "billing_service" in deployed.said
     assert "Consul answers 500: " in deployed.said
-    deployed.cluster.start()
+    deployed.sandbox.start()
     assert deployed.up()["update"] == 1
     entry = deployed.consul.in_catalog("consul-agent-shared", "billing_service", "billing_service")
     assert entry
@@ -74,10 +74,10 @@ def test_an_up_without_servers_is_an_error_and_the_next_one_completes_it(deploye
 
 
 def test_an_agent_that_lost_its_data_is_filled_again_by_up_refresh(deployed: EditableStack, tmp_path: Path) -> None:
-    deployed.cluster.agent_program.stop()
-    data = deployed.cluster.agent_program.folder / "data" / "services"
+    deployed.sandbox.agent_process.stop()
+    data = deployed.sandbox.agent_process.folder / "data" / "services"
     data.rename(tmp_path / "lost")
-    deployed.cluster.start()
+    deployed.sandbox.start()
     assert not deployed.consul.all_services()
     assert deployed.up(refresh=True)["create"] == 40
     require_passing(deployed.consul, deployed.roster)

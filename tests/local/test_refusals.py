@@ -16,8 +16,8 @@ from cluster.agent_configuration import agent_config, server_config
 from cluster.client import Consul, ConsulError
 from components.endpoint import Endpoint
 from operations.engine import Engine, EngineError
-from operations.sandbox.processes import Program
-from tests.local.stacks import EditableStack, new_cluster, new_project
+from operations.sandbox.processes import BackgroundProcess
+from tests.local.stacks import EditableStack, new_project, new_sandbox
 from tests.waiting import within
 
 
@@ -124,7 +124,7 @@ def agents(folder: Path, *configs: dict[str, Any]) -> Iterator[None]:
         node.mkdir(parents=True)
         (node / "config.json").write_text(json.dumps(config))
         command = (toolchain.consul(), "agent", "-config-file", node / "config.json", "-data-dir", node / "data")
-        programs.append(Program(config["node_name"], command, node))
+        programs.append(BackgroundProcess(config["node_name"], command, node))
     try:
         for program in programs:
             program.start()
@@ -144,12 +144,12 @@ def leads(host: str) -> bool:
 @pytest.fixture
 def acl_stack(tmp_path: Path) -> Iterator[EditableStack]:
     """One service; ACLs deny by default on the server, and an agent beside it that does not know of them."""
-    cluster = new_cluster(tmp_path / "consul")
-    server, agent = cluster.server, cluster.agent
+    sandbox = new_sandbox(tmp_path / "consul")
+    server, agent = sandbox.server, sandbox.agent
     configs = (server_config(server, server) | ACL, agent_config(server, agent, agent))
     engine = Engine(toolchain.pulumi, tmp_path / "pulumi", new_project(tmp_path), checkpoints=True)
-    with agents(cluster.folder, *configs):
-        stack = EditableStack(cluster, engine, cluster.roster, Endpoint(f"http://{server}:8500"))
+    with agents(sandbox.folder, *configs):
+        stack = EditableStack(sandbox, engine, sandbox.roster, Endpoint(f"http://{server}:8500"))
         only(stack, "billing_service")
         yield stack
 
@@ -180,9 +180,9 @@ def test_a_right_token_registers_and_is_nowhere_in_plain_text(acl_stack: Editabl
 
 
 def test_what_the_agent_accepts_and_the_servers_refuse_is_an_error(acl_stack: EditableStack) -> None:
-    acl_stack.endpoint = Endpoint(f"http://{acl_stack.cluster.agent}:8500")
+    acl_stack.endpoint = Endpoint(f"http://{acl_stack.sandbox.agent}:8500")
     with pytest.raises(EngineError):
         acl_stack.up()
-    assert Consul(f"http://{acl_stack.cluster.agent}:8500").service("billing_service")
+    assert Consul(f"http://{acl_stack.sandbox.agent}:8500").service("billing_service")
     assert "accepted the change to 'billing_service', but the servers do not show it after 11 s" in acl_stack.said
     assert "a token may lack service:write" in acl_stack.said

@@ -7,10 +7,10 @@ from datetime import timedelta
 import pytest
 import urllib3
 
-from operations.service_status import statuses
 from services.definition import definition
 from services.model import OWNER_KEY
-from tests.local.stacks import EditableStack, require_passing
+from tests.local.stacks import EditableStack
+from tests.statuses import require_passing, statuses
 
 
 def test_up_registers_the_40_services_and_the_agent_checks_every_one_of_them(stack: EditableStack) -> None:

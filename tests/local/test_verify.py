@@ -21,7 +21,7 @@ OTHERS = {OWNER_KEY: "pulumi/consul-staging/other/registration-order_service"}
 @pytest.fixture(autouse=True)
 def _repair(clone: Clone) -> Iterator[None]:
     yield
-    repair(clone.cluster)
+    repair(clone.sandbox)
 
 
 def duplicate(clone: Clone, service_id: str, meta: dict[str, str]) -> None:
@@ -77,7 +77,7 @@ def test_a_deregistered_service_is_found(clone: Clone) -> None:
 
 
 def test_a_port_that_was_changed_through_the_agents_api_is_found(clone: Clone) -> None:
-    register(clone.cluster, clone.service("billing_service"), port=9999)
+    register(clone.sandbox, clone.service("billing_service"), port=9999)
     found = within(5, clone, "registrations")
     assert (found["subject"], found["expected"]) == ("billing_service", "port 8216")
     assert found["found"].endswith(": port 9999")
@@ -86,7 +86,7 @@ def test_a_port_that_was_changed_through_the_agents_api_is_found(clone: Clone) -
 def test_a_check_that_was_changed_through_the_agents_api_is_found(clone: Clone) -> None:
     billing = clone.service("billing_service")
     slow = billing.checks[0].model_copy(update={"interval": billing.checks[0].interval * 20})
-    register(clone.cluster, billing.model_copy(update={"checks": (slow,)}))
+    register(clone.sandbox, billing.model_copy(update={"checks": (slow,)}))
     found = within(5, clone, "registrations")
     assert found["expected"] == "billing_service-health interval 1s"
     assert found["found"].endswith(": billing_service-health interval 20s")
@@ -157,7 +157,7 @@ def test_fix_removes_ours_wherever_it_is_and_leaves_the_others(clone: Clone) -> 
         f"removed order_service: id order-ours on {AGENT_NODE}",
         "removed order_service: id order_ours on old-agent",
     ]
-    assert clone.agent.all_services().keys() - {s.id for s in clone.cluster.roster.services} == {
+    assert clone.agent.all_services().keys() - {s.id for s in clone.sandbox.roster.services} == {
         "order-own",
         "order-other",
     }
@@ -185,13 +185,13 @@ def test_piped_findings_have_no_escape_codes(clone: Clone) -> None:
 
 
 def test_an_agent_that_is_away_is_one_message_with_what_the_servers_know(clone: Clone) -> None:
-    process = clone.cluster.agent_program.process
+    process = clone.sandbox.agent_process.running
     assert process
     process.kill()
     found = within(20, clone, "members")
     assert (found["subject"], found["found"]) == (AGENT_NODE, "failed, node")
     result = clone.run("verify")
-    assert f"http://{clone.cluster.agent}:8500 (APIs)" in result.stdout
+    assert f"http://{clone.sandbox.agent}:8500 (APIs)" in result.stdout
     assert "?      metrics        not seen" in result.stdout
     assert "Traceback" not in result.stderr
 

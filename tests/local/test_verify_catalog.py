@@ -1,15 +1,18 @@
 """`verify` of `registration: catalog` on a real Consul 1.17.2; what consul-esm writes is written here in its place."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import urllib3
 
+import toolchain
 from cluster.agent_configuration import EXTERNAL_NODE_META
 from cluster.client import Consul
-from operations.sandbox.sandbox import Cluster
-from operations.target import Target
+from operations.engine import Engine
+from operations.sandbox.sandbox import Sandbox
+from operations.stack import Stack
 from operations.verify.findings import Finding
 from operations.verify.registrations import stated
 from operations.verify.report import report
@@ -26,22 +29,23 @@ def put(consul: Consul, path: str, body: dict[str, Any]) -> None:
 
 
 @pytest.fixture(name="aim")
-def _aim(shared_cluster: Cluster) -> Iterator[Target]:
-    host = shared_cluster.roster.services[0].host
+def _aim(shared_sandbox: Sandbox, tmp_path: Path) -> Iterator[Stack]:
+    host = shared_sandbox.roster.services[0].host
     config = {
         "registration": "catalog",
-        "agentAddress": f"http://{shared_cluster.agent}:8500",
-        "serverAddress": f"http://{shared_cluster.server}:8500",
+        "agentAddress": f"http://{shared_sandbox.agent}:8500",
+        "serverAddress": f"http://{shared_sandbox.server}:8500",
         "serviceHost": host,
     }
-    aim = Target("consul-staging", "local", Settings.model_validate(config), forty_roster(host=host))
+    engine = Engine(toolchain.pulumi, tmp_path)
+    aim = Stack("local", "consul-staging", Settings.model_validate(config), forty_roster(host=host), engine)
     for service in aim.roster.services:
         register(aim, service)
     yield aim
     put(aim.server, "/v1/catalog/deregister", {"Node": NODE})
 
 
-def register(aim: Target, service: Service, interval: str | None = None) -> None:
+def register(aim: Stack, service: Service, interval: str | None = None) -> None:
     """Register as the Consul provider does, with what consul-esm then writes."""
     wanted = stated(aim, service)
     entry = {"ID": service.id, "Service": wanted["name"]}
@@ -64,22 +68,22 @@ def _check(service: Service, check_id: str, check: dict[str, str], interval: str
     return {**own, "Status": "passing", "Output": output, "Definition": definition}
 
 
-def findings(aim: Target) -> dict[str, list[Finding]]:
+def findings(aim: Stack) -> dict[str, list[Finding]]:
     return {verdict.area: list(verdict.findings) for verdict in report(aim).verdicts if verdict.findings}
 
 
-def test_what_is_on_the_external_node_as_stated_is_well(aim: Target) -> None:
+def test_what_is_on_the_external_node_as_stated_is_well(aim: Stack) -> None:
     assert findings(aim) == {}
 
 
-def test_an_interval_in_a_checks_definition_is_compared(aim: Target) -> None:
+def test_an_interval_in_a_checks_definition_is_compared(aim: Stack) -> None:
     register(aim, next(each for each in aim.roster.services if each.id == "billing_service"), interval="20s")
     (one,) = findings(aim)["registrations"]
     assert one.expected == "billing_service-health interval 10s"
     assert one.found == "the catalog: billing_service-health interval 20s"
 
 
-def test_a_service_on_the_agents_node_is_a_duplicate(aim: Target) -> None:
+def test_a_service_on_the_agents_node_is_a_duplicate(aim: Stack) -> None:
     agent = aim.agent
     assert agent
     agent.register({"ID": "billing_service", "Name": "billing_service", "Port": 1})

@@ -14,7 +14,7 @@ from tests.local.watching import Watch, watching
 @pytest.fixture(autouse=True)
 def _repair(clone: Clone) -> Iterator[None]:
     yield
-    repair(clone.cluster)
+    repair(clone.sandbox)
 
 
 def test_a_change_shows(clone: Clone) -> None:
@@ -61,11 +61,11 @@ def lines_until(watch: Watch, kind: str) -> str:
 def test_it_survives_an_agent_that_is_killed_and_comes_back(clone: Clone) -> None:
     with watching(clone) as watch:
         watch.says("40 of 40")
-        process = clone.cluster.agent_program.process
+        process = clone.sandbox.agent_process.running
         assert process
         process.kill()
         watch.says(r"no news: GET http://\S+: no answer", 5)
-        clone.cluster.start()
+        clone.sandbox.start()
         watch.says("news again", 10)
         clone.agent.deregister("billing_service")
         watch.says("billing_service (passing|critical) -> missing", 10)
@@ -75,9 +75,9 @@ def test_it_survives_an_agent_that_is_killed_and_comes_back(clone: Clone) -> Non
 def test_it_survives_servers_that_are_away(clone: Clone) -> None:
     with watching(clone) as watch:
         watch.says("40 of 40")
-        clone.cluster.server_program.stop()
+        clone.sandbox.server_process.stop()
         watch.says(r"no news: .*Consul answers 500", 20)
-        clone.cluster.start()
+        clone.sandbox.start()
         watch.says("news again", 20)
         assert watch.interrupt() == 0
 

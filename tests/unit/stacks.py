@@ -1,22 +1,39 @@
 """Stacks as the commands see them, and a Consul in which one of them is deployed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from cluster.agent_configuration import EXTERNAL_NODE_META
-from operations import local
 from operations.engine import Engine
-from operations.paths import FOLDER, ROOT
-from operations.target import Target
+from operations.paths import LOCAL_FOLDER
+from operations.stack import Stack
 from operations.verify.registrations import stated
 from services.roster import Roster
 from settings import Settings
 from tests.fake_consul import AGENT, SERVER, FakeConsul, Fields
 from tests.forty_services import forty_roster
 
+IDLE_ENGINE = Engine(lambda: LOCAL_FOLDER / "none", LOCAL_FOLDER)  # there is no such program
 BILLING, MINIO = "billing_service", "minio_grpc_service"
 SOME = ("auth_service", BILLING, "order_service", "task_service", MINIO)
+
+
+@dataclass(frozen=True)
+class FakeOutputs(Engine):
+    """An engine that knows the outputs of a stack, and nothing else."""
+
+    get: Callable[[], Mapping[str, Any]] = dict
+
+    def outputs(self) -> Mapping[str, Any]:
+        return self.get()
+
+
+def fake_outputs(get: Callable[[], Mapping[str, Any]]) -> FakeOutputs:
+    """Return an engine with outputs, which cannot run."""
+    return FakeOutputs(IDLE_ENGINE.pulumi, IDLE_ENGINE.folder, get=get)
 
 
 def two_services() -> Roster:
@@ -24,24 +41,24 @@ def two_services() -> Roster:
     return forty_roster(names=(BILLING, MINIO))
 
 
-def stack_at(agent: str | None, server: str, roster: Roster | None = None, **config: object) -> Target:
+def stack_at(agent: str | None, server: str, roster: Roster | None = None, **config: object) -> Stack:
     """Return the stack `local`, at two addresses; without a roster of its own, with some of the forty services."""
     given = {"agentAddress": agent, "serverAddress": server, "serviceHost": "127.0.0.3", "docker": False, **config}
     some = forty_roster(host="127.0.0.3", names=SOME)
-    return Target("consul-staging", "local", Settings.model_validate(given), roster or some)
+    return Stack("local", "consul-staging", Settings.model_validate(given), roster or some, IDLE_ENGINE)
 
 
-def only_stack(patch: pytest.MonkeyPatch, stack: Callable[[], Target]) -> None:
-    """Have the commands find one stack by its name, and no other; its engine cannot run."""
+def only_stack(patch: pytest.MonkeyPatch, stack: Callable[[], Stack]) -> None:
+    """Have the commands find one stack by its name, and no other."""
 
-    def here(_: object, name: str) -> local.Local:
-        assert name == stack().stack
-        return local.Local(stack(), Engine(lambda: FOLDER / "none", FOLDER, ROOT), None, print)
+    def load(name: str) -> Stack:
+        assert name == stack().name
+        return stack()
 
-    patch.setattr(local, "here", here)
+    patch.setattr(Stack, "load", load)
 
 
-def consul_of(stack: Target) -> FakeConsul:
+def consul_of(stack: Stack) -> FakeConsul:
     """Return a Consul in which all is as the stack states it, after every check ran."""
     external = stack.settings.registration == "catalog"
     members = {

@@ -517,7 +517,7 @@ def test_a_server_is_waited_for_with_the_token_that_it_is_to_know() -> None:
     assert (consul.tokens, consul.wrote) == ({MANAGEMENT}, [])
 
 
-# How far the server's cluster is secured
+# How far the cluster is secured
 
 
 @pytest.mark.parametrize("stage", ["accepted", "sent", "on"])

@@ -18,18 +18,17 @@ from typer.testing import CliRunner
 
 import settings
 from cluster.client import ConsulError
-from operations import local, signals
+from operations import signals
 from operations.drill import command as drill
 from operations.drill.command import Drill, DrillError, Step
-from operations.drill.running_service import Container, InstanceError, StandIn, engine_of
+from operations.drill.running_service import RunningServiceError, ServiceContainer, StandInProcess, docker_host_of
 from operations.engine import Engine
-from operations.local import Local
-from operations.sandbox.sandbox import Cluster
-from operations.target import Target
+from operations.sandbox.sandbox import Sandbox
+from operations.stack import Stack, StackError
 from services.model import Service
 from services.roster import Roster
 from tests.fake_consul import AGENT, FakeConsul, running
-from tests.unit.stacks import BILLING, stack_at, two_services
+from tests.unit.stacks import BILLING, only_stack, stack_at, two_services
 
 
 @dataclass
@@ -45,7 +44,7 @@ class FakeInstance:
 
     def refuse_unless_running(self) -> None:
         if not self.running:
-            raise InstanceError("it does not run")
+            raise RunningServiceError("it does not run")
 
     def stop(self) -> None:
         self.done.append("stop")
@@ -104,7 +103,7 @@ def test_a_drill_sees_it_go_and_return(instance: FakeInstance) -> None:
 @pytest.mark.parametrize(("number", "promise"), [(0, 15), (1, 33)])
 def test_a_promise_is_an_interval_and_a_timeout(instance: FakeInstance, number: int, promise: float) -> None:
     one, _ = drilled(instance)
-    assert Drill(one.target, two_services().services[number], instance, print).promise == promise
+    assert Drill(one.stack, two_services().services[number], instance, print).promise == promise
 
 
 def test_what_is_not_noticed_is_missed_after_twice_the_promise_and_the_service_runs(instance: FakeInstance) -> None:
@@ -137,18 +136,18 @@ def test_a_service_that_is_not_registered_is_refused(instance: FakeInstance) -> 
 
 def test_what_does_not_run_is_refused(instance: FakeInstance) -> None:
     instance.running = False
-    with pytest.raises(InstanceError):
+    with pytest.raises(RunningServiceError):
         drilled(instance)[0].run()
     assert instance.done == []
 
 
 def failing() -> None:
-    raise InstanceError("Docker does not answer")
+    raise RunningServiceError("Docker does not answer")
 
 
 def test_it_is_started_where_stopping_it_failed_halfway(instance: FakeInstance) -> None:
     instance.on_stop = failing
-    with pytest.raises(InstanceError):
+    with pytest.raises(RunningServiceError):
         drilled(instance)[0].run()
     assert instance.done == ["stop", "start"]
 
@@ -162,7 +161,7 @@ def test_it_is_started_where_consul_does_not_answer_meanwhile(instance: FakeInst
 
 def test_the_error_names_a_service_that_cannot_be_started_again(instance: FakeInstance) -> None:
     instance.on_start = failing
-    with pytest.raises(InstanceError, match=r"billing_service does NOT run again: .* Docker does not answer"):
+    with pytest.raises(RunningServiceError, match=r"billing_service does NOT run again: .* Docker does not answer"):
         drilled(instance)[0].run()
 
 
@@ -223,11 +222,13 @@ def test_what_is_started_while_signals_are_ignored_does_not_ignore_them_itself()
 
 
 def typed(instance: FakeInstance, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Any:  # noqa: ANN401
-    def of_stack(_stack: str, _name: str, tell: Callable[[str], object]) -> Drill:
-        one, _ = drilled(instance)
-        return Drill(one.target, one.service, instance, tell)
+    one, _ = drilled(instance)
 
-    monkeypatch.setattr(drill, "of_stack", of_stack)
+    def drill_of(_stack: Stack, _name: str, output: Callable[[str], object]) -> Drill:
+        return Drill(one.stack, one.service, instance, output)
+
+    only_stack(monkeypatch, lambda: one.stack)
+    monkeypatch.setattr(drill, "drill_of", drill_of)
     app = typer.Typer()
     app.command()(drill.drill)
     return CliRunner().invoke(app, [BILLING, *arguments])
@@ -250,34 +251,28 @@ def test_as_json_there_is_one_document_and_nothing_else(
 # Which instance it is
 
 
-def stack_here(tmp_path: Path, in_docker: bool) -> Local:
+def stack_in(tmp_path: Path, in_docker: bool) -> Stack:
     config = {"serverAddress": "http://127.0.0.1:8500", "agentAddress": "http://127.0.0.2:8500", "docker": in_docker}
-    target = Target("consul-staging", "some", settings.Settings.model_validate(config), two_services())
-    cluster = None if in_docker else Cluster(lambda: tmp_path / "consul", "", "", two_services(), tmp_path)
-    return Local(target, Engine(lambda: tmp_path / "pulumi", tmp_path), cluster, print)
+    sandbox = None if in_docker else Sandbox(lambda: tmp_path / "consul", "", "", two_services(), tmp_path)
+    engine = Engine(lambda: tmp_path / "pulumi", tmp_path, tmp_path, stack="some")
+    parsed = settings.Settings.model_validate(config)
+    return Stack("some", "consul-staging", parsed, two_services(), engine, sandbox)
 
 
 @pytest.mark.parametrize("in_docker", [True, False])
-def test_it_is_the_services_container_or_its_stand_in(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_docker: bool
-) -> None:
+def test_it_is_the_services_container_or_its_stand_in(tmp_path: Path, in_docker: bool) -> None:
     (tmp_path / "Pulumi.some.yaml").write_text("config:\n  docker:host: ssh://staging\n")
-    monkeypatch.setattr(drill, "ROOT", tmp_path)
-    monkeypatch.setattr(local, "here", lambda *_: stack_here(tmp_path, in_docker))
-    instance = drill.of_stack("some", BILLING, print).instance
+    running_service = drill.drill_of(stack_in(tmp_path, in_docker), BILLING, print).running_service
     if in_docker:
-        assert instance == Container("isa-billing", "ssh://staging")
+        assert running_service == ServiceContainer("isa-billing", "ssh://staging")
     else:
-        assert isinstance(instance, StandIn)
-        assert instance.program.name == "isa-billing"
+        assert isinstance(running_service, StandInProcess)
+        assert running_service.process.name == "isa-billing"
 
 
-def test_a_name_that_the_roster_does_not_have_is_refused_with_those_it_has(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(local, "here", lambda *_: stack_here(tmp_path, False))
-    with pytest.raises(DrillError, match=r"'billing' is not in services/roster.py: it has billing_service, minio_"):
-        drill.of_stack("some", "billing", print)
+def test_a_name_that_the_roster_does_not_have_is_refused_with_those_it_has(tmp_path: Path) -> None:
+    with pytest.raises(StackError, match=r"there is no service 'billing' in services/: it has billing_service, minio_"):
+        drill.drill_of(stack_in(tmp_path, False), "billing", print)
 
 
 # Containers
@@ -316,34 +311,34 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> FakeDocker:
 
 
 def test_a_container_is_stopped_and_started_by_its_name(engine: FakeDocker) -> None:
-    Container("isa-billing").stop()
-    Container("isa-billing").start()
+    ServiceContainer("isa-billing").stop()
+    ServiceContainer("isa-billing").start()
     assert engine.done == ["isa-billing", "stop", "isa-billing", "start"]
 
 
 def test_a_running_container_is_not_refused(engine: FakeDocker) -> None:
-    Container("isa-billing").refuse_unless_running()
+    ServiceContainer("isa-billing").refuse_unless_running()
     assert engine.done == ["isa-billing"]
 
 
 @pytest.mark.parametrize("status", ["exited", "paused", "restarting"])
 def test_a_container_that_does_not_run_is_refused(engine: FakeDocker, status: str) -> None:
     engine.status = status
-    with pytest.raises(InstanceError, match=f"container isa-billing is {status}"):
-        Container("isa-billing").refuse_unless_running()
+    with pytest.raises(RunningServiceError, match=f"container isa-billing is {status}"):
+        ServiceContainer("isa-billing").refuse_unless_running()
 
 
 def test_a_container_that_does_not_exist_is_an_error_with_its_name(engine: FakeDocker) -> None:
     engine.error = NotFound("404 Client Error")
-    with pytest.raises(InstanceError, match="Docker has no container isa-billing"):
-        Container("isa-billing").refuse_unless_running()
+    with pytest.raises(RunningServiceError, match="Docker has no container isa-billing"):
+        ServiceContainer("isa-billing").refuse_unless_running()
 
 
 @pytest.mark.parametrize("error", [DockerException("Error while fetching server API version"), ReadTimeout("60 s")])
 def test_a_docker_that_does_not_answer_is_one_message(engine: FakeDocker, error: Exception) -> None:
     engine.error = error
-    with pytest.raises(InstanceError, match=f"container isa-billing: {error}"):
-        Container("isa-billing").stop()
+    with pytest.raises(RunningServiceError, match=f"container isa-billing: {error}"):
+        ServiceContainer("isa-billing").stop()
 
 
 def test_the_stacks_own_engine_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -354,7 +349,7 @@ def test_the_stacks_own_engine_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
         return FakeDocker()
 
     monkeypatch.setattr(docker, "DockerClient", client)
-    Container("isa-billing", "ssh://staging").stop()
+    ServiceContainer("isa-billing", "ssh://staging").stop()
     assert used == ["ssh://staging"]
 
 
@@ -362,4 +357,4 @@ def test_the_stacks_own_engine_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_engine_is_that_of_the_stacks_file(tmp_path: Path, line: str, address: str | None) -> None:
     file = tmp_path / "Pulumi.some.yaml"
     file.write_text(f"config:\n{line}\n")
-    assert engine_of(file) == address
+    assert docker_host_of(file) == address

@@ -17,13 +17,14 @@ from typer.testing import CliRunner
 from cluster.client import NoAnswerError
 from cluster.drift import read_service, read_services
 from cluster.ownership import with_owner
-from operations import local, signals
-from operations.command_line import period
+from operations import signals
+from operations.command_line import duration_option
+from operations.deployed_state import DeployedService, DeployedState
 from operations.engine import Engine, EngineError
 from operations.heal import command as heal
 from operations.heal import reconcile as healer
-from operations.heal.reconcile import Healer, Round
-from operations.state import Deployed, Registration, State
+from operations.heal.reconcile import Reconciler, Round
+from operations.stack import Stack
 from services.definition import definition, register_request
 from services.model import OWNER_KEY
 from tests.fake_consul import AGENT, FakeConsul, running
@@ -31,10 +32,10 @@ from tests.unit.stacks import BILLING, MINIO, two_services
 
 
 @dataclass
-class FakeState:
+class FakeEngine:
     """Says that a roster is deployed."""
 
-    services: dict[str, Registration] = field(default_factory=dict)
+    services: dict[str, DeployedService] = field(default_factory=dict)
     unfinished: bool = False
     locks: list[bool] = field(default_factory=lambda: [False])
     reads: int = 0
@@ -43,9 +44,9 @@ class FakeState:
     def locked(self) -> bool:
         return self.locks.pop(0) if len(self.locks) > 1 else self.locks[0]
 
-    def read(self) -> Deployed:
+    def deployed_state(self) -> DeployedState:
         self.reads += 1
-        return Deployed(self.services, self.unfinished)
+        return DeployedState(self.services, self.unfinished)
 
 
 @dataclass
@@ -53,11 +54,11 @@ class Case:
     """Two services, deployed and held."""
 
     consul: FakeConsul
-    state: FakeState
-    healer: Healer
+    engine: FakeEngine
+    reconciler: Reconciler
 
     def fields(self, service_id: str = BILLING) -> dict[str, Any]:
-        return self.state.services[service_id].fields
+        return self.engine.services[service_id].fields
 
     def drifts(self, **fields: Any) -> None:  # noqa: ANN401
         self.consul.register(register_request({"id": BILLING, **self.fields(), **fields}))
@@ -70,13 +71,13 @@ class Case:
 def case() -> Iterator[Case]:
     roster = two_services()
     with running(FakeConsul()) as consul:
-        state = FakeState()
+        engine = FakeEngine()
         for service in roster.services:
             mark = f"pulumi/consul-staging/local/registration-{service.id}"
             fields = {key: value for key, value in definition(with_owner(service, mark)).items() if key != "id"}
-            state.services[service.id] = Registration(consul.address, mark, fields)
+            engine.services[service.id] = DeployedService(consul.address, mark, fields)
             consul.register(register_request({"id": service.id, **fields}))
-        yield Case(consul, state, Healer(roster, consul.api, AGENT, cast(State, state)))
+        yield Case(consul, engine, Reconciler(roster, consul.api, AGENT, cast(Engine, engine)))
 
 
 @pytest.fixture
@@ -97,15 +98,15 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 
 def test_where_nothing_differs_nothing_is_written(case: Case) -> None:
-    assert case.healer.round() == Round()
+    assert case.reconciler.round() == Round()
     assert case.consul.written == []
 
 
 def test_where_nothing_differs_the_state_is_read_once_and_a_round_is_two_requests(case: Case) -> None:
-    case.healer.round()
+    case.reconciler.round()
     before = len(case.consul.requests)
-    case.healer.round()
-    assert case.state.reads == 1
+    case.reconciler.round()
+    assert case.engine.reads == 1
     asked = [(request.method, request.path) for request in case.consul.requests[before:]]
     assert asked == [("GET", "/v1/agent/services"), ("GET", "/v1/agent/checks")]
 
@@ -116,27 +117,27 @@ def test_where_nothing_differs_the_state_is_read_once_and_a_round_is_two_request
 def test_what_is_gone_is_registered_at_once_exactly_as_it_was_deployed(case: Case) -> None:
     before = (dict(case.consul.services), dict(case.consul.checks))
     case.loses()
-    assert case.healer.round().written == [BILLING]
+    assert case.reconciler.round().written == [BILLING]
     assert (case.consul.services, case.consul.checks) == before
 
 
 def test_what_is_gone_is_one_request_and_nothing_else_is_written(case: Case) -> None:
     case.loses()
-    case.healer.round()
+    case.reconciler.round()
     assert case.consul.written == ["/v1/agent/service/register"]
 
 
 def test_what_was_deployed_is_written_and_not_what_the_roster_states(case: Case) -> None:
     case.fields()["port"] = 8299
     case.loses()
-    case.healer.round()
+    case.reconciler.round()
     assert case.consul.services[BILLING]["Port"] == 8299
 
 
 def test_what_was_never_deployed_is_not_registered(case: Case) -> None:
     case.loses()
-    del case.state.services[BILLING]
-    result = case.healer.round()
+    del case.engine.services[BILLING]
+    result = case.reconciler.round()
     assert (result.written, case.consul.written) == ([], [])
     assert "(billing_service)" in result.notices[0]
 
@@ -145,7 +146,7 @@ def test_a_refusal_of_one_does_not_keep_the_others_from_being_registered(case: C
     case.loses()
     case.loses(MINIO)
     case.consul.refuses_ids = {BILLING}
-    result = case.healer.round()
+    result = case.reconciler.round()
     assert result.written == [MINIO]
     assert "billing_service is not registered: " in result.troubles[0]
     assert "Permission denied" in result.troubles[0]
@@ -155,7 +156,7 @@ def test_a_refusal_of_one_does_not_keep_the_others_from_being_registered(case: C
 def test_what_the_servers_do_not_show_is_a_trouble(case: Case) -> None:
     case.loses()
     case.consul.in_sync = False
-    assert "the servers do not show billing_service" in case.healer.round().troubles[0]
+    assert "the servers do not show billing_service" in case.reconciler.round().troubles[0]
 
 
 # What differs
@@ -163,33 +164,33 @@ def test_what_the_servers_do_not_show_is_a_trouble(case: Case) -> None:
 
 def test_a_difference_waits_for_one_run_of_the_check(case: Case, clock: Callable[[float], None]) -> None:
     case.drifts(port=9999)
-    assert case.healer.round().waiting == [BILLING]
+    assert case.reconciler.round().waiting == [BILLING]
     clock(14.9)
-    assert case.healer.round().waiting == [BILLING]
+    assert case.reconciler.round().waiting == [BILLING]
     assert case.consul.written == []
     clock(0.2)
-    assert case.healer.round().written == [BILLING]
+    assert case.reconciler.round().written == [BILLING]
     assert case.consul.services[BILLING]["Port"] == 8216
 
 
 def test_a_difference_that_changes_waits_anew(case: Case, clock: Callable[[float], None]) -> None:
     case.drifts(port=9999)
-    case.healer.round()
+    case.reconciler.round()
     clock(16)
     case.drifts(port=9998)
-    assert case.healer.round().waiting == [BILLING]
+    assert case.reconciler.round().waiting == [BILLING]
     assert case.consul.written == []
 
 
 def test_a_difference_that_went_and_came_waits_anew(case: Case, clock: Callable[[float], None]) -> None:
-    case.state.services[MINIO].fields["port"] = 1  # the roster differs: each round looks closer
+    case.engine.services[MINIO].fields["port"] = 1  # the roster differs: each round looks closer
     case.drifts(port=9999)
-    case.healer.round()
+    case.reconciler.round()
     case.drifts()
-    case.healer.round()
+    case.reconciler.round()
     clock(16)
     case.drifts(port=9999)
-    assert BILLING in case.healer.round().waiting
+    assert BILLING in case.reconciler.round().waiting
 
 
 @pytest.mark.parametrize("owner", [None, "nomad", "pulumi/consul-staging/other/registration-billing_service"])
@@ -197,28 +198,28 @@ def test_what_another_party_owns_is_never_written(
     case: Case, clock: Callable[[float], None], owner: str | None
 ) -> None:
     case.drifts(meta={OWNER_KEY: owner} if owner else {}, port=1)
-    case.healer.round()
+    case.reconciler.round()
     clock(1000)
-    result = case.healer.round()
+    result = case.reconciler.round()
     assert case.consul.written == []
     assert result.troubles == [f"billing_service is held by {owner or 'another party'}: it is left alone"]
 
 
 def test_what_was_deployed_on_another_agent_is_not_written_to_this_one(case: Case) -> None:
     case.loses()
-    case.state.services[BILLING] = Registration("http://10.0.0.9:8500", "", case.fields())
-    result = case.healer.round()
+    case.engine.services[BILLING] = DeployedService("http://10.0.0.9:8500", "", case.fields())
+    result = case.reconciler.round()
     assert case.consul.written == []
     assert f"is deployed on http://10.0.0.9:8500, not on {case.consul.address}" in result.troubles[0]
 
 
 def test_a_fresh_deployment_that_differs_from_this_roster_stays(case: Case, clock: Callable[[float], None]) -> None:
-    case.healer.round()
+    case.reconciler.round()
     case.fields()["port"] = 8299
     case.drifts()
-    case.healer.round()
+    case.reconciler.round()
     clock(1000)
-    result = case.healer.round()
+    result = case.reconciler.round()
     assert (result.written, result.waiting, result.troubles) == ([], [], [])
     assert result.notices == [
         "the roster differs from what is deployed (billing_service), which stays: pulumi up deploys it"
@@ -230,23 +231,23 @@ def test_a_fresh_deployment_that_differs_from_this_roster_stays(case: Case, cloc
 
 def test_nothing_is_written_while_the_stack_is_locked(case: Case) -> None:
     case.loses()
-    case.state.locks = [True]
-    result = case.healer.round()
+    case.engine.locks = [True]
+    result = case.reconciler.round()
     assert case.consul.written == []
     assert "a run of pulumi is at work" in result.troubles[0]
 
 
 def test_nothing_is_written_where_operations_are_unfinished(case: Case) -> None:
     case.loses()
-    case.state.unfinished = True
-    assert "a run of pulumi is at work" in case.healer.round().troubles[0]
+    case.engine.unfinished = True
+    assert "a run of pulumi is at work" in case.reconciler.round().troubles[0]
     assert case.consul.written == []
 
 
 def test_a_run_that_begins_after_the_state_was_read_is_noticed_before_the_write(case: Case) -> None:
     case.loses()
-    case.state.locks = [False, True]
-    assert case.healer.round().waiting == [BILLING]
+    case.engine.locks = [False, True]
+    assert case.reconciler.round().waiting == [BILLING]
     assert case.consul.written == []
 
 
@@ -254,14 +255,14 @@ def test_what_changes_between_the_look_and_the_write_is_not_written(
     case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case.loses()
-    read = case.state.read
+    read = case.engine.deployed_state
 
-    def deployed_meanwhile() -> Deployed:
+    def deployed_meanwhile() -> DeployedState:
         case.drifts(port=8299)
         return read()
 
-    monkeypatch.setattr(case.state, "read", deployed_meanwhile)
-    assert case.healer.round().waiting == [BILLING]
+    monkeypatch.setattr(case.engine, "deployed_state", deployed_meanwhile)
+    assert case.reconciler.round().waiting == [BILLING]
     assert case.consul.written == []
 
 
@@ -273,7 +274,7 @@ def test_each_write_is_a_line_with_its_reason(case: Case, caplog: pytest.LogCapt
     case.loses(MINIO)
     case.drifts(port=9999, tags=[])
     with caplog.at_level(logging.INFO, "heal"):
-        heal.once(case.healer)
+        heal.once(case.reconciler)
     assert caplog.messages == [
         "minio_grpc_service: registered as deployed; it was gone",
         "billing_service: registered as deployed; it had other port, tags",
@@ -301,7 +302,7 @@ def kept(case: Case, rounds: int) -> list[float]:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        heal.keep(case.healer, period("30s"), wait)
+        heal.keep(case.reconciler, duration_option("30s"), wait)
     return waited
 
 
@@ -309,7 +310,7 @@ def test_errors_are_tried_again_ever_more_rarely_up_to_30_s(case: Case, monkeypa
     def no_answer(_: object) -> Round:
         raise NoAnswerError("no answer")
 
-    monkeypatch.setattr(Healer, "round", no_answer)
+    monkeypatch.setattr(Reconciler, "round", no_answer)
     assert kept(case, 7) == [1, 2, 4, 8, 16, 30, 30]
 
 
@@ -323,7 +324,7 @@ def test_an_error_is_logged_once_and_its_end_too(
             raise answer
         return answer
 
-    monkeypatch.setattr(Healer, "round", one)
+    monkeypatch.setattr(Reconciler, "round", one)
     with caplog.at_level(logging.INFO, "heal"):
         assert kept(case, 4) == [1, 2, 30, 30]
     assert caplog.messages == ["no answer; trying again, every 30 s at the latest", "all answer again"]
@@ -339,15 +340,15 @@ def test_a_line_is_logged_once_for_as_long_as_it_is_true(case: Case, caplog: pyt
 
 def test_a_round_is_cut_short(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heal, "_LIMIT", 0.05)
-    monkeypatch.setattr(Healer, "round", lambda _: time.sleep(5))
+    monkeypatch.setattr(Reconciler, "round", lambda _: time.sleep(5))
     with pytest.raises(signals.TooLongError, match=r"longer than 0\.05 s"):
-        heal.once(case.healer)
+        heal.once(case.reconciler)
 
 
 @pytest.mark.usefixtures("clock")
 def test_once_waits_until_a_difference_has_stood(case: Case) -> None:
     case.drifts(port=9999)
-    assert heal.once(case.healer)
+    assert heal.once(case.reconciler)
     assert case.consul.services[BILLING]["Port"] == 8216
 
 
@@ -355,7 +356,7 @@ def test_once_waits_until_a_difference_has_stood(case: Case) -> None:
 def test_once_undoes_a_change_also_where_something_else_is_left(case: Case) -> None:
     case.drifts(port=9999)
     case.consul.services[MINIO]["Meta"] = {}
-    assert not heal.once(case.healer)
+    assert not heal.once(case.reconciler)
     assert case.consul.services[BILLING]["Port"] == 8216
 
 
@@ -366,7 +367,7 @@ def test_all_services_are_read_as_each_of_them_is(case: Case) -> None:
 
 def test_once_is_not_well_where_something_is_left(case: Case) -> None:
     case.drifts(meta={})
-    assert not heal.once(case.healer)
+    assert not heal.once(case.reconciler)
 
 
 # The command
@@ -375,7 +376,7 @@ def test_once_is_not_well_where_something_is_left(case: Case) -> None:
 @pytest.mark.parametrize("text", ["30", "abc", "-3s", "0s", "999ms"])
 def test_a_wrong_duration_is_refused(text: str) -> None:
     with pytest.raises(typer.BadParameter):
-        period(text)
+        duration_option(text)
 
 
 @pytest.mark.parametrize(
@@ -391,10 +392,8 @@ def test_for_another_registration_the_error_has_the_command_that_heals(
         "  consul-staging:agentAddress: http://127.0.0.1:8501\n"
         f"  consul-staging:registration: {registration}\n"
     )
-    here = local.here
-    monkeypatch.setattr(local, "here", lambda say, stack: here(say, stack, tmp_path))
     with pytest.raises(heal.HealError, match=said):
-        heal.of_stack("other")
+        heal.reconciler_of(Stack.load("other", tmp_path))
 
 
 def test_a_secured_agent_is_healed_with_the_registrations_token(
@@ -402,16 +401,14 @@ def test_a_secured_agent_is_healed_with_the_registrations_token(
 ) -> None:
     tokens = {role: f"{role}-token" for role in ("verify", "registration", "removal")}
     monkeypatch.delenv("CONSUL_HTTP_TOKEN", raising=False)
-    monkeypatch.setattr(State, "outputs", lambda _: {"ca": None, "tokens": tokens})
+    monkeypatch.setattr(Engine, "outputs", lambda _: {"ca": None, "tokens": tokens})
     (tmp_path / "Pulumi.yaml").write_text("name: consul-staging\n")
-    here = local.here
-    monkeypatch.setattr(local, "here", lambda say, stack: here(say, stack, tmp_path))
     with running(FakeConsul()) as agent:
         (tmp_path / "Pulumi.other.yaml").write_text(
             "config:\n  consul-staging:serverAddress: http://127.0.0.1:8500\n  consul-staging:server: created\n"
             f"  consul-staging:agentAddress: {agent.address}\n  consul-staging:security: accepted\n"
         )
-        heal.of_stack("other").agent.all_services()
+        heal.reconciler_of(Stack.load("other", tmp_path)).agent.all_services()
     assert agent.tokens == {"registration-token"}
 
 
@@ -449,33 +446,33 @@ EXPORTED = {
 }
 
 
-def state(folder: Path, script: str) -> State:
-    """A state whose `pulumi` is a script."""
+def engine(folder: Path, script: str) -> Engine:
+    """An engine whose `pulumi` is a script."""
     program = folder / "pulumi"
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
     (folder / "Pulumi.yaml").write_text("name: consul-staging\n")
-    return State(Engine(lambda: program, folder, folder))
+    return Engine(lambda: program, folder, folder)
 
 
-def exporting(folder: Path, document: dict[str, Any]) -> State:
+def exporting(folder: Path, document: dict[str, Any]) -> Engine:
     (folder / "export.json").write_text(json.dumps(document))
-    return state(folder, f"cat {folder}/export.json")
+    return engine(folder, f"cat {folder}/export.json")
 
 
 def test_what_is_deployed_is_what_the_last_run_stated_and_not_what_a_refresh_found(tmp_path: Path) -> None:
-    services = exporting(tmp_path, EXPORTED).read().services
+    services = exporting(tmp_path, EXPORTED).deployed_state().services
     assert list(services) == [BILLING]
     assert services[BILLING].fields["port"] == 8216
     assert isinstance(services[BILLING].fields["port"], int)
 
 
-def test_no_token_is_taken_from_the_state(tmp_path: Path) -> None:
-    assert "ciphertext" not in repr(exporting(tmp_path, EXPORTED).read())
+def test_no_token_is_taken_from_the_engine(tmp_path: Path) -> None:
+    assert "ciphertext" not in repr(exporting(tmp_path, EXPORTED).deployed_state())
 
 
 def test_a_stacks_outputs_are_read_with_its_secrets(tmp_path: Path) -> None:
-    here = state(tmp_path, f'echo "$@" > {tmp_path}/arguments; echo \'{{"ca": "PEM", "tokens": {{"verify": "v"}}}}\'')
+    here = engine(tmp_path, f'echo "$@" > {tmp_path}/arguments; echo \'{{"ca": "PEM", "tokens": {{"verify": "v"}}}}\'')
     assert here.outputs() == {"ca": "PEM", "tokens": {"verify": "v"}}
     arguments = (tmp_path / "arguments").read_text().split()
     assert arguments == ["stack", "output", "--json", "--show-secrets", "--stack", "local", "--non-interactive"]
@@ -484,7 +481,7 @@ def test_a_stacks_outputs_are_read_with_its_secrets(tmp_path: Path) -> None:
 def test_outputs_that_pulumi_does_not_show_are_an_error_in_its_words(tmp_path: Path) -> None:
     script = "echo 'error: getting secrets manager: passphrase must be set' >&2; exit 255"
     with pytest.raises(EngineError) as caught:
-        state(tmp_path, script).outputs()
+        engine(tmp_path, script).outputs()
     assert str(caught.value) == (
         "pulumi stack output --json --show-secrets --stack local: getting secrets manager: passphrase must be set"
     )
@@ -497,18 +494,18 @@ def test_an_engines_passphrase_is_the_environments_or_blank(
     monkeypatch.delenv("PULUMI_CONFIG_PASSPHRASE", raising=False)
     if given is not None:
         monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", given)
-    assert state(tmp_path, "").engine.environment["PULUMI_CONFIG_PASSPHRASE"] == used
+    assert engine(tmp_path, "").environment["PULUMI_CONFIG_PASSPHRASE"] == used
 
 
 def test_pending_operations_are_noticed(tmp_path: Path) -> None:
     document = {"deployment": {**EXPORTED["deployment"], "pending_operations": [{"type": "updating"}]}}
-    assert exporting(tmp_path, document).read().unfinished
-    assert not exporting(tmp_path, EXPORTED).read().unfinished
+    assert exporting(tmp_path, document).deployed_state().unfinished
+    assert not exporting(tmp_path, EXPORTED).deployed_state().unfinished
 
 
 def test_an_error_of_pulumi_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"^pulumi stack export --stack local: no stack named 'local' found$"):
-        state(tmp_path, "echo \"error: no stack named 'local' found\n\" >&2; exit 6").read()
+        engine(tmp_path, "echo \"error: no stack named 'local' found\n\" >&2; exit 6").deployed_state()
 
 
 @pytest.mark.parametrize(
@@ -519,7 +516,7 @@ def test_a_lock_is_that_of_this_stack(tmp_path: Path, lock: str, locked: bool) -
     folder = tmp_path / ".pulumi" / "locks" / "organization" / "consul-staging" / lock
     folder.mkdir(parents=True)
     (folder / "1.json").write_text("{}")
-    assert state(tmp_path, f'echo \'{{"url": "file://{tmp_path}"}}\'').locked is locked
+    assert engine(tmp_path, f'echo \'{{"url": "file://{tmp_path}"}}\'').locked is locked
 
 
 def test_another_backend_has_no_lock_that_could_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -527,7 +524,7 @@ def test_another_backend_has_no_lock_that_could_be_read(tmp_path: Path, monkeypa
     folder.mkdir(parents=True)
     (folder / "1.json").write_text("{}")
     monkeypatch.chdir(tmp_path)
-    assert not state(tmp_path, 'echo \'{"url": "https://app.pulumi.com/me"}\'').locked
+    assert not engine(tmp_path, 'echo \'{"url": "https://app.pulumi.com/me"}\'').locked
 
 
 @pytest.mark.parametrize(("own", "named", "used"), [(True, None, "own"), (True, "s3://x", "s3://x"), (False, None, "")])
@@ -542,6 +539,6 @@ def test_the_backend_is_this_clones_where_it_has_the_stack_unless_another_is_nam
         monkeypatch.setenv("PULUMI_BACKEND_URL", named)
     else:
         monkeypatch.delenv("PULUMI_BACKEND_URL", raising=False)
-    url = state(tmp_path, 'echo "{\\"url\\": \\"$PULUMI_BACKEND_URL\\"}"').backend
+    url = engine(tmp_path, 'echo "{\\"url\\": \\"$PULUMI_BACKEND_URL\\"}"').backend
     assert url == ((tmp_path / "state").as_uri() if used == "own" else used)
     assert os.environ.get("PULUMI_BACKEND_URL") == named

@@ -7,9 +7,9 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from operations import migration as compare
+from operations import migration
 from operations.migration import ENVIRONMENT, Comparison, compare_stack
-from operations.target import Target
+from operations.stack import Stack
 from tests.fake_consul import AGENT, SERVER, FakeConsul, running
 from tests.unit.stacks import BILLING, MINIO, only_stack, stack_at, two_services
 
@@ -35,7 +35,7 @@ def own(fake: FakeConsul, status: str = "passing", port: int = 8216, address: st
     fake.add(node, "billing-1", BILLING, {"Type": "ttl", "Status": status}, Address=address, Port=port)
 
 
-def stack(fake: FakeConsul) -> Target:
+def stack(fake: FakeConsul) -> Stack:
     return stack_at(fake.address, fake.address, two_services())
 
 
@@ -52,7 +52,7 @@ def test_a_service_with_heartbeats_and_a_passing_check_at_one_address_can_drop_t
 
 def test_a_service_that_only_the_agent_has_is_done(consul: FakeConsul) -> None:
     one = billing(consul)
-    assert (one.verdict.phase, one.verdict.says, one.can_drop) == (4, "nothing to do", False)
+    assert (one.verdict.phase, one.verdict.message, one.can_drop) == (4, "nothing to do", False)
 
 
 def test_a_service_that_the_agent_does_not_have_is_to_be_deployed(consul: FakeConsul) -> None:
@@ -71,7 +71,7 @@ def test_a_service_whose_check_does_not_pass_keeps_its_heartbeats(consul: FakeCo
     own(consul)
     one = billing(consul)
     assert (one.verdict.phase, one.can_drop, one.verdict.wrong) == (2, False, False)
-    assert found in one.verdict.says
+    assert found in one.verdict.message
 
 
 def test_a_service_whose_agent_is_gone_keeps_its_heartbeats(consul: FakeConsul) -> None:
@@ -84,7 +84,7 @@ def test_a_service_at_another_address_keeps_its_heartbeats_and_the_address_is_re
     own(consul, address="10.0.0.77")
     one = billing(consul)
     assert (one.verdict.phase, one.verdict.wrong) == (2, False)
-    assert "billing-1 is at 10.0.0.77:8216" in one.verdict.says
+    assert "billing-1 is at 10.0.0.77:8216" in one.verdict.message
 
 
 def test_an_instance_without_an_address_is_at_its_nodes(consul: FakeConsul) -> None:
@@ -96,7 +96,7 @@ def test_another_port_than_the_rosters_is_wrong(consul: FakeConsul) -> None:
     own(consul, port=8299)
     verdict = billing(consul).verdict
     assert verdict.wrong
-    assert verdict.says == "billing-1 is at port 8299, the roster says 8216"
+    assert verdict.message == "billing-1 is at port 8299, the roster says 8216"
 
 
 def test_heartbeats_of_a_service_whose_check_fails_are_wrong(consul: FakeConsul) -> None:
@@ -114,7 +114,7 @@ def test_a_service_that_fails_its_check_and_sends_no_heartbeats_is_down_and_not_
 def test_what_stopped_its_heartbeats_left_something_to_deregister(consul: FakeConsul) -> None:
     own(consul, "critical")
     one = billing(consul)
-    assert (one.verdict.phase, one.verdict.says) == (4, f"deregister what it left: billing-1 on {SERVER}")
+    assert (one.verdict.phase, one.verdict.message) == (4, f"deregister what it left: billing-1 on {SERVER}")
 
 
 def test_a_registration_without_a_ttl_check_sends_no_heartbeats(consul: FakeConsul) -> None:
@@ -125,7 +125,7 @@ def test_a_registration_without_a_ttl_check_sends_no_heartbeats(consul: FakeCons
 
 def test_the_id_at_the_agent_in_another_partys_hands_is_wrong(consul: FakeConsul) -> None:
     consul.services[BILLING]["Meta"] = {}
-    assert billing(consul).verdict.says == "another party holds the id billing_service at the agent"
+    assert billing(consul).verdict.message == "another party holds the id billing_service at the agent"
 
 
 def test_a_service_of_another_name_is_nobodys_duplicate(consul: FakeConsul) -> None:
@@ -145,7 +145,7 @@ def test_it_asks_once_a_node_and_twice_more_whatever_the_number_of_services(cons
 def typed(consul: FakeConsul, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
     only_stack(monkeypatch, lambda: stack(consul))
     app = typer.Typer()
-    app.command()(compare.compare)
+    app.command()(migration.migration)
     return CliRunner().invoke(app, arguments)
 
 

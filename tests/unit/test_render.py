@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from operations import render as command
 from operations.render import contents
-from operations.target import target
+from operations.stack import Stack
 from services.model import OWNER_KEY, Kind
 from services.roster import load_roster
 
@@ -67,18 +67,18 @@ def test_without_a_folder_it_prints_all_of_it_as_one_object_and_writes_nothing(
 
 
 def test_the_owner_of_each_service_is_the_files_of_the_stack() -> None:
-    rendered = contents(target("staging"))
+    rendered = contents(Stack.load("staging"))
     owners = {each["meta"][OWNER_KEY] for name in FILES[1:] for each in rendered[name]["services"]}
     assert owners == {"pulumi/consul-staging/staging/definition-files"}
 
 
 def test_the_agent_of_a_docker_stack_joins_the_server_by_its_name() -> None:
-    config = contents(target("staging"))["agent-config.json"]
+    config = contents(Stack.load("staging"))["agent-config.json"]
     assert (config["retry_join"], config["bind_addr"]) == (["staging-consul"], "0.0.0.0")  # noqa: S104
 
 
 def test_the_agent_of_a_secured_stack_is_written_with_what_secures_it_and_without_a_secret() -> None:
-    staging = target("staging")
+    staging = Stack.load("staging")
     secured = staging.settings.model_copy(update={"security": "on", "server": "created"})
     config = contents(replace(staging, settings=secured))["agent-config.json"]
     assert (config["acl"]["default_policy"], config["ports"]) == ("deny", {"https": 8501})
@@ -86,7 +86,7 @@ def test_the_agent_of_a_secured_stack_is_written_with_what_secures_it_and_withou
 
 
 def test_the_agent_of_a_stack_without_docker_has_its_loopback_addresses() -> None:
-    config = contents(target("local"))["agent-config.json"]
+    config = contents(Stack.load("local"))["agent-config.json"]
     assert (config["retry_join"], config["bind_addr"]) == (["127.0.0.1"], "127.0.0.2")
 
 

@@ -13,8 +13,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from cluster.client import ConsulError, NoAnswerError
-from operations.service_status import worst
-from operations.target import Target
+from cluster.health_status import service_statuses
+from operations.stack import Stack
 from operations.watch import command
 from operations.watch import feed as feeding
 from operations.watch.board import Board
@@ -54,17 +54,17 @@ def check(service_id: str, status: str) -> dict[str, str]:
 @pytest.mark.parametrize("first", ["passing", "warning", "critical"])
 @pytest.mark.parametrize("second", ["passing", "warning", "critical"])
 def test_a_services_status_is_the_worst_of_its_checks(first: str, second: str) -> None:
-    found = worst([check("billing_service", first), check("billing_service", second)], ROSTER)
+    found = service_statuses([check("billing_service", first), check("billing_service", second)], ROSTER)
     assert found["billing_service"] == max(first, second, key=["passing", "warning", "critical"].index)
 
 
 def test_a_service_on_a_dead_node_is_critical_whatever_its_last_check_was() -> None:
-    found = worst([check("", "critical"), check("billing_service", "passing")], ROSTER)
+    found = service_statuses([check("", "critical"), check("billing_service", "passing")], ROSTER)
     assert found["billing_service"] == "critical"
 
 
 def test_a_service_without_a_check_is_missing() -> None:
-    assert worst([check("", "passing")], ROSTER)["billing_service"] == "missing"
+    assert service_statuses([check("", "passing")], ROSTER)["billing_service"] == "missing"
 
 
 # The board
@@ -248,7 +248,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *said: Mapping[str, str] | ConsulError,
     return result.stdout
 
 
-def target() -> Target:
+def target() -> Stack:
     return stack_at(None, "http://127.0.0.1:1", registration="files", docker=True)
 
 

@@ -7,12 +7,13 @@ import pytest
 import yaml
 
 from cluster.client import Consul
-from operations import local
-from operations import target as module
-from operations.state import State
-from operations.target import Role, Target, TargetError, target
+from operations import credentials as module
+from operations.credentials import NotDeployedError, Role
+from operations.engine import Engine
+from operations.stack import Stack, StackError
 from services.roster import load_roster
 from settings import SettingsError
+from tests.unit.stacks import fake_outputs
 
 AGENT = "http://127.0.0.1:8501"
 SERVER = "http://127.0.0.1:8500"
@@ -35,27 +36,27 @@ def stack(folder: Path, name: str = "test", **config: object) -> Path:
 
 
 def test_a_target_is_the_projects_stack(tmp_path: Path) -> None:
-    found = target("test", stack(tmp_path))
-    assert (found.project, found.stack) == ("consul-staging", "test")
+    found = Stack.load("test", stack(tmp_path))
+    assert (found.project, found.name) == ("consul-staging", "test")
 
 
 def test_a_target_has_the_settings_of_its_file(tmp_path: Path) -> None:
-    assert target("test", stack(tmp_path, environment="production")).settings.environment == "production"
+    assert Stack.load("test", stack(tmp_path, environment="production")).settings.environment == "production"
 
 
 def test_the_services_of_a_target_are_those_of_the_roster_for_its_environment_and_host(tmp_path: Path) -> None:
-    services = target("test", stack(tmp_path, environment="production", serviceHost="127.0.0.3")).roster.services
+    services = Stack.load("test", stack(tmp_path, environment="production", serviceHost="127.0.0.3")).roster.services
     assert services == load_roster("production", "127.0.0.3").services
     assert {(each.meta["environment"], each.host) for each in services} == {("production", "127.0.0.3")}
 
 
 @pytest.mark.parametrize("name", ["local", "docker-local", "staging"])
 def test_every_committed_stack_is_a_target(name: str) -> None:
-    assert target(name).stack == name
+    assert Stack.load(name).name == name
 
 
 def test_a_targets_owners_begin_with_its_project_and_name(tmp_path: Path) -> None:
-    assert target("test", stack(tmp_path)).owner_prefix == "pulumi/consul-staging/test/"
+    assert Stack.load("test", stack(tmp_path)).owner_prefix == "pulumi/consul-staging/test/"
 
 
 @pytest.mark.parametrize(
@@ -64,18 +65,18 @@ def test_a_targets_owners_begin_with_its_project_and_name(tmp_path: Path) -> Non
 )
 def test_a_targets_node_is_where_its_services_are_registered(tmp_path: Path, registration: str, node: str) -> None:
     folder = stack(tmp_path, registration=registration, externalNode="platform-external")
-    assert target("test", folder).node == node
+    assert Stack.load("test", folder).node == node
 
 
 # Its Consul
 
 
-def without_agent(folder: Path) -> Target:
-    return target("test", stack(folder, registration="files", agentAddress=None))
+def without_agent(folder: Path) -> Stack:
+    return Stack.load("test", stack(folder, registration="files", agentAddress=None))
 
 
 def test_a_targets_agent_and_server_are_those_of_its_file(tmp_path: Path) -> None:
-    found = target("test", stack(tmp_path))
+    found = Stack.load("test", stack(tmp_path))
     assert (found.agent and found.agent.address, found.server.address) == (AGENT, SERVER)
 
 
@@ -84,7 +85,7 @@ def test_an_agent_that_is_not_published_is_none(tmp_path: Path) -> None:
 
 
 def test_clients_use_the_agent(tmp_path: Path) -> None:
-    assert target("test", stack(tmp_path)).consul.address == AGENT
+    assert Stack.load("test", stack(tmp_path)).consul.address == AGENT
 
 
 def test_clients_use_the_server_where_the_agent_is_not_published(tmp_path: Path) -> None:
@@ -110,24 +111,24 @@ def test_the_environments_token_and_the_files_authority_are_used_for_both(
     monkeypatch.setenv("CONSUL_HTTP_TOKEN", TOKEN)
     authority = tmp_path / "ca.pem"
     authority.write_text(AUTHORITY)
-    found = target("test", stack(tmp_path, agentCaFile=str(authority)))
+    found = Stack.load("test", stack(tmp_path, agentCaFile=str(authority)))
     assert all((found.agent, found.server))
     assert made == [(AGENT, TOKEN, AUTHORITY), (SERVER, TOKEN, AUTHORITY)]
 
 
 def test_without_a_token_in_the_environment_there_is_none(tmp_path: Path) -> None:
-    assert target("test", stack(tmp_path)).token is None
+    assert Stack.load("test", stack(tmp_path)).given_token is None
 
 
 def test_a_secret_token_in_the_file_is_not_read(tmp_path: Path) -> None:
-    found = target("test", stack(tmp_path, agentToken={"secure": "v1:abc"}))
-    assert (found.token, found.settings.agent_token) == (None, None)
+    found = Stack.load("test", stack(tmp_path, agentToken={"secure": "v1:abc"}))
+    assert (found.given_token, found.settings.agent_token) == (None, None)
 
 
 def test_the_token_is_not_in_the_targets_repr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONSUL_HTTP_TOKEN", TOKEN)
-    found = target("test", stack(tmp_path))
-    assert (found.token, TOKEN in repr(found)) == (TOKEN, False)
+    found = Stack.load("test", stack(tmp_path))
+    assert (found.given_token, TOKEN in repr(found)) == (TOKEN, False)
 
 
 # The Consul of a secured stack
@@ -142,9 +143,9 @@ OUTPUTS = {
 }
 
 
-def secured(folder: Path, outputs: Callable[[], Mapping[str, Any]] = lambda: OUTPUTS, **config: object) -> Target:
+def secured(folder: Path, outputs: Callable[[], Mapping[str, Any]] = lambda: OUTPUTS, **config: object) -> Stack:
     own = {"agentAddress": HTTPS_AGENT, "serverAddress": HTTPS_SERVER, "server": "created", "security": "on"}
-    return replace(target("test", stack(folder, "test", **{**own, **config})), outputs=outputs)
+    return replace(Stack.load("test", stack(folder, "test", **{**own, **config})), engine=fake_outputs(outputs))
 
 
 @pytest.mark.parametrize("stage", ["accepted", "sent", "on"])
@@ -160,7 +161,7 @@ def test_a_secured_stacks_authority_and_token_are_those_of_its_outputs(
 @pytest.mark.parametrize("role", get_args(Role))
 def test_a_role_is_let_in_with_its_own_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, role: Role) -> None:
     made = recorded(monkeypatch)
-    assert secured(tmp_path).let_in_as(role).server
+    assert secured(tmp_path).with_role(role).server
     assert made == [(HTTPS_SERVER, f"{role}-token", AUTHORITY)]
 
 
@@ -170,7 +171,7 @@ def test_a_target_has_the_role_that_reads_by_default(tmp_path: Path) -> None:
 
 def test_a_target_that_is_let_in_otherwise_leaves_the_first_as_it_is(tmp_path: Path) -> None:
     found = secured(tmp_path)
-    assert (found.let_in_as("removal").role, found.role) == ("removal", "verify")
+    assert (found.with_role("removal").role, found.role) == ("removal", "verify")
 
 
 def test_the_outputs_are_asked_for_when_they_are_needed_and_once(tmp_path: Path) -> None:
@@ -192,22 +193,22 @@ def test_a_token_that_a_person_gives_goes_before_a_stacks_own_and_the_authority_
 ) -> None:
     made = recorded(monkeypatch)
     monkeypatch.setenv("CONSUL_HTTP_TOKEN", TOKEN)
-    assert secured(tmp_path).let_in_as(role).server
+    assert secured(tmp_path).with_role(role).server
     assert made == [(HTTPS_SERVER, TOKEN, AUTHORITY)]
 
 
 @pytest.mark.parametrize("outputs", [{}, {"agent": AGENT, "server": SERVER}], ids=["none", "of an open cluster"])
 def test_a_secured_stack_that_was_not_deployed_so_is_an_error(tmp_path: Path, outputs: Mapping[str, Any]) -> None:
-    with pytest.raises(TargetError) as caught:
+    with pytest.raises(NotDeployedError) as caught:
         assert secured(tmp_path, lambda: outputs).server
-    assert str(caught.value) == ("stack test has no tokens yet, and its Consul is to ask for them: deploy it")
+    assert str(caught.value) == ("the stack has no tokens yet, and its Consul is to ask for them: deploy it")
 
 
 def test_without_security_no_outputs_are_asked_for(tmp_path: Path) -> None:
     def outputs() -> Mapping[str, Any]:
         raise AssertionError
 
-    found = replace(target("test", stack(tmp_path)), outputs=outputs)
+    found = replace(Stack.load("test", stack(tmp_path)), engine=fake_outputs(outputs))
     assert all((found.agent, found.server))
 
 
@@ -216,14 +217,14 @@ def test_a_stack_of_this_clone_takes_the_outputs_of_its_engines_state(
 ) -> None:
     asked: list[tuple[str, Path]] = []
 
-    def outputs(state: State) -> Mapping[str, Any]:
-        asked.append((state.engine.stack, state.engine.project))
+    def outputs(engine: Engine) -> Mapping[str, Any]:
+        asked.append((engine.stack, engine.project))
         return OUTPUTS
 
     made = recorded(monkeypatch)
-    monkeypatch.setattr(State, "outputs", outputs)
+    monkeypatch.setattr(Engine, "outputs", outputs)
     own = {"agentAddress": HTTPS_AGENT, "serverAddress": HTTPS_SERVER, "server": "created"}
-    found = local.here(print, "test", stack(tmp_path, **own))
+    found = Stack.load("test", stack(tmp_path, **own))
     assert asked == []
     assert found.consul
     assert (made, asked) == ([(HTTPS_AGENT, "verify-token", AUTHORITY)], [("test", tmp_path)])
@@ -235,18 +236,19 @@ def test_a_stack_of_this_clone_takes_the_outputs_of_its_engines_state(
 def test_a_stack_that_does_not_exist_is_refused_with_those_that_do(tmp_path: Path) -> None:
     stack(tmp_path, "staging")
     stack(tmp_path, "docker-local")
-    with pytest.raises(TargetError) as caught:
-        target("stagin", tmp_path)
-    assert str(caught.value) == "there is no Pulumi.stagin.yaml: the stacks here are docker-local, staging"
+    with pytest.raises(StackError) as caught:
+        Stack.load("stagin", tmp_path)
+    assert str(caught.value) == "there is no Pulumi.stagin.yaml: the stacks of this project are docker-local, staging"
 
 
 def test_the_projects_own_stacks_are_named_where_no_folder_is_given() -> None:
-    with pytest.raises(TargetError) as caught:
-        target("stagin")
-    assert str(caught.value) == "there is no Pulumi.stagin.yaml: the stacks here are docker-local, local, staging"
+    with pytest.raises(StackError) as caught:
+        Stack.load("stagin")
+    names = "docker-local, local, staging"
+    assert str(caught.value) == f"there is no Pulumi.stagin.yaml: the stacks of this project are {names}"
 
 
 def test_a_wrong_value_in_the_file_is_a_settings_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
-        target("test", stack(tmp_path, environment="a b"))
+        Stack.load("test", stack(tmp_path, environment="a b"))
     assert str(caught.value).startswith("Pulumi.test.yaml: environment: 'a b' must be")

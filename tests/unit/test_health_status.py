@@ -4,10 +4,10 @@ from typing import Any
 import pytest
 
 from cluster.client import Consul
-from operations.service_status import await_passing, statuses
 from services.roster import Roster
 from tests.fake_consul import FakeConsul, running
 from tests.forty_services import forty_roster
+from tests.statuses import statuses
 
 BILLING, MINIO = (
     next(each for each in forty_roster().services if each.name == name)
@@ -51,13 +51,3 @@ def test_a_service_that_a_node_has_no_check_of_is_missing(consul: FakeConsul) ->
 def test_other_checks_of_the_node_are_no_service_of_the_roster(consul: FakeConsul) -> None:
     consul.node_checks = [check("", "passing"), check("another", "passing")]
     assert list(statuses(Consul(consul.address), TWO)) == ["billing_service", "minio_grpc_service"]
-
-
-@pytest.mark.parametrize(
-    ("node", "said"), [("consul-agent-shared", "0 of 2 passing"), ("staging-external", "2 of 2 passing")]
-)
-def test_what_is_waited_for_is_on_the_node_that_is_asked_for(consul: FakeConsul, node: str, said: str) -> None:
-    consul.node_checks = [check(each.name, "passing", "staging-external") for each in TWO.services]
-    lines: list[str] = []
-    await_passing(Consul(consul.address), TWO, lines.append, 0, node)
-    assert lines == [said]

@@ -1,0 +1,52 @@
+"""What the state of a stack says: which services are deployed over the agent's API, and whether a run is at work."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cluster.drift import COMPARED_FIELDS
+
+_TYPE = "pulumi-python:dynamic/consul:AgentService"
+
+
+@dataclass(frozen=True)
+class DeployedService:
+    """A service as the last run of Pulumi deployed it.
+
+    Attributes:
+        agent: address of the API at which it was registered.
+        owner: the owner that its meta names.
+        fields: its fields, in the form of `cluster.drift.read_service`.
+    """
+
+    agent: str
+    owner: str
+    fields: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class DeployedState:
+    """A state at one moment.
+
+    Attributes:
+        services: what is deployed, by service id.
+        unfinished: whether a run is at work, or was interrupted: then this is not what is deployed.
+    """
+
+    services: Mapping[str, DeployedService]
+    unfinished: bool
+
+
+def deployed_state(deployment: Mapping[str, Any]) -> DeployedState:
+    """Return what an exported deployment says. Nothing in it has to be decrypted for this."""
+    services = {
+        resource["inputs"]["service_id"]: _service(resource["inputs"])
+        for resource in deployment.get("resources", [])
+        if resource["type"] == _TYPE and not resource.get("delete")
+    }
+    return DeployedState(services, bool(deployment.get("pending_operations")))
+
+
+def _service(inputs: Mapping[str, Any]) -> DeployedService:
+    fields = {**{key: inputs[key] for key in COMPARED_FIELDS}, "port": int(inputs["port"])}
+    return DeployedService(inputs["agent"], inputs["mark"], fields)

@@ -1,0 +1,46 @@
+"""What the commands print."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from services.model import Kind
+
+console = Console(highlight=False)
+
+GROUP_TITLES: Mapping[Kind, str] = {
+    "user": "User microservices",
+    "ai": "AI services",
+    "grpc": "gRPC infrastructure",
+}
+
+STATUS_COLOURS: Mapping[str, str] = {"passing": "green", "warning": "yellow", "critical": "red", "missing": "red"}
+"""Colours by status, in the order in which counts are printed."""
+
+_COLOURS = {**STATUS_COLOURS, "kept": "green", "missed": "red", "wrong:": "red"}
+
+
+def print_line(text: str) -> None:
+    """Print a line as it is, without breaking it."""
+    console.print(text, markup=False, soft_wrap=True)
+
+
+def print_json(document: object) -> None:
+    """Print a JSON document for another program."""
+    typer.echo(json.dumps(document, indent=2))
+
+
+def print_rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table in colour on a terminal; elsewhere, one line a row with tabs between the cells."""
+    if not console.is_terminal:
+        for row in (header, *rows):
+            typer.echo("\t".join(row))
+        return
+    table = Table(*header)
+    for row in rows:
+        table.add_row(*(Text(cell, style=_COLOURS.get(cell.partition(" ")[0], "")) for cell in row))
+    console.print(table)

@@ -1,0 +1,36 @@
+"""`status`: the services of a stack as the catalog has them."""
+
+from collections.abc import Mapping
+
+from rich.table import Table
+
+from cluster.health_status import service_statuses
+from operations.command_line import DEFAULT_STACK, StackName
+from operations.output import GROUP_TITLES, STATUS_COLOURS, console
+from operations.stack import Stack
+from services.model import Check
+from services.roster import Roster
+
+
+def status(stack: StackName = DEFAULT_STACK) -> None:
+    """Show the services as the catalog has them."""
+    loaded = Stack.load(stack)
+    statuses = service_statuses(loaded.consul.node_checks(loaded.node), loaded.roster)
+    console.print(status_table(loaded.roster, statuses))
+
+
+def status_table(roster: Roster, statuses: Mapping[str, str]) -> Table:
+    """Return the services by group, each with its status, as a table for a terminal."""
+    rows = Table("Service", "Address", "Check", "Status")
+    for kind, title in GROUP_TITLES.items():
+        rows.add_section()
+        rows.add_row(f"[bold]{title}")
+        for service in roster.of_kind(kind):
+            status = statuses[service.id]
+            checks = ", ".join(_summary(check) for check in service.checks)
+            rows.add_row(service.name, service.address, checks, f"[{STATUS_COLOURS[status]}]{status}")
+    return rows
+
+
+def _summary(check: Check) -> str:
+    return f"{check.kind.upper()}, {check.interval.total_seconds():g} s"

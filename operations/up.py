@@ -1,0 +1,89 @@
+"""`up`: deploys a whole stack, from nothing to every check passing."""
+
+import typer
+
+from cluster.client import Consul
+from cluster.health_status import service_statuses
+from cluster.ownership import is_owned_by
+from cluster.waiting import wait_until
+from operations.command_line import DEFAULT_STACK, StackName
+from operations.output import console, print_line
+from operations.stack import Stack
+from operations.status import status_table
+
+_FIRST_RUN_SECONDS = 45  # A TCP check first runs within its interval of 30 s.
+
+
+def up(stack: StackName = DEFAULT_STACK) -> None:
+    """Start a Consul and stand-ins on this machine, deploy, and wait until every check passes."""
+    loaded = Stack.load(stack)
+    deploy(loaded)
+    statuses = wait_for_passing(loaded)
+    console.print(status_table(loaded.roster, statuses))
+    if hidden := loaded.roster.not_in_dns:
+        print_line(f"{len(hidden)} of {len(statuses)} have a _ in their names: HTTP finds them, Consul's DNS does not.")
+    passing = _passing(statuses)
+    print_line(f"{passing} of {len(statuses)} passing. UI: {loaded.ui}")
+    raise typer.Exit(passing != len(statuses))
+
+
+def deploy(stack: Stack) -> None:
+    """Start the processes of the sandbox, run the engine, and remove what a killed run left behind.
+
+    Raises:
+        toolchain.ToolchainError: a program is missing, and there is no way to get it.
+        operations.sandbox.sandbox.SandboxError: the sandbox cannot run.
+        operations.engine.EngineError: the engine did not finish.
+    """
+    output, engine = stack.engine.print_line, stack.engine
+    if stack.sandbox:
+        total, started = len(stack.sandbox.processes), stack.sandbox.start()
+        output(f"consul: {started} of {total} processes started, {total - started} ran already")
+    if engine.unlock():
+        output("pulumi: the last run was killed: this one completes it")
+    # The refresh sees what the agent has lost: it is registered again.
+    result = engine.up(refresh=True, color="auto", suppress_outputs=True)
+    if not any(count for what, count in (result.summary.resource_changes or {}).items() if what != "same"):
+        output("pulumi: nothing to change")
+    deployed = {name for group in result.outputs["services"].value.values() for name in group}
+    for service_id in prune(stack.with_role("removal").consul, stack.owner_prefix, deployed):
+        output(f"consul: deregistered {service_id}, left behind by a killed run")
+
+
+def prune(consul: Consul, owner_prefix: str, deployed: set[str]) -> list[str]:
+    """Deregister services of the stack that no state knows: a killed run registered them, and the roster lost them.
+
+    Args:
+        consul: the agent.
+        owner_prefix: what the stack's owners begin with.
+        deployed: the ids that the stack has.
+
+    Returns:
+        the ids that were deregistered.
+    """
+    owned = [key for key, service in consul.all_services().items() if is_owned_by(service["Meta"], owner_prefix)]
+    left_behind = [service_id for service_id in owned if service_id not in deployed]
+    for service_id in left_behind:
+        consul.deregister(service_id)
+    return left_behind
+
+
+def wait_for_passing(stack: Stack, seconds: float = _FIRST_RUN_SECONDS) -> dict[str, str]:
+    """Wait until every service passes, and print how many do; return the statuses at the end, by service id."""
+    statuses: dict[str, str] = {}
+    most = -1
+
+    def all_pass() -> bool:
+        nonlocal most
+        statuses.update(service_statuses(stack.consul.node_checks(stack.node), stack.roster))
+        if (passing := _passing(statuses)) > most:
+            stack.engine.print_line(f"{passing} of {len(statuses)} passing")
+            most = passing
+        return passing == len(statuses)
+
+    wait_until(all_pass, seconds, pause=0.5)
+    return statuses
+
+
+def _passing(statuses: dict[str, str]) -> int:
+    return sum(status == "passing" for status in statuses.values())

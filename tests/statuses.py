@@ -1,0 +1,21 @@
+"""The statuses of services in the catalog."""
+
+from cluster.agent_configuration import AGENT_NODE
+from cluster.client import Consul
+from cluster.health_status import service_statuses
+from cluster.waiting import wait_until
+from services.roster import Roster
+
+
+def statuses(consul: Consul, roster: Roster, node: str = AGENT_NODE) -> dict[str, str]:
+    """Return the status of each service on a node, by service id."""
+    return service_statuses(consul.node_checks(node), roster)
+
+
+def require_passing(consul: Consul, roster: Roster, seconds: float = 30, node: str = AGENT_NODE) -> None:
+    """Wait until every service passes, and fail if one does not in time."""
+
+    def others() -> dict[str, str]:
+        return {key: status for key, status in statuses(consul, roster, node).items() if status != "passing"}
+
+    assert wait_until(lambda: not others(), seconds, pause=0.5), others()
