@@ -37,7 +37,7 @@ def engine_of(run: subprocess.Popen[bytes]) -> psutil.Process:
                     engines.append(child)
         return bool(engines)
 
-    within(30, found)
+    within(60, found)
     return engines[0]
 
 

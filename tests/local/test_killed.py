@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import psutil
 import pytest
 
 from operations.engine import EngineError
@@ -15,7 +16,7 @@ def killed_up(stack: EditableStack, registered: int) -> int:
     run = start_up(stack)
     engine = engine_of(run)
     while len(stack.consul.all_services()) < registered:
-        assert engine.is_running()
+        assert engine.status() != psutil.STATUS_ZOMBIE
     engine.kill()
     assert run.wait(30) != 0
     return len(stack.consul.all_services())
@@ -70,7 +71,7 @@ def test_the_lock_of_a_run_that_lives_is_respected(stack: EditableStack) -> None
     engine = engine_of(run)
     try:
         while not stack.consul.all_services():
-            assert engine.is_running()
+            assert engine.status() != psutil.STATUS_ZOMBIE
         engine.suspend()
         with pytest.raises(EngineError, match=f"another run is at work on this stack \\(process {engine.pid}\\)"):
             stack.engine.unlock()
