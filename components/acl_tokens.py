@@ -13,7 +13,7 @@ from cluster.agent_configuration import DATACENTER
 from components.acl_secret import AclTokenSecret
 from components.child_options import child_options
 from components.endpoint import Endpoint
-from components.hooks import stash
+from components.resource_hooks import stash
 
 
 @dataclass(frozen=True)

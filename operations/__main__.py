@@ -5,16 +5,16 @@ from rich.console import Console
 
 from errors import UserError
 from operations.down import down
-from operations.drill.command import drill
-from operations.heal.command import heal
+from operations.drill.drill import drill
+from operations.heal.heal import heal
 from operations.migration import migration
 from operations.render import render
 from operations.start import start
 from operations.status import status
 from operations.stop import stop
 from operations.up import up
-from operations.verify.command import verify
-from operations.watch.command import watch
+from operations.verify.verify import verify
+from operations.watch.watch import watch
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -15,8 +15,8 @@ from cluster.client import Consul, ConsulError, NoAnswerError
 from cluster.ownership import is_owned_by
 from components.consul_container import ConsulContainerArgs
 from components.endpoint import Endpoint
-from components.hooks import stash, wait_for_leader, wait_until_ready
 from components.registration.switching import ServiceLocations, move_to_agent, refuse_foreign_node
+from components.resource_hooks import stash, wait_for_leader, wait_until_ready
 from services.model import OWNER_KEY
 
 _NOT_JOINED = (

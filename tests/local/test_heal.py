@@ -6,7 +6,7 @@ import pytest
 
 from cluster.agent_configuration import AGENT_NODE
 from operations.command_line import duration_option
-from operations.heal import command as heal
+from operations.heal import heal
 from operations.heal.reconcile import Reconciler, Round
 from services.definition import definition, register_request
 from services.model import OWNER_KEY

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import pulumi
 import pytest
 
-from components import hooks
+from components import resource_hooks as hooks
 from components.cluster_keys import ClusterKeys, ClusterKeysArgs
 from components.consul_agent import ConsulAgent, ConsulAgentArgs
 from components.consul_container import ConsulContainerArgs, Publish, Secured

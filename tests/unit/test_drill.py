@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 import settings
 from cluster.client import ConsulError
 from operations import signals
-from operations.drill import command as drill
-from operations.drill.command import Drill, DrillError, Step
+from operations.drill import drill
+from operations.drill.drill import Drill, DrillError, Step
 from operations.drill.running_service import RunningServiceError, ServiceContainer, StandInProcess, docker_host_of
 from operations.engine import Engine
 from operations.sandbox.sandbox import Sandbox

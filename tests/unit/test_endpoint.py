@@ -10,9 +10,9 @@ import pytest
 
 from cluster import waiting
 from cluster.client import Consul, ConsulError, NoAnswerError
-from components import hooks
+from components import resource_hooks as hooks
 from components.endpoint import Endpoint
-from components.hooks import consul_hook, wait_for_leader, wait_until_ready
+from components.resource_hooks import consul_hook, wait_for_leader, wait_until_ready
 from tests.fake_consul import FakeConsul, running
 from tests.unit.pulumi_mocks import Deployed, deploy, secret
 

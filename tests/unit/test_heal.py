@@ -21,7 +21,7 @@ from operations import signals
 from operations.command_line import duration_option
 from operations.deployed_state import DeployedService, DeployedState
 from operations.engine import Engine, EngineError
-from operations.heal import command as heal
+from operations.heal import heal
 from operations.heal import reconcile as healer
 from operations.heal.reconcile import Reconciler, Round
 from operations.stack import Stack

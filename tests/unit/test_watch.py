@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 from cluster.client import ConsulError, NoAnswerError
 from cluster.health_status import service_statuses
 from operations.stack import Stack
-from operations.watch import command
 from operations.watch import feed as feeding
+from operations.watch import watch as command
 from operations.watch.board import Board
 from operations.watch.events import Away, Back, Changed, Started, fields, line
 from operations.watch.feed import feed
