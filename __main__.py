@@ -7,7 +7,7 @@ import pulumi
 import settings
 from components.deployment import Deployment, deploy
 from errors import UserError
-from services.definition import summary
+from services.consul_definition import summary
 from services.roster import Roster, load_roster
 
 

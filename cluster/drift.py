@@ -1,7 +1,7 @@
 """Drift: what Consul really holds of a service, in the form in which the program states it.
 
-`services.definition.definition` returns what is stated; the functions here return what Consul holds. Where the two
-are equal, there is no drift.
+`services.consul_definition.definition` returns what is stated; the functions here return what Consul holds. Where the
+two are equal, there is no drift.
 """
 
 import re
@@ -13,7 +13,7 @@ from typing import Any
 import durationpy
 
 from cluster.client import Consul
-from services.definition import from_notes
+from services.consul_definition import from_notes
 
 Fields = dict[str, Any]
 

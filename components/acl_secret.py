@@ -12,7 +12,7 @@ import pulumi
 from pulumi.dynamic import ConfigureRequest, CreateResult, DiffResult, Resource, ResourceProvider
 
 from cluster.client import Consul
-from components.endpoint import Endpoint
+from components.consul_endpoint import Endpoint
 from components.provider_errors import send_user_errors_without_traceback
 
 Props = dict[str, Any]

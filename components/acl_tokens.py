@@ -12,7 +12,7 @@ from cluster.acl_rules import Rules
 from cluster.agent_configuration import DATACENTER
 from components.acl_secret import AclTokenSecret
 from components.child_options import child_options
-from components.endpoint import Endpoint
+from components.consul_endpoint import Endpoint
 from components.resource_hooks import stash
 
 

@@ -10,7 +10,7 @@ import pulumi_random as random
 
 from cluster.agent_configuration import AGENT_NODE, SERVER_NODE
 from components.certificates import Certificate, create_authority, create_certificate
-from components.endpoint import Endpoint
+from components.consul_endpoint import Endpoint
 from components.resource_hooks import stash
 
 

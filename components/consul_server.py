@@ -7,7 +7,7 @@ import pulumi
 from cluster.agent_configuration import SERVER_NODE, server_config
 from cluster.security_stages import Stage, why_change_is_refused
 from components.consul_container import ConsulContainerArgs, Publish, Secured, consul_container
-from components.endpoint import Endpoint
+from components.consul_endpoint import Endpoint
 from components.resource_hooks import wait_for_leader
 
 

@@ -12,9 +12,9 @@ from components.acl_tokens import AclTokens, AclTokensArgs
 from components.cluster_keys import ClusterKeys, ClusterKeysArgs
 from components.consul_agent import ConsulAgent, ConsulAgentArgs
 from components.consul_container import Publish, Secured
+from components.consul_endpoint import Endpoint
 from components.consul_esm import ConsulEsm, ConsulEsmArgs
 from components.consul_server import ConsulServer, ConsulServerArgs
-from components.endpoint import Endpoint
 from components.network import Network, NetworkArgs
 from components.registration.agent import AgentRegistration, AgentRegistrationArgs
 from components.registration.catalog import CatalogRegistration, CatalogRegistrationArgs

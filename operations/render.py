@@ -14,7 +14,7 @@ from cluster.ownership import DEFINITION_FILES, roster_with_owner
 from cluster.security_stages import stage_config
 from operations.command_line import DEFAULT_STACK, StackName
 from operations.stack import Stack
-from services.definition import definition_files
+from services.consul_definition import definition_files
 
 # The image gives it on the command line. A file that is validated alone must name it.
 _DATA = "/consul/data"

@@ -15,9 +15,9 @@ from cluster.ownership import owner_prefix
 from errors import UserError
 from operations.command_line import DEFAULT_STACK
 from operations.credentials import Credentials, Role, credentials
-from operations.engine import Engine
 from operations.output import print_line
 from operations.paths import LOCAL_FOLDER, ROOT
+from operations.pulumi_engine import Engine
 from operations.sandbox.sandbox import Sandbox, sandbox
 from services.model import Service
 from services.roster import Roster, load_roster

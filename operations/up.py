@@ -33,7 +33,7 @@ def deploy(stack: Stack) -> None:
     Raises:
         toolchain.ToolchainError: a program is missing, and there is no way to get it.
         operations.sandbox.sandbox.SandboxError: the sandbox cannot run.
-        operations.engine.EngineError: the engine did not finish.
+        operations.pulumi_engine.EngineError: the engine did not finish.
     """
     output, engine = stack.engine.print_line, stack.engine
     if stack.sandbox:

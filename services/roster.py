@@ -8,11 +8,11 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from errors import UserError
-from services.ai import ai_services
-from services.group import Environment
-from services.grpc import grpc_services
+from services.ai_services import ai_services
+from services.environment import Environment
+from services.grpc_services import grpc_services
 from services.model import Kind, Service
-from services.user import user_services
+from services.user_services import user_services
 
 _GROUPS = (user_services, ai_services, grpc_services)
 
@@ -44,7 +44,7 @@ class Roster(BaseModel):
             count = Counter(value for service in self.services for value in values(service))
             for value in (value for value, times in count.items() if times > 1):
                 owners = ", ".join(
-                    f"{service.id} in services/{service.kind}.py"
+                    f"{service.id} in services/{service.kind}_services.py"
                     for service in self.services
                     if value in values(service)
                 )

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from services.ai import ai_service
-from services.group import Environment
-from services.grpc import grpc_service
+from services.ai_services import ai_service
+from services.environment import Environment
+from services.grpc_services import grpc_service
 from services.model import Service
 from services.roster import Roster
-from services.user import user_service
+from services.user_services import user_service
 
 # group, name, port, container, and its role or type
 _TABLE = """

@@ -26,10 +26,10 @@ from cluster.client import Consul, ConsulError, ForbiddenError, NoAnswerError
 from cluster.drift import COMPARED_FIELDS, catalog_matches, read_service
 from cluster.ownership import definition_files_owner, with_owner
 from components.child_options import child_options
-from components.endpoint import Endpoint
+from components.consul_endpoint import Endpoint
 from components.provider_errors import send_user_errors_without_traceback
 from components.registration.switching import stack_owner_prefix
-from services.definition import definition, register_request
+from services.consul_definition import definition, register_request
 from services.model import OWNER_KEY, Service
 from services.roster import Roster
 

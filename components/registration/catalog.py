@@ -14,9 +14,9 @@ from cluster.agent_configuration import EXTERNAL_NODE_META
 from cluster.ownership import with_owner
 from components.acl_tokens import consul_provider
 from components.child_options import child_options
-from components.endpoint import Endpoint
+from components.consul_endpoint import Endpoint
 from components.registration.switching import refuse_foreign_node, stack_owner_prefix
-from services.definition import definition
+from services.consul_definition import definition
 from services.model import OWNER_KEY, Service
 from services.roster import Roster
 

@@ -17,7 +17,7 @@ from components.config_volume import Uploads, uploads
 from components.consul_agent import FILES_FOLDER, ConsulAgent
 from components.hardening import HARDENED
 from components.registration.switching import stack_owner_prefix
-from services.definition import definition_files
+from services.consul_definition import definition_files
 from services.roster import Roster
 
 _TOKEN, _CA = "/reload/token", "/reload/ca.pem"

@@ -14,9 +14,9 @@ import pulumi
 
 from cluster.client import Consul, ConsulError
 from cluster.ownership import is_owned_by, owner_prefix
-from components.endpoint import Endpoint
+from components.consul_endpoint import Endpoint
 from components.resource_hooks import consul_hook
-from services.definition import definition, register_request
+from services.consul_definition import definition, register_request
 from services.model import OWNER_KEY
 from services.roster import Roster
 

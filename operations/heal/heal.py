@@ -13,8 +13,8 @@ from cluster.client import ConsulError
 from errors import UserError
 from operations import signals
 from operations.command_line import DEFAULT_STACK, StackName, duration_option
-from operations.engine import EngineError
 from operations.heal.reconcile import Reconciler, Round, log
+from operations.pulumi_engine import EngineError
 from operations.stack import Stack
 
 _LIMIT = 60  # seconds for one round

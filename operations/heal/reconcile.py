@@ -15,8 +15,8 @@ from cluster.drift import catalog_matches, read_service, read_services, seconds_
 from cluster.ownership import definition_files_owner
 from cluster.waiting import wait_until
 from operations.deployed_state import DeployedService, DeployedState
-from operations.engine import Engine
-from services.definition import definition, register_request
+from operations.pulumi_engine import Engine
+from services.consul_definition import definition, register_request
 from services.model import OWNER_KEY, Service
 from services.roster import Roster
 
@@ -71,7 +71,7 @@ class Reconciler:
 
         Raises:
             ConsulError: the agent does not answer.
-            operations.engine.EngineError: the state cannot be read.
+            operations.pulumi_engine.EngineError: the state cannot be read.
         """
         found, result = read_services(self.agent), Round()
         if not self._as_known(found):

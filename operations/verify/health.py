@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from operations.verify import advice
 from operations.verify.findings import Finding, Verdict, unseen
 from operations.verify.snapshot import Catalog, Place, Snapshot
-from services.definition import check_target, duration
+from services.consul_definition import check_target, duration
 from services.model import Check, HttpCheck, Service
 
 METRIC = "consul_runtime_alloc_bytes"

@@ -9,7 +9,7 @@ from operations.stack import Stack
 from operations.verify import advice
 from operations.verify.findings import Finding, Verdict, unseen
 from operations.verify.snapshot import Fields, Place, Snapshot
-from services.definition import definition
+from services.consul_definition import definition
 from services.model import Service
 
 Views = Mapping[str, Fields | None]

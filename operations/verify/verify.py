@@ -10,7 +10,7 @@ from rich.console import Console
 from cluster.waiting import wait_until
 from operations.command_line import DEFAULT_STACK, AsJson, StackName, duration_option
 from operations.stack import Stack
-from operations.verify import show
+from operations.verify import report_output as show
 from operations.verify.duplicates import Stray
 from operations.verify.prune import prune
 from operations.verify.report import Report, report

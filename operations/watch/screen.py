@@ -9,7 +9,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 from operations.output import GROUP_TITLES, STATUS_COLOURS
-from operations.watch.board import Board
+from operations.watch.service_board import Board
 from services.model import Service
 
 _MINUTE, _HOUR = 60, 3600

@@ -12,11 +12,11 @@ from rich.live import Live
 
 from operations.command_line import DEFAULT_STACK, StackName
 from operations.stack import Stack
-from operations.watch.board import Board
 from operations.watch.events import Event, fields, line
 from operations.watch.feed import feed
 from operations.watch.interrupt import until_interrupted
 from operations.watch.screen import screen
+from operations.watch.service_board import Board
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line: start, change, away, back.")]
 ShowEvents = Callable[[Iterable[Event]], None]

@@ -13,11 +13,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from services.ai import ai_service
-from services.group import Environment
-from services.grpc import grpc_service
+from services.ai_services import ai_service
+from services.environment import Environment
+from services.grpc_services import grpc_service
 from services.roster import Roster
-from services.user import user_service
+from services.user_services import user_service
 
 _SECRET = "4dabf18193072939515e22adb298388d"  # noqa: S105 - Pulumi's sign of a secret
 

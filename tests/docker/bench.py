@@ -13,9 +13,9 @@ from rich.table import Table
 
 from operations import down
 from operations.stack import Stack
-from services.group import Environment
+from services.environment import Environment
 from services.roster import Roster
-from services.user import user_service
+from services.user_services import user_service
 from tests.docker.catalog_watch import watch_catalog
 from tests.docker.conftest import AGENT, REGISTRATIONS, changes, docker, instances, passing, project, status
 from tests.forty_services import forty_roster

@@ -8,9 +8,9 @@ import pytest
 
 from cluster.agent_configuration import agent_config
 from operations import down, up
-from operations.engine import EngineError
+from operations.pulumi_engine import EngineError
 from operations.stack import Stack
-from services.definition import definition_files
+from services.consul_definition import definition_files
 from services.roster import Roster
 from tests.docker.catalog_watch import watch_catalog
 from tests.docker.conftest import AGENT, SERVER, changes, docker, passing, project

@@ -15,7 +15,7 @@ import urllib3
 
 from cluster.client import Consul, ConsulError, ForbiddenError
 from operations import down, up
-from operations.engine import EngineError
+from operations.pulumi_engine import EngineError
 from operations.stack import Stack
 from operations.verify.report import report
 from services import roster

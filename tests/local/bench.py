@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 import toolchain
-from components.endpoint import Endpoint
+from components.consul_endpoint import Endpoint
 from components.registration.agent import AgentRegistration, AgentRegistrationArgs
-from operations.engine import Engine
+from operations.pulumi_engine import Engine
 from operations.sandbox.sandbox import Sandbox
-from services.definition import definition_file
+from services.consul_definition import definition_file
 from services.model import Service, TcpCheck
 from services.roster import Roster
 

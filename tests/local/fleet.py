@@ -13,18 +13,18 @@ import settings
 import toolchain
 from cluster.agent_configuration import SERVER_NODE, agent_config, server_config
 from cluster.client import Consul, ConsulError
-from components.endpoint import Endpoint
+from components.consul_endpoint import Endpoint
 from components.registration.agent import AgentRegistration, AgentRegistrationArgs
 from operations.command_line import DEFAULT_STACK
-from operations.engine import Engine
+from operations.pulumi_engine import Engine
 from operations.sandbox.processes import BackgroundProcess
 from operations.sandbox.sandbox import SandboxError, consul_process, write_config
 from operations.stack import Stack
-from services.group import Environment
-from services.grpc import grpc_service
+from services.environment import Environment
+from services.grpc_services import grpc_service
 from services.model import Service
 from services.roster import Roster
-from services.user import user_service
+from services.user_services import user_service
 from tests.local import answering
 
 SERVER = "127.0.4.1"

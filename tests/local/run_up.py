@@ -8,10 +8,10 @@ from pathlib import Path
 import psutil
 
 import toolchain
-from components.endpoint import Endpoint
+from components.consul_endpoint import Endpoint
 from components.registration.agent import AgentRegistration, AgentRegistrationArgs
-from operations.engine import Engine
 from operations.paths import ROOT
+from operations.pulumi_engine import Engine
 from tests.forty_services import forty_roster
 from tests.local.stacks import EditableStack
 from tests.waiting import within

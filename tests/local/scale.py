@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 import toolchain
-from operations.engine import Engine
+from operations.pulumi_engine import Engine
 from operations.sandbox.processes import BackgroundProcess
 from operations.verify.report import report
 from services.model import Service

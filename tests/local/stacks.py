@@ -16,11 +16,11 @@ from cluster.agent_configuration import AGENT_NODE, SERVER_NODE
 from cluster.client import Consul
 from cluster.drift import read_service
 from cluster.ownership import with_owner
-from components.endpoint import Endpoint
+from components.consul_endpoint import Endpoint
 from components.registration.agent import AgentRegistration, AgentRegistrationArgs
-from operations.engine import Engine
+from operations.pulumi_engine import Engine
 from operations.sandbox.sandbox import Sandbox
-from services.definition import definition, register_request
+from services.consul_definition import definition, register_request
 from services.model import Service
 from services.roster import Roster
 from tests.forty_services import forty_roster

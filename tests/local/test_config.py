@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 import toolchain
-from operations.engine import Engine, EngineError
 from operations.paths import ROOT
+from operations.pulumi_engine import Engine, EngineError
 
 RIGHT = {"agentAddress": "http://127.0.0.1:9", "serverAddress": "http://127.0.0.1:9"}
 URL = "must be http://HOST:PORT or https://HOST:PORT, and nothing else"

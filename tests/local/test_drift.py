@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from operations.engine import EngineError
-from services.definition import definition, register_request
+from operations.pulumi_engine import EngineError
+from services.consul_definition import definition, register_request
 from services.model import OWNER_KEY
 from tests.local.stacks import OWNER, EditableStack
 from tests.statuses import require_passing

@@ -8,7 +8,7 @@ from cluster.agent_configuration import AGENT_NODE
 from operations.command_line import duration_option
 from operations.heal import heal
 from operations.heal.reconcile import Reconciler, Round
-from services.definition import definition, register_request
+from services.consul_definition import definition, register_request
 from services.model import OWNER_KEY
 from services.roster import Roster
 from tests.local.run_up import engine_of, start_up

@@ -5,7 +5,7 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from operations.engine import EngineError
+from operations.pulumi_engine import EngineError
 from operations.up import prune
 from tests.local.run_up import engine_of, start_up
 from tests.local.stacks import OWNER, EditableStack

@@ -110,13 +110,13 @@ def test_a_stand_in_stops_and_starts_alone(clone: Clone) -> None:
 def test_a_service_that_the_roster_does_not_have_is_one_message(clone: Clone) -> None:
     result = clone.make("stop", "SERVICE=biling_service")
     assert result.returncode != 0
-    assert "error: 'biling_service' is not in services/roster.py" in result.stderr
+    assert "error: there is no service 'biling_service' in services/" in result.stderr
 
 
 def test_the_clone_writes_nothing_outside_its_ignored_folder(clone: Clone) -> None:
     files = {path.relative_to(clone.folder) for path in clone.folder.rglob("*") if path.is_file()}
     assert {str(path) for path in files if path.parts[0] != ".local"} == set(tracked_files())
-    for name in ("Pulumi.yaml", "requirements.txt", "services/roster.py"):
+    for name in ("Pulumi.yaml", "requirements.txt", "services/user_services.py"):
         assert (clone.folder / name).read_text() == (ROOT / name).read_text()
 
 

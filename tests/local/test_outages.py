@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from operations.engine import EngineError
+from operations.pulumi_engine import EngineError
 from tests.local.stacks import EditableStack
 from tests.statuses import require_passing, statuses
 from tests.waiting import within

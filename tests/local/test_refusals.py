@@ -14,8 +14,8 @@ import pytest
 import toolchain
 from cluster.agent_configuration import agent_config, server_config
 from cluster.client import Consul, ConsulError
-from components.endpoint import Endpoint
-from operations.engine import Engine, EngineError
+from components.consul_endpoint import Endpoint
+from operations.pulumi_engine import Engine, EngineError
 from operations.sandbox.processes import BackgroundProcess
 from tests.local.stacks import EditableStack, new_project, new_sandbox
 from tests.waiting import within

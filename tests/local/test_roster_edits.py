@@ -54,7 +54,7 @@ def copy(project: Path) -> None:
 
 def edit(project: Path, group: str, change: Edit) -> None:
     """Change the file of a group."""
-    file = project / "services" / f"{group}.py"
+    file = project / "services" / f"{group}_services.py"
     before = file.read_text()
     after = change(before)
     assert after != before, f"{file.name} has no line such as {SERVICE.pattern}"
@@ -107,4 +107,4 @@ def test_an_invalid_edit_is_noticed(project: Path) -> None:
     edit(project, "user", with_a_port_that_does_not_exist)
     run = unit_tests(project, "--last-failed")
     assert run.returncode == 1, run.stdout
-    assert "services/user.py, line" in run.stdout
+    assert "services/user_services.py, line" in run.stdout

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 import urllib3
 
-from services.definition import definition
+from services.consul_definition import definition
 from services.model import OWNER_KEY
 from tests.local.stacks import EditableStack
 from tests.statuses import require_passing, statuses

@@ -10,7 +10,7 @@ import urllib3
 import toolchain
 from cluster.agent_configuration import EXTERNAL_NODE_META
 from cluster.client import Consul
-from operations.engine import Engine
+from operations.pulumi_engine import Engine
 from operations.sandbox.sandbox import Sandbox
 from operations.stack import Stack
 from operations.verify.findings import Finding

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from cluster.agent_configuration import EXTERNAL_NODE_META
-from operations.engine import Engine
 from operations.paths import LOCAL_FOLDER
+from operations.pulumi_engine import Engine
 from operations.stack import Stack
 from operations.verify.registrations import stated
 from services.roster import Roster

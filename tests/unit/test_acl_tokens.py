@@ -16,7 +16,7 @@ from cluster.acl_rules import Rules
 from cluster.client import ConsulError, ForbiddenError, NoAnswerError
 from components.acl_secret import AclTokenSecret, AclTokenSecretProvider
 from components.acl_tokens import AclTokens, AclTokensArgs
-from components.endpoint import Endpoint
+from components.consul_endpoint import Endpoint
 from components.registration.agent import AgentServiceProvider
 from tests.fake_consul import FakeConsul, running
 from tests.unit.pulumi_mocks import ROOT, Deployed, deploy, secret

@@ -10,17 +10,17 @@ import pulumi
 import pytest
 
 from cluster.client import ConsulError, ForbiddenError, NoAnswerError
-from components.endpoint import Endpoint
+from components.consul_endpoint import Endpoint
 from components.registration.agent import (
     AgentRegistration,
     AgentRegistrationArgs,
     AgentService,
     AgentServiceProvider,
 )
-from services.group import Environment
+from services.environment import Environment
 from services.model import Service
 from services.roster import Roster
-from services.user import user_service
+from services.user_services import user_service
 from tests.fake_consul import FakeConsul, running
 from tests.forty_services import FORTY, Line, forty_roster
 from tests.unit.pulumi_mocks import ROOT, Deployed, deploy, program_with, secret

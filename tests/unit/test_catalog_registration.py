@@ -7,7 +7,7 @@ import pulumi
 import pulumi_consul
 import pytest
 
-from components.endpoint import Endpoint
+from components.consul_endpoint import Endpoint
 from components.registration.catalog import CatalogRegistration, CatalogRegistrationArgs
 from services.roster import Roster
 from tests.fake_consul import FakeConsul, running

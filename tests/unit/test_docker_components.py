@@ -16,8 +16,8 @@ from components import stand_ins as standins
 from components.cluster_keys import ClusterKeys, ClusterKeysArgs
 from components.consul_agent import ConsulAgent, ConsulAgentArgs
 from components.consul_container import Publish, Secured
+from components.consul_endpoint import Endpoint
 from components.consul_server import ConsulServer, ConsulServerArgs
-from components.endpoint import Endpoint
 from components.network import Network, NetworkArgs
 from components.stand_ins import StandIns, StandInsArgs, image_name
 from services.roster import Roster

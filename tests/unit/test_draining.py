@@ -10,7 +10,7 @@ from components import resource_hooks as hooks
 from components.cluster_keys import ClusterKeys, ClusterKeysArgs
 from components.consul_agent import ConsulAgent, ConsulAgentArgs
 from components.consul_container import ConsulContainerArgs, Publish, Secured
-from components.endpoint import Endpoint
+from components.consul_endpoint import Endpoint
 from components.registration.draining import Draining
 from components.registration.switching import ServiceLocations
 from services.roster import Roster

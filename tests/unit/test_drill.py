@@ -22,7 +22,7 @@ from operations import signals
 from operations.drill import drill
 from operations.drill.drill import Drill, DrillError, Step
 from operations.drill.running_service import RunningServiceError, ServiceContainer, StandInProcess, docker_host_of
-from operations.engine import Engine
+from operations.pulumi_engine import Engine
 from operations.sandbox.sandbox import Sandbox
 from operations.stack import Stack, StackError
 from services.model import Service

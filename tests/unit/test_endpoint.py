@@ -11,7 +11,7 @@ import pytest
 from cluster import waiting
 from cluster.client import Consul, ConsulError, NoAnswerError
 from components import resource_hooks as hooks
-from components.endpoint import Endpoint
+from components.consul_endpoint import Endpoint
 from components.resource_hooks import consul_hook, wait_for_leader, wait_until_ready
 from tests.fake_consul import FakeConsul, running
 from tests.unit.pulumi_mocks import Deployed, deploy, secret

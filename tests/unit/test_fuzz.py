@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from cluster.ownership import with_owner
-from services.ai import ai_service
-from services.definition import definition, definition_files, register_request
-from services.group import Environment
-from services.grpc import grpc_service
+from services.ai_services import ai_service
+from services.consul_definition import definition, definition_files, register_request
+from services.environment import Environment
+from services.grpc_services import grpc_service
 from services.model import Service
 from services.roster import Roster
-from services.user import user_service
+from services.user_services import user_service
 from settings import Settings, SettingsError, load, of_file
 from tests.forty_services import forty_roster
 

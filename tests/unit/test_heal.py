@@ -20,12 +20,12 @@ from cluster.ownership import with_owner
 from operations import signals
 from operations.command_line import duration_option
 from operations.deployed_state import DeployedService, DeployedState
-from operations.engine import Engine, EngineError
 from operations.heal import heal
 from operations.heal import reconcile as healer
 from operations.heal.reconcile import Reconciler, Round
+from operations.pulumi_engine import Engine, EngineError
 from operations.stack import Stack
-from services.definition import definition, register_request
+from services.consul_definition import definition, register_request
 from services.model import OWNER_KEY
 from tests.fake_consul import AGENT, FakeConsul, running
 from tests.unit.stacks import BILLING, MINIO, two_services

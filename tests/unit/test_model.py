@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from services.definition import (
+from services.consul_definition import (
     check_fields,
     check_target,
     definition,

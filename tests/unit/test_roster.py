@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from services import ai, grpc, user
+from services import ai_services, grpc_services, user_services
 from services import roster as roster_module
-from services.ai import ai_service
-from services.definition import check_target, definition
-from services.group import Environment
-from services.grpc import grpc_service
+from services.ai_services import ai_service
+from services.consul_definition import check_target, definition
+from services.environment import Environment
+from services.grpc_services import grpc_service
 from services.model import HttpCheck, Service, TcpCheck
 from services.roster import Roster, RosterError, load_roster
-from services.user import user_service
+from services.user_services import user_service
 from tests.forty_services import FORTY, Line, forty_roster
 
 STAGING = Environment("staging")
@@ -82,9 +82,9 @@ def test_a_line_may_give_an_interval_of_its_own(made: Service) -> None:
 @pytest.mark.parametrize(
     ("made", "group"),
     [
-        (user_service(STAGING, "billing", 8216), user),
-        (ai_service(STAGING, "mcp", 8081), ai),
-        (grpc_service(STAGING, "minio", 50051, "storage"), grpc),
+        (user_service(STAGING, "billing", 8216), user_services),
+        (ai_service(STAGING, "mcp", 8081), ai_services),
+        (grpc_service(STAGING, "minio", 50051, "storage"), grpc_services),
     ],
     ids=["user", "ai", "grpc"],
 )
@@ -126,19 +126,19 @@ def test_a_host_that_is_none_is_refused() -> None:
     [
         (
             (service(id="billing", name="a", port=1), service(id="billing", name="b", port=2, checks=[check("b")])),
-            "id 'billing' is used 2 times (billing in services/user.py, billing in services/user.py)",
+            "id 'billing' is used 2 times (billing in services/user_services.py, billing in services/user_services.py)",
         ),
         (
             (service(id="a", name="billing", port=1), service(id="b", name="billing", port=2, checks=[check("b")])),
-            "name 'billing' is used 2 times (a in services/user.py, b in services/user.py)",
+            "name 'billing' is used 2 times (a in services/user_services.py, b in services/user_services.py)",
         ),
         (
             (service(id="a", name="a"), service(id="b", name="b", kind="ai", checks=[check("b")])),
-            "address 'isa-billing:8216' is used 2 times (a in services/user.py, b in services/ai.py)",
+            "address 'isa-billing:8216' is used 2 times (a in services/user_services.py, b in services/ai_services.py)",
         ),
         (
             (service(id="a", name="a", port=1), service(id="b", name="b", port=2)),
-            "check id 'billing_service-health' is used 2 times (a in services/user.py, b in services/user.py)",
+            "check id 'billing_service-health' is used 2 times (a in services/user_services.py, b in services/user",
         ),
         # Registered, the second check would silently stand in for the first.
         ((service(checks=[check("same"), check("same")]),), "check id 'same' is used 2 times"),
@@ -185,7 +185,7 @@ def test_one_more_entry_is_one_more_service_and_changes_no_other() -> None:
 _FILE = """
 from datetime import timedelta
 from functools import partial
-from services.user import user_service
+from services.user_services import user_service
 def user_services(environment):
     user = partial(user_service, environment)
     return (
@@ -200,7 +200,7 @@ def edited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], N
     """Replace the user services by those of a file with one line of the test's own."""
 
     def edit(line: str) -> None:
-        file = tmp_path / "user.py"
+        file = tmp_path / "user_services.py"
         file.write_text(_FILE.format(line=line))
         spec = importlib.util.spec_from_file_location("edited", file)
         assert spec
@@ -230,7 +230,7 @@ def test_a_mistake_in_a_line_is_one_message_with_its_file_and_line(
     edited(line)
     with pytest.raises(RosterError) as refused:
         load_roster()
-    assert str(refused.value) == f"services/user.py, line 9: {message}"
+    assert str(refused.value) == f"services/user_services.py, line 9: {message}"
 
 
 def test_two_lines_that_want_the_same_are_one_message_that_names_both(edited: Callable[[str], None]) -> None:
@@ -238,6 +238,6 @@ def test_two_lines_that_want_the_same_are_one_message_that_names_both(edited: Ca
     with pytest.raises(RosterError) as refused:
         load_roster()
     assert str(refused.value) == (
-        "id 'account_service' is used 2 times (account_service in services/user.py, account_service in "
-        "services/user.py): it must be unique"
+        "id 'account_service' is used 2 times (account_service in services/user_services.py, account_service in "
+        "services/user_services.py): it must be unique"
     )

@@ -9,7 +9,7 @@ import yaml
 from cluster.client import Consul
 from operations import credentials as module
 from operations.credentials import NotDeployedError, Role
-from operations.engine import Engine
+from operations.pulumi_engine import Engine
 from operations.stack import Stack, StackError
 from services.roster import load_roster
 from settings import SettingsError

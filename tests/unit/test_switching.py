@@ -6,7 +6,7 @@ from typing import Any
 import pulumi
 import pytest
 
-from components.endpoint import Endpoint
+from components.consul_endpoint import Endpoint
 from components.registration.switching import ServiceLocations, stack_owner_prefix, switch_to_agent, switch_to_catalog
 from services.roster import Roster
 from tests.fake_consul import FakeConsul, Fields, Wrote, running

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from cluster import client as consul_api
 from operations.stack import Stack
-from operations.verify import advice, command
+from operations.verify import advice
+from operations.verify import verify as command
 from operations.verify.findings import Finding
 from operations.verify.prune import prune
 from operations.verify.report import Report, report

@@ -17,10 +17,10 @@ from cluster.health_status import service_statuses
 from operations.stack import Stack
 from operations.watch import feed as feeding
 from operations.watch import watch as command
-from operations.watch.board import Board
 from operations.watch.events import Away, Back, Changed, Started, fields, line
 from operations.watch.feed import feed
 from operations.watch.screen import screen
+from operations.watch.service_board import Board
 from tests.fake_consul import AGENT, FakeConsul, running
 from tests.forty_services import forty_roster
 from tests.unit.stacks import consul_of, only_stack, stack_at

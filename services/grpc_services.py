@@ -3,7 +3,7 @@
 from datetime import timedelta
 from functools import partial
 
-from services.group import DEREGISTER_AFTER, VERSION, Environment
+from services.environment import DEREGISTER_AFTER, VERSION, Environment
 from services.model import Service, TcpCheck
 
 INTERVAL, TIMEOUT = timedelta(seconds=30), timedelta(seconds=3)

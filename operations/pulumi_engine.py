@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from operations.paths import ROOT
 
 Result = TypeVar("Result")
 
+_THREADS_SECONDS = 1  # in which the SDK's threads fail after a run that failed; the others wait for work
 _ANSWER_SECONDS = 30  # for one query of a state, which takes 0.2 s where the backend is a folder
 
 
@@ -236,8 +238,9 @@ def _quiet_sdk() -> Iterator[None]:
     except BaseException:
         sys.unraisablehook, threading.excepthook = (lambda _: None), (lambda _: None)
         gc.collect()
+        end = time.monotonic() + _THREADS_SECONDS
         for thread in set(threading.enumerate()) - threads:
-            thread.join(timeout=1)
+            thread.join(max(0.0, end - time.monotonic()))
         raise
     finally:
         logger.setLevel(level)

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from functools import partial
 
-from services.group import VERSION, Environment, http_check
+from services.environment import VERSION, Environment, http_check
 from services.model import Service
 
 HEALTH_PATH = "/health"
