@@ -121,7 +121,7 @@ def _replace_services(folder: Path, interval: timedelta) -> None:
     """Have each group's file list the tests' services: the last function of a name is the one that is imported."""
     for kind in ("user", "ai", "grpc"):
         calls = "".join(f"        {_call(line, interval)},\n" for line in FORTY if line.kind == kind)
-        with (folder / f"{kind}.py").open("a") as file:
+        with (folder / f"{kind}_services.py").open("a") as file:
             file.write(f"\n\ndef {kind}_services(environment):\n    return (\n{calls}    )\n")
 
 
