@@ -10,7 +10,7 @@ class Finding:
 
     Attributes:
         subject: the service, node or API.
-        expected: what the roster or the guide states.
+        expected: what is stated.
         found: what is there.
         advice: what to do.
     """

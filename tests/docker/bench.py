@@ -27,7 +27,7 @@ SETTLED = 35  # seconds in which every check has run once more
 @contextmanager
 def stated(services: Roster) -> Iterator[None]:
     """Have the program deploy another roster."""
-    with patch("services.roster.roster", lambda *_: services):
+    with patch("services.roster.load_roster", lambda *_: services):
         yield
 
 

@@ -33,7 +33,7 @@ def container() -> str:
 
 def test_a_log_level_is_reloaded_and_no_service_is_away_for_it(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     before = container()
-    monkeypatch.setattr("components.registration.files.reloaded_config", lambda: {"log_level": "DEBUG"})
+    monkeypatch.setattr("components.registration.files.reloadable_config", lambda: {"log_level": "DEBUG"})
     with watch_catalog(stack.roster, stack.server) as found:
         assert changes(stack)["replace"] == 1  # the container that carries the files
     assert container() == before
