@@ -133,7 +133,7 @@ def test_a_service_is_dropped_and_added_again_within_the_rights_that_its_name_ha
 ) -> None:
     rest = without_billing(secured.stack)
     with monkeypatch.context() as patch:
-        patch.setattr(roster, "roster", lambda *_: rest)
+        patch.setattr(roster, "load_roster", lambda *_: rest)
         summary = changes(secured.stack)
         assert (summary.pop("same") > 0, summary) == (True, {"update": 1, "delete": 2})  # and its stand-in
         assert ("billing_service", AGENT) not in instances(secured.stack)
@@ -367,7 +367,7 @@ def test_a_service_is_dropped_while_the_agent_and_all_that_removes_it_are_replac
 ) -> None:
     rest = without_billing(secured.stack)
     with monkeypatch.context() as patch:
-        patch.setattr(roster, "roster", lambda *_: rest)
+        patch.setattr(roster, "load_roster", lambda *_: rest)
         replaced(secured, "keys-management", "acl-removal-token", "keys-consul-agent-shared-key")
         assert "billing_service" not in [name for name, _ in instances(secured.stack)]
     stack = project(secured.stack.engine.project, "docker-local", **STAGES["on"])
