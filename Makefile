@@ -6,15 +6,15 @@ WORKERS := 6 # more than cores: most of the time, tests/local waits
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.local/pycache
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.local/hypothesis
 
-.PHONY: up down status verify watch migration heal drill start stop test style test-unit test-docker bench scale lock
+.PHONY: up down status verify watch migration-report heal drill start-service stop-service test style test-unit test-docker bench scale lock
 
-up down status watch migration heal: $(VENV)/up
+up down status watch migration-report heal: $(VENV)/up
 	@$(PYTHON) -m operations $@ --stack $(STACK)
 
 verify: $(VENV)/up
 	@$(PYTHON) -m operations $@ --stack $(STACK) $(if $(WAIT),--wait $(WAIT))
 
-start stop: $(VENV)/up
+start-service stop-service: $(VENV)/up
 	@$(PYTHON) -m operations $@ $(SERVICE)
 
 drill: $(VENV)/up

@@ -12,7 +12,7 @@ import pulumi
 from pulumi.dynamic import ConfigureRequest, CreateResult, DiffResult, Resource, ResourceProvider
 
 from cluster.client import Consul
-from components.consul_endpoint import Endpoint
+from components.consul_connection import Connection
 from components.provider_errors import send_user_errors_without_traceback
 
 Props = dict[str, Any]
@@ -55,7 +55,7 @@ class AclTokenSecret(Resource, module="consul", name="AclTokenSecret"):
     secret: pulumi.Output[str]
 
     def __init__(
-        self, name: str, servers: Endpoint, accessor: pulumi.Input[str], opts: pulumi.ResourceOptions | None = None
+        self, name: str, servers: Connection, accessor: pulumi.Input[str], opts: pulumi.ResourceOptions | None = None
     ) -> None:
         """Declare the secret.
 

@@ -12,7 +12,7 @@ from cluster.acl_rules import Rules
 from cluster.agent_configuration import DATACENTER
 from components.acl_secret import AclTokenSecret
 from components.child_options import child_options
-from components.consul_endpoint import Endpoint
+from components.consul_connection import Connection
 from components.resource_hooks import stash
 
 
@@ -25,7 +25,7 @@ class AclTokensArgs:
         rules: the rules of each token's policy, by the token's name.
     """
 
-    servers: Endpoint
+    servers: Connection
     rules: Mapping[str, Rules]
 
 
@@ -52,7 +52,7 @@ class AclTokens(pulumi.ComponentResource):
         self.register_outputs({"tokens": list(self.tokens)})
 
 
-def _revoke_old_management_token(name: str, servers: Endpoint, opts: pulumi.ResourceOptions) -> None:
+def _revoke_old_management_token(name: str, servers: Connection, opts: pulumi.ResourceOptions) -> None:
     """Declare the resource that deletes a management token when another one replaces it. Consul would keep both."""
 
     async def revoke(old: str, _new: str) -> None:
@@ -62,7 +62,7 @@ def _revoke_old_management_token(name: str, servers: Endpoint, opts: pulumi.Reso
     stash(name, servers.secret_token, "revoke-management-token", revoke, opts)
 
 
-def consul_provider(name: str, servers: Endpoint, opts: pulumi.ResourceOptions) -> consul.Provider:
+def consul_provider(name: str, servers: Connection, opts: pulumi.ResourceOptions) -> consul.Provider:
     """Declare the Consul provider for the servers' API."""
     parts = urlsplit(servers.address)
     return consul.Provider(
@@ -77,7 +77,7 @@ def consul_provider(name: str, servers: Endpoint, opts: pulumi.ResourceOptions) 
 
 
 def _token(
-    name: str, policy_name: str, rules: Rules, servers: Endpoint, opts: pulumi.ResourceOptions
+    name: str, policy_name: str, rules: Rules, servers: Connection, opts: pulumi.ResourceOptions
 ) -> pulumi.Output[str]:
     policy = consul.AclPolicy(f"{name}-policy", name=policy_name, rules=json.dumps(rules, indent=2), opts=opts)
     token = consul.AclToken(f"{name}-token", description=policy_name, policies=[policy.name], opts=opts)

@@ -10,7 +10,7 @@ import pulumi_random as random
 
 from cluster.agent_configuration import AGENT_NODE, SERVER_NODE
 from components.certificates import Certificate, create_authority, create_certificate
-from components.consul_endpoint import Endpoint
+from components.consul_connection import Connection
 from components.resource_hooks import stash
 
 
@@ -41,7 +41,7 @@ class ClusterKeys(pulumi.ComponentResource):
     gossip: pulumi.Output[str]
     management: pulumi.Output[str]
     ca: pulumi.Output[str]
-    servers: Endpoint
+    servers: Connection
     certificates: Mapping[str, Certificate]
 
     def __init__(self, name: str, args: ClusterKeysArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -61,7 +61,7 @@ class ClusterKeys(pulumi.ComponentResource):
         self.management = management.result.apply(_uuid)
         authority = create_authority(f"{name}-authority", child)
         self.ca = authority.certificate
-        self.servers = Endpoint(args.servers, self.management, self.ca)
+        self.servers = Connection(args.servers, self.management, self.ca)
         # 32 letters and digits: 190 bits. The id of a RandomBytes or of a RandomUuid is its value, in plain text.
         gossip = random.RandomPassword(f"{name}-gossip", length=32, special=False, opts=child)
         # "handed-over" is in deployed states.
@@ -74,7 +74,7 @@ class ClusterKeys(pulumi.ComponentResource):
 
 
 def _distribute(
-    name: str, key: pulumi.Output[str], servers: Endpoint, opts: pulumi.ResourceOptions
+    name: str, key: pulumi.Output[str], servers: Connection, opts: pulumi.ResourceOptions
 ) -> pulumi.Output[str]:
     """Return a gossip key once every node has it: an agent that starts with another key cannot join."""
 

@@ -6,8 +6,8 @@ import pulumi
 
 from cluster.agent_configuration import SERVER_NODE, server_config
 from cluster.security_stages import Stage, why_change_is_refused
+from components.consul_connection import Connection
 from components.consul_container import ConsulContainerArgs, Publish, Secured, consul_container
-from components.consul_endpoint import Endpoint
 from components.resource_hooks import wait_for_leader
 
 
@@ -65,7 +65,7 @@ def _stage(name: str, stage: Stage, opts: pulumi.ResourceOptions) -> pulumi.Stas
     return pulumi.Stash(name, input=stage, opts=pulumi.ResourceOptions.merge(opts, hooks))
 
 
-def _await_leader(api: Endpoint) -> pulumi.ResourceHookBinding:
+def _await_leader(api: Connection) -> pulumi.ResourceHookBinding:
     async def wait(_args: pulumi.ResourceHookArgs) -> None:
         await wait_for_leader(await api.consul(), token=True)
 

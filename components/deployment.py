@@ -11,8 +11,8 @@ from components import preflight
 from components.acl_tokens import AclTokens, AclTokensArgs
 from components.cluster_keys import ClusterKeys, ClusterKeysArgs
 from components.consul_agent import ConsulAgent, ConsulAgentArgs
+from components.consul_connection import Connection
 from components.consul_container import Publish, Secured
-from components.consul_endpoint import Endpoint
 from components.consul_esm import ConsulEsm, ConsulEsmArgs
 from components.consul_server import ConsulServer, ConsulServerArgs
 from components.network import Network, NetworkArgs
@@ -21,7 +21,7 @@ from components.registration.catalog import CatalogRegistration, CatalogRegistra
 from components.registration.draining import Draining
 from components.registration.files import FilesRegistration, FilesRegistrationArgs
 from components.registration.switching import ServiceLocations, switch_to_agent, switch_to_catalog
-from components.stand_ins import StandIns, StandInsArgs
+from components.stand_in_containers import StandIns, StandInsArgs
 from services.roster import Roster
 from settings import Settings
 
@@ -42,7 +42,7 @@ class Access:
         tokens: the access tokens that the stack makes, by name.
     """
 
-    servers: Endpoint
+    servers: Connection
     ca: pulumi.Input[str] | None
     given: str | None = field(repr=False)
     keys: ClusterKeys | None
@@ -76,7 +76,7 @@ class Plan:
     def locations(self) -> ServiceLocations:
         """Where the services of the stack can be registered."""
         address, access = self.settings.agent_address, self.access
-        agent = Endpoint(address, access.token("registration"), access.ca) if address else None
+        agent = Connection(address, access.token("registration"), access.ca) if address else None
         return ServiceLocations(agent, access.servers, self.settings.external_node, self.roster)
 
 
@@ -106,7 +106,7 @@ def deploy(settings: Settings, roster: Roster) -> Deployment:
 
 def _access(settings: Settings) -> Access:
     if settings.stage == "off":
-        servers = Endpoint(settings.server_address, settings.agent_token, settings.ca)
+        servers = Connection(settings.server_address, settings.agent_token, settings.ca)
         return Access(servers, settings.ca, settings.agent_token, None)
     keys = ClusterKeys("keys", ClusterKeysArgs(settings.server_address, settings.hosts))
     return Access(keys.servers, keys.ca, None, keys)
@@ -194,7 +194,7 @@ def _register_in_catalog(plan: Plan, network: pulumi.Output[str], consul: Sequen
     settings, access = plan.settings, plan.access
     esm_args = ConsulEsmArgs(settings.esm_image, network, access.token("esm"), access.own_ca)
     esm = ConsulEsm("esm", esm_args, _after(consul))
-    servers = Endpoint(settings.server_address, access.token("registration"), access.ca)
+    servers = Connection(settings.server_address, access.token("registration"), access.ca)
     hooks = switch_to_catalog(plan.locations)
     args = CatalogRegistrationArgs(plan.roster, servers, settings.external_node, ESM_NODE, hooks)
     return CatalogRegistration("registration", args, _after([*consul, esm]))

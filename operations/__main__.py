@@ -7,11 +7,11 @@ from errors import UserError
 from operations.down import down
 from operations.drill.drill import drill
 from operations.heal.heal import heal
-from operations.migration import migration
-from operations.render import render
-from operations.start import start
+from operations.migration_report import migration_report
+from operations.render_config import render_config
+from operations.start_service import start_service
 from operations.status import status
-from operations.stop import stop
+from operations.stop_service import stop_service
 from operations.up import up
 from operations.verify.verify import verify
 from operations.watch.watch import watch
@@ -23,7 +23,19 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help=__doc__,
 )
-for command in (up, down, status, stop, start, verify, watch, drill, render, migration, heal):
+for command in (
+    up,
+    down,
+    status,
+    stop_service,
+    start_service,
+    verify,
+    watch,
+    drill,
+    render_config,
+    migration_report,
+    heal,
+):
     app.command()(command)
 
 

@@ -1,9 +1,16 @@
 """What a command does when it is told to end: by Ctrl-C, by `kill`, or by a terminal that closes."""
 
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
+from threading import Thread
 from types import FrameType
+from typing import NoReturn, TypeVar
+
+Item = TypeVar("Item")
+
+_NOTICED_WITHIN = 0.2  # seconds: a signal that comes just before a wait does not end it
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -54,6 +61,38 @@ def limited(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, handler)
 
 
+class _EndedError(Exception):
+    pass
+
+
+def until_interrupted(source: Iterable[Item]) -> Iterator[Item]:
+    """Yield what a source gives, got by a thread of its own, until it ends or somebody presses Ctrl-C.
+
+    Ctrl-C leaves word instead of raising KeyboardInterrupt: one that is raised while Python finalizes a file or an
+    HTTP response is lost without a trace (CPython's iobase_finalize clears it), and the loop would go on for ever. A
+    second Ctrl-C raises it, where the first cannot be noticed.
+
+    Raises:
+        Exception: what the source raised.
+    """
+    queue: SimpleQueue[Callable[[], Item]] = SimpleQueue()
+    before = signal.getsignal(signal.SIGINT)
+
+    def interrupted(*_: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        queue.put(_raiser(_EndedError()))
+
+    signal.signal(signal.SIGINT, interrupted)
+    Thread(target=_pump, args=(source, queue), daemon=True).start()
+    try:
+        with suppress(_EndedError):
+            while True:
+                with suppress(Empty):
+                    yield queue.get(timeout=_NOTICED_WITHIN)()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _nothing(*_: object) -> None:
     """Stand in for SIG_IGN, which a program that is started meanwhile would keep: it could not be stopped gently."""
 
@@ -66,3 +105,24 @@ def _handled(handler: Handler) -> Iterator[None]:
     finally:
         for each, was in before.items():
             signal.signal(each, was)
+
+
+def _pump(source: Iterable[Item], queue: SimpleQueue[Callable[[], Item]]) -> None:
+    try:
+        for each in source:
+            queue.put(_giver(each))
+    except BaseException as error:  # is raised where it is waited for
+        queue.put(_raiser(error))
+    else:
+        queue.put(_raiser(_EndedError()))
+
+
+def _giver(item: Item) -> Callable[[], Item]:
+    return lambda: item
+
+
+def _raiser(error: BaseException) -> Callable[[], NoReturn]:
+    def fail() -> NoReturn:
+        raise error
+
+    return fail

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from toolchain.actionlint_program import ACTIONLINT
 from toolchain.consul_program import CONSUL
-from toolchain.find import ToolchainError, find
+from toolchain.find_program import ToolchainError, find
 from toolchain.pulumi_program import PULUMI
 
 __all__ = ["ToolchainError", "actionlint", "consul", "pulumi"]

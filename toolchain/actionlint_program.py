@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 from toolchain import go_build
-from toolchain.find import Program, Way, run
+from toolchain.find_program import Program, Way, run
 
 VERSION = "1.7.12"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import urllib3
 
 from toolchain import go_build
-from toolchain.find import Program, ToolchainError, Way, WayError, version_of
+from toolchain.find_program import Program, ToolchainError, Way, WayError, version_of
 
 VERSION = "1.17.2"
 RELEASES = "https://releases.hashicorp.com/consul"

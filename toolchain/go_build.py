@@ -6,7 +6,7 @@ Each folder below `go/` has a go.mod and a go.sum only: they pin every source, a
 import shutil
 from pathlib import Path
 
-from toolchain.find import WayError, run
+from toolchain.find_program import WayError, run
 
 MODULES = Path(__file__).with_name("go")
 

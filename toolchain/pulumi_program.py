@@ -10,7 +10,7 @@ from pathlib import Path
 from pulumi.automation import PulumiCommand
 
 from toolchain import go_build
-from toolchain.find import Program, Way, WayError, version_of
+from toolchain.find_program import Program, Way, WayError, version_of
 
 VERSION = importlib.metadata.version("pulumi")
 

@@ -26,7 +26,7 @@ from cluster.client import Consul, ConsulError, ForbiddenError, NoAnswerError
 from cluster.drift import COMPARED_FIELDS, catalog_matches, read_service
 from cluster.ownership import definition_files_owner, with_owner
 from components.child_options import child_options
-from components.consul_endpoint import Endpoint
+from components.consul_connection import Connection
 from components.provider_errors import send_user_errors_without_traceback
 from components.registration.switching import stack_owner_prefix
 from services.consul_definition import definition, register_request
@@ -119,7 +119,7 @@ class AgentService(Resource, module="consul", name="AgentService"):
         self,
         name: str,
         service: Service,
-        agent: Endpoint,
+        agent: Connection,
         *,
         adopt: bool = False,
         owned: bool = False,
@@ -169,7 +169,7 @@ class AgentRegistrationArgs:
     """
 
     roster: Roster
-    agent: Endpoint
+    agent: Connection
     adopt: bool = False
     owned: bool = False
     removal: pulumi.Input[str] | None = field(default=None, repr=False)

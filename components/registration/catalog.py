@@ -14,7 +14,7 @@ from cluster.agent_configuration import EXTERNAL_NODE_META
 from cluster.ownership import with_owner
 from components.acl_tokens import consul_provider
 from components.child_options import child_options
-from components.consul_endpoint import Endpoint
+from components.consul_connection import Connection
 from components.registration.switching import refuse_foreign_node, stack_owner_prefix
 from services.consul_definition import definition
 from services.model import OWNER_KEY, Service
@@ -34,7 +34,7 @@ class CatalogRegistrationArgs:
     """
 
     roster: Roster
-    servers: Endpoint
+    servers: Connection
     node: str
     address: str
     hooks: pulumi.ResourceHookBinding | None = None

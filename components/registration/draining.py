@@ -13,8 +13,8 @@ import pulumi
 from cluster.agent_configuration import AGENT_NODE, EXTERNAL_NODE_META
 from cluster.client import Consul, ConsulError, NoAnswerError
 from cluster.ownership import is_owned_by
+from components.consul_connection import Connection
 from components.consul_container import ConsulContainerArgs
-from components.consul_endpoint import Endpoint
 from components.registration.switching import ServiceLocations, move_to_agent, refuse_foreign_node
 from components.resource_hooks import stash, wait_for_leader, wait_until_ready
 from services.model import OWNER_KEY
@@ -36,7 +36,7 @@ class Draining:
         locations: where the stack's services can be registered.
     """
 
-    agent: Endpoint
+    agent: Connection
     locations: ServiceLocations
 
     def drain_before(self, name: str, args: ConsulContainerArgs, opts: pulumi.ResourceOptions) -> pulumi.Resource:

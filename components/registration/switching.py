@@ -14,7 +14,7 @@ import pulumi
 
 from cluster.client import Consul, ConsulError
 from cluster.ownership import is_owned_by, owner_prefix
-from components.consul_endpoint import Endpoint
+from components.consul_connection import Connection
 from components.resource_hooks import consul_hook
 from services.consul_definition import definition, register_request
 from services.model import OWNER_KEY
@@ -41,8 +41,8 @@ class ServiceLocations:
         owner_prefix: what the owners of the stack's services begin with.
     """
 
-    agent: Endpoint | None
-    servers: Endpoint
+    agent: Connection | None
+    servers: Connection
     node: str
     roster: Roster
     owner_prefix: str = field(default_factory=stack_owner_prefix)

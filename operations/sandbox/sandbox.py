@@ -21,7 +21,7 @@ from cluster.client import Consul, ConsulError
 from cluster.waiting import wait_until
 from errors import UserError
 from operations.paths import LOCAL_FOLDER
-from operations.sandbox import stand_in
+from operations.sandbox import stand_in_program
 from operations.sandbox.processes import BackgroundProcess
 from services.model import Service
 from services.roster import Roster
@@ -74,7 +74,14 @@ class Sandbox:
 
     def stand_in(self, service: Service) -> BackgroundProcess:
         """Return the process that stands in for a service."""
-        command = (sys.executable, "-S", stand_in.__file__, service.checks[0].kind, service.host, str(service.port))
+        command = (
+            sys.executable,
+            "-S",
+            stand_in_program.__file__,
+            service.checks[0].kind,
+            service.host,
+            str(service.port),
+        )
         return BackgroundProcess(service.container, command, self.folder / "standins")
 
     def listeners(self) -> Iterator[tuple[BackgroundProcess, list[tuple[str, int]]]]:

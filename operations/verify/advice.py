@@ -2,7 +2,7 @@
 
 from cluster.agent_configuration import AGENT_NODE, SERVER_NODE
 from operations.stack import Stack
-from operations.verify.snapshot import Place
+from operations.verify.observed_state import Place
 from services.model import Service
 
 
@@ -17,7 +17,7 @@ def start(stack: Stack, service: Service) -> str:
     """Have a service answer its check."""
     if stack.settings.docker:
         return f"docker start {service.container}, and see docker logs {service.container}"
-    return f"make start SERVICE={service.name}"
+    return f"make start-service SERVICE={service.name}"
 
 
 def run_consul(stack: Stack, node: str) -> str:

@@ -7,7 +7,7 @@ from cluster.agent_configuration import AGENT_NODE, ESM_NODE, SERVER_NODE
 from operations.stack import Stack
 from operations.verify import advice
 from operations.verify.findings import Finding, Verdict, unseen
-from operations.verify.snapshot import Catalog, Fields, Place, Snapshot
+from operations.verify.observed_state import Catalog, Fields, ObservedState, Place
 from services.model import OWNER_KEY
 
 
@@ -54,26 +54,26 @@ class Stray:
         return self.owned and self.superseded and known
 
 
-def strays(snapshot: Snapshot) -> tuple[Stray, ...]:
+def strays(observed: ObservedState) -> tuple[Stray, ...]:
     """Return the instances that the roster does not state, without Consul's own."""
-    return tuple(_strays(snapshot, snapshot.catalog)) if snapshot.catalog else ()
+    return tuple(_strays(observed, observed.catalog)) if observed.catalog else ()
 
 
-def others(snapshot: Snapshot) -> Verdict:
+def others(observed: ObservedState) -> Verdict:
     """Judge what the roster does not state: only what services register themselves during a migration may be there."""
-    if not snapshot.catalog:
+    if not observed.catalog:
         return unseen("others")
-    listed = strays(snapshot)
+    listed = strays(observed)
     coexisting = sum(stray.coexists for stray in listed)
     summary = f"{len(listed) - coexisting or 'nothing'} that the roster does not state"
     if coexisting:
         summary += f"; {coexisting} that registered themselves with the server, as during a migration"
-    findings = [_finding(snapshot.stack, stray) for stray in listed if not stray.coexists]
+    findings = [_finding(observed.stack, stray) for stray in listed if not stray.coexists]
     return Verdict("others", summary, findings)
 
 
-def _strays(snapshot: Snapshot, catalog: Catalog) -> Iterator[Stray]:
-    stack = snapshot.stack
+def _strays(observed: ObservedState, catalog: Catalog) -> Iterator[Stray]:
+    stack = observed.stack
     stated = {Place(stack.node, service.id): service.name for service in stack.roster.services}
     places = {name: place for place, name in stated.items()}
     own = {"consul", ESM_NODE} if stack.settings.registration == "catalog" else {"consul"}
@@ -91,7 +91,7 @@ def _strays(snapshot: Snapshot, catalog: Catalog) -> Iterator[Stray]:
             dead=dead,
             coexists=duplicate and not owner and not dead and _is_server(catalog.members.get(place.node), place.node),
             superseded=not duplicate or places[name] in catalog.instances,
-            on_agent=place.id in snapshot.agent.services if snapshot.agent else None,
+            on_agent=place.id in observed.agent.services if observed.agent else None,
         )
 
 

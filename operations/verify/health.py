@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from operations.verify import advice
 from operations.verify.findings import Finding, Verdict, unseen
-from operations.verify.snapshot import Catalog, Place, Snapshot
+from operations.verify.observed_state import Catalog, ObservedState, Place
 from services.consul_definition import check_target, duration
 from services.model import Check, HttpCheck, Service
 
@@ -13,47 +13,47 @@ METRIC = "consul_runtime_alloc_bytes"
 """A metric that every Consul has: https://developer.hashicorp.com/consul/docs/agent/telemetry"""
 
 
-def health(snapshot: Snapshot) -> Verdict:
+def health(observed: ObservedState) -> Verdict:
     """Judge the checks of what is registered: each passes, and its output says that it ran."""
-    if not snapshot.catalog:
+    if not observed.catalog:
         return unseen("health")
-    services = [each for each in snapshot.stack.roster.services if _place(snapshot, each) in snapshot.catalog.instances]
-    findings = [finding for service in services for finding in _failing(snapshot, snapshot.catalog, service)]
+    services = [each for each in observed.stack.roster.services if _place(observed, each) in observed.catalog.instances]
+    findings = [finding for service in services for finding in _failing(observed, observed.catalog, service)]
     well = len(services) - len({finding.subject for finding in findings})
     summary = f"{well} of the {len(services)} registered pass, by checks that ran"
-    return Verdict("health", summary, [*_of_node(snapshot.catalog, snapshot.stack.node), *findings])
+    return Verdict("health", summary, [*_of_node(observed.catalog, observed.stack.node), *findings])
 
 
-def discovery(snapshot: Snapshot) -> Verdict:
+def discovery(observed: ObservedState) -> Verdict:
     """Judge whether clients find every instance that passes; `health` judges one that does not pass."""
-    if not snapshot.catalog or snapshot.discovered is None:
+    if not observed.catalog or observed.discovered is None:
         return unseen("discovery")
-    api = snapshot.stack.consul
-    catalog, services = snapshot.catalog, snapshot.stack.roster.services
-    passing = [service for service in services if _passes(catalog, _place(snapshot, service))]
+    api = observed.stack.consul
+    catalog, services = observed.catalog, observed.stack.roster.services
+    passing = [service for service in services if _passes(catalog, _place(observed, service))]
     findings = [
         Finding(
             service.name,
             f"found at {api.address}/v1/health/service/{service.name}?passing",
-            f"passes in the catalog on {snapshot.stack.node}, and is not found",
-            f"ask again; if it stays: docker logs {snapshot.stack.node}, and the node's own checks in the UI",
+            f"passes in the catalog on {observed.stack.node}, and is not found",
+            f"ask again; if it stays: docker logs {observed.stack.node}, and the node's own checks in the UI",
         )
         for service in passing
-        if _place(snapshot, service) not in snapshot.discovered[service.name]
+        if _place(observed, service) not in observed.discovered[service.name]
     ]
     found = len(passing) - len(findings)
-    whose = "the agent" if snapshot.stack.agent else "the server: the agent's API is not published"
+    whose = "the agent" if observed.stack.agent else "the server: the agent's API is not published"
     return Verdict("discovery", f"{found} of the {len(passing)} that pass are found through {whose}", findings)
 
 
-def metrics(snapshot: Snapshot) -> Verdict:
+def metrics(observed: ObservedState) -> Verdict:
     """Judge whether the agent gives its metrics."""
-    agent = snapshot.stack.agent
+    agent = observed.stack.agent
     if not agent:
         return Verdict("metrics", "not looked at: the agent's API is not published")
-    if not snapshot.agent:
+    if not observed.agent:
         return unseen("metrics")
-    answer = snapshot.agent.metrics
+    answer = observed.agent.metrics
     count = len(re.findall(r"^# TYPE ", answer, re.MULTILINE))
     findings = [
         Finding(
@@ -66,8 +66,8 @@ def metrics(snapshot: Snapshot) -> Verdict:
     return Verdict("metrics", f"{count} for Prometheus", [] if METRIC in answer else findings)
 
 
-def _place(snapshot: Snapshot, service: Service) -> Place:
-    return Place(snapshot.stack.node, service.id)
+def _place(observed: ObservedState, service: Service) -> Place:
+    return Place(observed.stack.node, service.id)
 
 
 def _passes(catalog: Catalog, place: Place) -> bool:
@@ -82,10 +82,10 @@ def _of_node(catalog: Catalog, node: str) -> Iterator[Finding]:
             yield Finding(node, f"passing: {check['Name']}", message, what_to_do)
 
 
-def _failing(snapshot: Snapshot, catalog: Catalog, service: Service) -> Iterator[Finding]:
-    checks = catalog.checks.get(_place(snapshot, service), {})
+def _failing(observed: ObservedState, catalog: Catalog, service: Service) -> Iterator[Finding]:
+    checks = catalog.checks.get(_place(observed, service), {})
     # The servers get an output whose status stays the same only after minutes: the agent's own is newer.
-    newer = snapshot.agent.checks.get(service.id, {}) if snapshot.agent else {}
+    newer = observed.agent.checks.get(service.id, {}) if observed.agent else {}
     for check in service.checks:
         known = checks.get(check.id)
         if not known:
@@ -94,7 +94,7 @@ def _failing(snapshot: Snapshot, catalog: Catalog, service: Service) -> Iterator
         statuses = list(dict.fromkeys((known["Status"], latest["Status"])))
         if statuses != ["passing"] or not _ran(service, check).match(latest["Output"]):
             message = f"{', but at the agent '.join(statuses)}: {latest['Output'].strip() or 'it has not run yet'}"
-            what_to_do = advice.start(snapshot.stack, service) if latest["Output"] else "wait, and verify again"
+            what_to_do = advice.start(observed.stack, service) if latest["Output"] else "wait, and verify again"
             every = f"; its check runs every {duration(check.interval)}"
             yield Finding(service.name, f"passing: {_success(service, check)}", message, what_to_do + every)
 

@@ -6,7 +6,7 @@ from cluster.agent_configuration import AGENT_NODE, SERVER_NODE
 from operations.stack import Stack
 from operations.verify import advice
 from operations.verify.findings import Finding, Verdict, unseen
-from operations.verify.snapshot import Catalog, Snapshot
+from operations.verify.observed_state import Catalog, ObservedState
 
 # The part that a member says it has in the cluster: https://developer.hashicorp.com/consul/api-docs/agent#list-members
 _ROLES = {SERVER_NODE: "consul", AGENT_NODE: "node"}
@@ -14,21 +14,21 @@ _STATUSES = ("none", "alive", "leaving", "left", "failed")
 _ALIVE = 1
 
 
-def apis(snapshot: Snapshot) -> Verdict:
+def apis(observed: ObservedState) -> Verdict:
     """Judge whether the APIs answer."""
-    stack = snapshot.stack
+    stack = observed.stack
     addresses = [api.address for api in (stack.agent, stack.server) if api]
     findings = [
-        Finding(address, "an answer", why, advice.answer(stack, address)) for address, why in snapshot.failures.items()
+        Finding(address, "an answer", why, advice.answer(stack, address)) for address, why in observed.failures.items()
     ]
     return Verdict("APIs", f"{len(addresses) - len(findings)} of {len(addresses)} answer", findings)
 
 
-def members(snapshot: Snapshot) -> Verdict:
+def members(observed: ObservedState) -> Verdict:
     """Judge whether server and agent are alive, under their names."""
-    if not snapshot.catalog:
+    if not observed.catalog:
         return unseen("members")
-    findings = list(_absent(snapshot.stack, snapshot.catalog))
+    findings = list(_absent(observed.stack, observed.catalog))
     return Verdict("members", f"{len(_ROLES) - len(findings)} of {len(_ROLES)} alive: {', '.join(_ROLES)}", findings)
 
 

@@ -8,7 +8,7 @@ from cluster.ownership import DEFINITION_FILES, with_owner
 from operations.stack import Stack
 from operations.verify import advice
 from operations.verify.findings import Finding, Verdict, unseen
-from operations.verify.snapshot import Fields, Place, Snapshot
+from operations.verify.observed_state import Fields, ObservedState, Place
 from services.consul_definition import definition
 from services.model import Service
 
@@ -16,12 +16,12 @@ Views = Mapping[str, Fields | None]
 Difference = tuple[str, Any, Any]
 
 
-def registrations(snapshot: Snapshot) -> Verdict:
+def registrations(observed: ObservedState) -> Verdict:
     """Judge each service on the expected node: address, port, tags, meta with its owner, and checks."""
-    if not snapshot.catalog:
+    if not observed.catalog:
         return unseen("registrations")
-    stack, services = snapshot.stack, snapshot.stack.roster.services
-    findings = [finding for service in services if (finding := _finding(snapshot, service))]
+    stack, services = observed.stack, observed.stack.roster.services
+    findings = [finding for service in services if (finding := _finding(observed, service))]
     summary = f"{len(services) - len(findings)} of {len(services)} on {stack.node}, with all fields and checks"
     absent = [finding for finding in findings if finding.found == _NOTHING]
     if len(absent) == len(services):
@@ -36,16 +36,16 @@ def _all_missing(stack: Stack) -> Finding:
     return Finding(f"all {len(stack.roster)}", f"registered on {stack.node}", "none of them is", advice.deploy(stack))
 
 
-def _finding(snapshot: Snapshot, service: Service) -> Finding | None:
-    wanted, views = stated(snapshot.stack, service), _views(snapshot, service)
-    expected = f"registered on {snapshot.stack.node} at {service.address}"
+def _finding(observed: ObservedState, service: Service) -> Finding | None:
+    wanted, views = stated(observed.stack, service), _views(observed, service)
+    expected = f"registered on {observed.stack.node} at {service.address}"
     if not any(views.values()):
-        cause = f"where it was critical for long: {advice.start(snapshot.stack, service)}"
-        return Finding(service.name, expected, _NOTHING, f"{advice.deploy(snapshot.stack)}; first, {cause}")
+        cause = f"where it was critical for long: {advice.start(observed.stack, service)}"
+        return Finding(service.name, expected, _NOTHING, f"{advice.deploy(observed.stack)}; first, {cause}")
     for where, missing in _LACKING.items():
         if where in views and not views[where]:
             return Finding(service.name, expected, *missing)
-    return _difference(snapshot.stack, service, wanted, views)
+    return _difference(observed.stack, service, wanted, views)
 
 
 # Findings where the agent or the catalog lacks what the other has.
@@ -75,16 +75,16 @@ def stated(stack: Stack, service: Service) -> dict[str, Any]:
 _OF_THE_PROVIDER = {"external-source": "terraform"}
 
 
-def _views(snapshot: Snapshot, service: Service) -> Views:
+def _views(observed: ObservedState, service: Service) -> Views:
     views: dict[str, Fields | None] = {}
-    if snapshot.agent and snapshot.stack.settings.registration != "catalog":
-        registered = snapshot.agent.services.get(service.id)
-        checks = _checks(snapshot.agent.checks.get(service.id))
+    if observed.agent and observed.stack.settings.registration != "catalog":
+        registered = observed.agent.services.get(service.id)
+        checks = _checks(observed.agent.checks.get(service.id))
         views["the agent"] = normalize(dict(registered), checks) if registered else None
-    if snapshot.catalog:
-        place = Place(snapshot.stack.node, service.id)
-        entry = snapshot.catalog.instances.get(place)
-        views["the catalog"] = normalize(dict(entry), _checks(snapshot.catalog.checks.get(place))) if entry else None
+    if observed.catalog:
+        place = Place(observed.stack.node, service.id)
+        entry = observed.catalog.instances.get(place)
+        views["the catalog"] = normalize(dict(entry), _checks(observed.catalog.checks.get(place))) if entry else None
     return views
 
 

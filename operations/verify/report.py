@@ -9,10 +9,10 @@ from operations.verify.duplicates import Stray, others, strays
 from operations.verify.findings import Verdict
 from operations.verify.health import discovery, health, metrics
 from operations.verify.members import apis, members
+from operations.verify.observed_state import ObservedState, observe
 from operations.verify.registrations import registrations
-from operations.verify.snapshot import Snapshot, take_snapshot
 
-AREAS: tuple[Callable[[Snapshot], Verdict], ...] = (
+AREAS: tuple[Callable[[ObservedState], Verdict], ...] = (
     apis,
     members,
     registrations,
@@ -31,7 +31,7 @@ class Report:
         stack: the stack's name.
         verdicts: one an area.
         strays: every instance that the roster does not state.
-        seconds: that the snapshot took.
+        seconds: that it took to observe it.
     """
 
     stack: str
@@ -46,8 +46,8 @@ class Report:
 
 
 def report(stack: Stack) -> Report:
-    """Take a snapshot of a running cluster, and judge every area."""
+    """Observe a running cluster, and judge every area."""
     started = time.monotonic()
-    snapshot = take_snapshot(stack)
-    verdicts = tuple(judge(snapshot) for judge in AREAS)
-    return Report(stack.name, verdicts, strays(snapshot), time.monotonic() - started)
+    observed = observe(stack)
+    verdicts = tuple(judge(observed) for judge in AREAS)
+    return Report(stack.name, verdicts, strays(observed), time.monotonic() - started)

@@ -10,8 +10,8 @@ from rich.console import Console
 from cluster.waiting import wait_until
 from operations.command_line import DEFAULT_STACK, AsJson, StackName, duration_option
 from operations.stack import Stack
-from operations.verify import report_output as show
 from operations.verify.duplicates import Stray
+from operations.verify.print_report import print_report, report_as_json
 from operations.verify.prune import prune
 from operations.verify.report import Report, report
 
@@ -42,13 +42,13 @@ def verify(stack: StackName = DEFAULT_STACK, wait: Wait = None, fix: Fix = False
     loaded = Stack.load(stack).with_role("removal" if fix else "verify")
     console = Console(highlight=False, quiet=as_json)
     latest, pruned = _wait_for_well(loaded, wait or timedelta()), list[Stray]()
-    show.text(console, latest)
+    print_report(console, latest)
     if fix:
         pruned, latest = prune(loaded, latest, lambda line: console.print(line, markup=False, soft_wrap=True))
     if pruned:
-        show.text(console, latest)
+        print_report(console, latest)
     if as_json:
-        sys.stdout.write(show.as_json(latest, pruned) + "\n")
+        sys.stdout.write(report_as_json(latest, pruned) + "\n")
     raise typer.Exit(not latest.well)
 
 

@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.live import Live
 
 from operations.command_line import DEFAULT_STACK, StackName
+from operations.signals import until_interrupted
 from operations.stack import Stack
 from operations.watch.events import Event, fields, line
-from operations.watch.feed import feed
-from operations.watch.interrupt import until_interrupted
 from operations.watch.screen import screen
 from operations.watch.service_board import Board
+from operations.watch.status_stream import status_stream
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line: start, change, away, back.")]
 ShowEvents = Callable[[Iterable[Event]], None]
@@ -32,7 +32,7 @@ def watch(stack: StackName = DEFAULT_STACK, as_json: Json = False) -> None:
     board = Board(loaded.roster, loaded.node)
     try:
         with _display(board, as_json) as show_events:
-            for news in until_interrupted(feed(loaded.consul, loaded.node, loaded.roster)):
+            for news in until_interrupted(status_stream(loaded.consul, loaded.node, loaded.roster)):
                 show_events(board.take(news))
     except KeyboardInterrupt:  # before the first look, or pressed twice
         raise typer.Exit from None

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 import toolchain
-from components.consul_endpoint import Endpoint
+from components.consul_connection import Connection
 from components.registration.agent import AgentRegistration, AgentRegistrationArgs
 from operations.pulumi_engine import Engine
 from operations.sandbox.sandbox import Sandbox
@@ -60,7 +60,7 @@ def with_pulumi(folder: Path, size: int) -> tuple[float, float]:
     """Return the seconds of a preview and of an `up`, of so many registrations into an empty agent."""
     folder.mkdir()
     (folder / "Pulumi.yaml").write_text("name: consul-staging\nruntime: python\n")
-    args = AgentRegistrationArgs(generated(size), Endpoint(f"http://{AGENT}:8500"))
+    args = AgentRegistrationArgs(generated(size), Connection(f"http://{AGENT}:8500"))
     engine = Engine(
         toolchain.pulumi,
         folder / "pulumi",

@@ -13,7 +13,7 @@ import settings
 import toolchain
 from cluster.agent_configuration import SERVER_NODE, agent_config, server_config
 from cluster.client import Consul, ConsulError
-from components.consul_endpoint import Endpoint
+from components.consul_connection import Connection
 from components.registration.agent import AgentRegistration, AgentRegistrationArgs
 from operations.command_line import DEFAULT_STACK
 from operations.pulumi_engine import Engine
@@ -145,7 +145,7 @@ def node(address: str) -> str:
 def declare(rosters: Mapping[str, Roster]) -> None:
     """Be the program: a registration for each agent."""
     for address, roster in rosters.items():
-        args = AgentRegistrationArgs(roster, Endpoint(f"http://{address}:8500"))
+        args = AgentRegistrationArgs(roster, Connection(f"http://{address}:8500"))
         AgentRegistration(f"{node(address)}-registration", args)
 
 

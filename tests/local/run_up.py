@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 
 import toolchain
-from components.consul_endpoint import Endpoint
+from components.consul_connection import Connection
 from components.registration.agent import AgentRegistration, AgentRegistrationArgs
 from operations.paths import ROOT
 from operations.pulumi_engine import Engine
@@ -42,7 +42,7 @@ def engine_of(run: subprocess.Popen[bytes]) -> psutil.Process:
 
 
 def main(project: str, folder: str, agent: str, host: str, checkpoints: str) -> None:
-    args = AgentRegistrationArgs(forty_roster(host=host), Endpoint(agent))
+    args = AgentRegistrationArgs(forty_roster(host=host), Connection(agent))
 
     def program() -> None:
         AgentRegistration("registration", args)

@@ -16,7 +16,7 @@ from cluster.agent_configuration import AGENT_NODE, SERVER_NODE
 from cluster.client import Consul
 from cluster.drift import read_service
 from cluster.ownership import with_owner
-from components.consul_endpoint import Endpoint
+from components.consul_connection import Connection
 from components.registration.agent import AgentRegistration, AgentRegistrationArgs
 from operations.pulumi_engine import Engine
 from operations.sandbox.sandbox import Sandbox
@@ -41,7 +41,7 @@ class EditableStack:
     sandbox: Sandbox
     engine: Engine
     roster: Roster
-    endpoint: Endpoint
+    endpoint: Connection
     adopt: bool = False
     output: list[str] = field(default_factory=list)
 
@@ -139,7 +139,7 @@ def new_project(folder: Path) -> Path:
 def new_stack(sandbox: Sandbox, folder: Path) -> Iterator[EditableStack]:
     """The services of a sandbox, nothing deployed yet; nothing left of it afterwards."""
     engine = Engine(toolchain.pulumi, folder / "pulumi", new_project(folder))
-    stack = EditableStack(sandbox, engine, sandbox.roster, Endpoint(f"http://{sandbox.agent}:8500"))
+    stack = EditableStack(sandbox, engine, sandbox.roster, Connection(f"http://{sandbox.agent}:8500"))
     try:
         yield stack
     finally:

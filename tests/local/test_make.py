@@ -115,14 +115,14 @@ def test_a_second_make_up_changes_nothing_and_says_so(clone: Clone) -> None:
 
 def test_a_stand_in_stops_and_starts_alone(clone: Clone) -> None:
     before = len(processes(clone))
-    assert clone.make("stop", "SERVICE=billing_service").stdout == "billing_service: stopped\n"
+    assert clone.make("stop-service", "SERVICE=billing_service").stdout == "billing_service: stopped\n"
     assert len(processes(clone)) == before - 1
-    assert clone.make("start", "SERVICE=billing_service").stdout == "billing_service: started\n"
+    assert clone.make("start-service", "SERVICE=billing_service").stdout == "billing_service: started\n"
     assert len(processes(clone)) == before
 
 
 def test_a_service_that_the_roster_does_not_have_is_one_message(clone: Clone) -> None:
-    result = clone.make("stop", "SERVICE=biling_service")
+    result = clone.make("stop-service", "SERVICE=biling_service")
     assert result.returncode != 0
     assert "error: there is no service 'biling_service' in services/" in result.stderr
 

@@ -14,7 +14,7 @@ import pytest
 import toolchain
 from cluster.agent_configuration import agent_config, server_config
 from cluster.client import Consul, ConsulError
-from components.consul_endpoint import Endpoint
+from components.consul_connection import Connection
 from operations.pulumi_engine import Engine, EngineError
 from operations.sandbox.processes import BackgroundProcess
 from tests.local.stacks import EditableStack, new_project, new_sandbox
@@ -50,7 +50,7 @@ def only(stack: EditableStack, *service_ids: str) -> None:
 
 def test_an_agent_that_is_away_is_one_clear_error_and_the_next_run_completes(stack: EditableStack) -> None:
     only(stack, "billing_service")
-    here, stack.endpoint = stack.endpoint, Endpoint("http://127.0.0.1:9")
+    here, stack.endpoint = stack.endpoint, Connection("http://127.0.0.1:9")
     with pytest.raises(EngineError):
         stack.up()
     assert "GET http://127.0.0.1:9/v1/agent/service/billing_service: no answer: " in stack.said
@@ -65,7 +65,7 @@ def test_an_agent_that_is_away_is_one_clear_error_and_the_next_run_completes(sta
 def test_an_agent_that_answers_500_is_an_error_with_the_agents_own_words(stack: EditableStack) -> None:
     only(stack, "billing_service")
     with answering(500, "No cluster leader") as address:
-        stack.endpoint = Endpoint(address)
+        stack.endpoint = Connection(address)
         with pytest.raises(EngineError):
             stack.up()
     assert "Consul answers 500: No cluster leader" in stack.said
@@ -149,7 +149,7 @@ def acl_stack(tmp_path: Path) -> Iterator[EditableStack]:
     configs = (server_config(server, server) | ACL, agent_config(server, agent, agent))
     engine = Engine(toolchain.pulumi, tmp_path / "pulumi", new_project(tmp_path), checkpoints=True)
     with agents(sandbox.folder, *configs):
-        stack = EditableStack(sandbox, engine, sandbox.roster, Endpoint(f"http://{server}:8500"))
+        stack = EditableStack(sandbox, engine, sandbox.roster, Connection(f"http://{server}:8500"))
         only(stack, "billing_service")
         yield stack
 
@@ -180,7 +180,7 @@ def test_a_right_token_registers_and_is_nowhere_in_plain_text(acl_stack: Editabl
 
 
 def test_what_the_agent_accepts_and_the_servers_refuse_is_an_error(acl_stack: EditableStack) -> None:
-    acl_stack.endpoint = Endpoint(f"http://{acl_stack.sandbox.agent}:8500")
+    acl_stack.endpoint = Connection(f"http://{acl_stack.sandbox.agent}:8500")
     with pytest.raises(EngineError):
         acl_stack.up()
     assert Consul(f"http://{acl_stack.sandbox.agent}:8500").service("billing_service")

@@ -121,7 +121,7 @@ def test_a_service_that_stopped_is_found_and_said_how_to_start(clone: Clone) -> 
     found = within(5, clone, "health")
     assert found["subject"] == "billing_service"
     assert "connection refused" in found["found"]
-    assert found["advice"].startswith("make start SERVICE=billing_service")
+    assert found["advice"].startswith("make start-service SERVICE=billing_service")
 
 
 def test_a_self_registration_with_the_server_is_listed_and_is_no_finding(clone: Clone) -> None:

@@ -16,7 +16,7 @@ from cluster.acl_rules import Rules
 from cluster.client import ConsulError, ForbiddenError, NoAnswerError
 from components.acl_secret import AclTokenSecret, AclTokenSecretProvider
 from components.acl_tokens import AclTokens, AclTokensArgs
-from components.consul_endpoint import Endpoint
+from components.consul_connection import Connection
 from components.registration.agent import AgentServiceProvider
 from tests.fake_consul import FakeConsul, running
 from tests.unit.pulumi_mocks import ROOT, Deployed, deploy, secret
@@ -41,7 +41,7 @@ RULES: dict[str, Rules] = {
 every_token = pytest.mark.parametrize("token", RULES)
 
 
-def acl(servers: Endpoint, name: str = "acl", after: bool = False) -> Deployed:
+def acl(servers: Connection, name: str = "acl", after: bool = False) -> Deployed:
     """Deploy the component; its tokens are exported."""
 
     def program() -> None:
@@ -54,7 +54,7 @@ def acl(servers: Endpoint, name: str = "acl", after: bool = False) -> Deployed:
 
 @cache
 def made() -> Deployed:
-    return acl(Endpoint(SERVER, MANAGEMENT, AUTHORITY), after=True)
+    return acl(Connection(SERVER, MANAGEMENT, AUTHORITY), after=True)
 
 
 # What is declared
@@ -86,7 +86,7 @@ def test_the_component_registers_the_tokens_names_alone_as_its_outputs() -> None
 
 def test_another_name_for_the_component_is_another_name_for_each_resource() -> None:
     names = {name.replace("acl", "other", 1) for name in made().requests}
-    assert {*acl(Endpoint(SERVER, MANAGEMENT), "other").requests, "server"} == names
+    assert {*acl(Connection(SERVER, MANAGEMENT), "other").requests, "server"} == names
 
 
 def test_a_token_is_an_output_as_a_secret() -> None:
@@ -174,7 +174,7 @@ def test_the_state_names_the_provider_by_its_module_and_class(token: str) -> Non
 def test_a_secret_by_itself_takes_options_too_and_keeps_its_secrets() -> None:
     def program() -> None:
         options = pulumi.ResourceOptions(retain_on_delete=True, additional_secret_outputs=["ca"])
-        AclTokenSecret("alone", Endpoint(SERVER, MANAGEMENT), "5c1b2b5e", options)
+        AclTokenSecret("alone", Connection(SERVER, MANAGEMENT), "5c1b2b5e", options)
 
     request = deploy(program).requests["alone"]
     assert (request.retainOnDelete, set(request.additionalSecretOutputs)) == (True, {"ca", "secret", "token"})
@@ -283,7 +283,7 @@ HOOK = "revoke-management-token"
 
 def forgotten(servers: FakeConsul) -> str:
     """What is said when the engine has updated the token."""
-    return acl(Endpoint(servers.address, MANAGEMENT)).call(HOOK, {"input": secret(BEFORE)}, input=secret(MANAGEMENT))
+    return acl(Connection(servers.address, MANAGEMENT)).call(HOOK, {"input": secret(BEFORE)}, input=secret(MANAGEMENT))
 
 
 def test_the_management_token_is_stashed_as_a_secret() -> None:

@@ -10,7 +10,7 @@ import pulumi
 import pytest
 
 from cluster.client import ConsulError, ForbiddenError, NoAnswerError
-from components.consul_endpoint import Endpoint
+from components.consul_connection import Connection
 from components.registration.agent import (
     AgentRegistration,
     AgentRegistrationArgs,
@@ -40,7 +40,7 @@ def registered(
     args: AgentRegistrationArgs | None = None, opts: Callable[[], pulumi.ResourceOptions] | None = None
 ) -> Deployed:
     """Deploy the component; options are made within the program, since they may hold resources."""
-    chosen = args or AgentRegistrationArgs(forty_roster(), Endpoint(AGENT))
+    chosen = args or AgentRegistrationArgs(forty_roster(), Connection(AGENT))
     return deploy(lambda: AgentRegistration("registration", chosen, opts() if opts else None))
 
 
@@ -53,7 +53,7 @@ def plain() -> Deployed:
 @cache
 def guarded() -> Deployed:
     """The same with an agent that asks for one, over TLS."""
-    agent = Endpoint("https://consul.example:8501", TOKEN, AUTHORITY)
+    agent = Connection("https://consul.example:8501", TOKEN, AUTHORITY)
     return registered(AgentRegistrationArgs(forty_roster(), agent, adopt=True))
 
 
@@ -99,7 +99,7 @@ def test_a_token_is_a_secret_and_in_no_other_input() -> None:
 
 def test_a_token_that_is_an_output_is_a_secret_too() -> None:
     def program() -> None:
-        agent = Endpoint(AGENT, pulumi.Output.from_input(TOKEN))
+        agent = Connection(AGENT, pulumi.Output.from_input(TOKEN))
         AgentRegistration("registration", AgentRegistrationArgs(forty_roster(), agent))
 
     assert deploy(program).inputs("registration-billing_service")["token"] == secret(TOKEN)
@@ -117,14 +117,14 @@ def test_every_service_is_given_the_agents_address_and_authority_and_whether_to_
 
 def test_an_agents_authority_may_be_an_output() -> None:
     def program() -> None:
-        agent = Endpoint(AGENT, ca=pulumi.Output.from_input(AUTHORITY))
+        agent = Connection(AGENT, ca=pulumi.Output.from_input(AUTHORITY))
         AgentRegistration("registration", AgentRegistrationArgs(forty_roster(), agent))
 
     assert deploy(program).inputs("registration-billing_service")["ca"] == AUTHORITY
 
 
 def test_an_input_of_every_service_is_whether_the_stack_deploys_the_agent() -> None:
-    made = registered(AgentRegistrationArgs(forty_roster(), Endpoint(AGENT), owned=True))
+    made = registered(AgentRegistrationArgs(forty_roster(), Connection(AGENT), owned=True))
     assert {made.inputs(name)["owned"] for name in made.of_type(TYPE)} == {True}
 
 
@@ -137,14 +137,14 @@ def test_the_state_names_the_provider_by_its_module_and_class() -> None:
 
 
 def test_the_token_is_not_in_the_endpoints_repr() -> None:
-    assert TOKEN not in repr(Endpoint(AGENT, TOKEN))
+    assert TOKEN not in repr(Connection(AGENT, TOKEN))
 
 
 def test_the_owner_leaves_a_service_within_consuls_64_meta_keys() -> None:
     full = Service(
         **{**dict(forty_roster().services[0]), "meta": {f"key{number}": "" for number in range(63)}, "id": "full"}
     )
-    made = registered(AgentRegistrationArgs(Roster(services=(full,)), Endpoint(AGENT)))
+    made = registered(AgentRegistrationArgs(Roster(services=(full,)), Connection(AGENT)))
     assert len(made.inputs("registration-full")["meta"]) == 64
 
 
@@ -163,7 +163,7 @@ def test_the_components_services_are_found_by_id() -> None:
     found: dict[str, AgentService] = {}
 
     def program() -> None:
-        args = AgentRegistrationArgs(forty_roster(), Endpoint(AGENT))
+        args = AgentRegistrationArgs(forty_roster(), Connection(AGENT))
         found.update(AgentRegistration("registration", args).services)
 
     deploy(program)
@@ -172,7 +172,7 @@ def test_the_components_services_are_found_by_id() -> None:
 
 def test_the_id_and_the_agent_of_a_service_are_its_outputs() -> None:
     def program() -> None:
-        made = AgentRegistration("registration", AgentRegistrationArgs(forty_roster(), Endpoint(AGENT))).services
+        made = AgentRegistration("registration", AgentRegistrationArgs(forty_roster(), Connection(AGENT))).services
         for name, service in made.items():
             pulumi.export(name, pulumi.Output.all(service.service_id, service.agent))
 
@@ -185,7 +185,7 @@ def by_name(name: str) -> Service:
 
 def test_another_name_for_the_component_is_another_name_and_owner_for_each_service() -> None:
     def program() -> None:
-        AgentRegistration("other", AgentRegistrationArgs(forty_roster(), Endpoint(AGENT)))
+        AgentRegistration("other", AgentRegistrationArgs(forty_roster(), Connection(AGENT)))
 
     inputs = deploy(program).inputs("other-billing_service")
     assert inputs["meta"]["managed-by"] == "pulumi/consul-staging/test/other-billing_service"
@@ -211,7 +211,7 @@ def test_the_component_waits_for_what_it_depends_on() -> None:
 
 def test_what_depends_on_the_component_waits_for_every_service() -> None:
     def program() -> None:
-        made = AgentRegistration("registration", AgentRegistrationArgs(forty_roster(), Endpoint(AGENT)))
+        made = AgentRegistration("registration", AgentRegistrationArgs(forty_roster(), Connection(AGENT)))
         Provider("consul", "after", pulumi.ResourceOptions(depends_on=[made]))
 
     waits = {urn.rpartition("::")[2] for urn in deploy(program).requests["after"].dependencies}
@@ -231,7 +231,7 @@ def test_nothing_is_moved_by_default() -> None:
 def test_what_moves_services_is_bound_to_every_one_and_not_to_the_component() -> None:
     def program() -> None:
         moves = pulumi.ResourceHookBinding(before_create=[pulumi.ResourceHook("move", lambda _: None)])
-        args = AgentRegistrationArgs(forty_roster(), Endpoint(AGENT), hooks=moves)
+        args = AgentRegistrationArgs(forty_roster(), Connection(AGENT), hooks=moves)
         AgentRegistration("registration", args)
 
     found = deploy(program)
@@ -248,7 +248,7 @@ def test_an_alias_is_the_components_alone() -> None:
 def test_a_component_may_have_a_parent() -> None:
     def program() -> None:
         above = pulumi.ComponentResource("consul-staging:test:Above", "above")
-        args = AgentRegistrationArgs(forty_roster(), Endpoint(AGENT))
+        args = AgentRegistrationArgs(forty_roster(), Connection(AGENT))
         AgentRegistration("registration", args, pulumi.ResourceOptions(parent=above))
 
     assert deploy(program).requests["registration"].parent.endswith("consul-staging:test:Above::above")
@@ -257,7 +257,7 @@ def test_a_component_may_have_a_parent() -> None:
 def test_a_service_by_itself_takes_options_too() -> None:
     def program() -> None:
         options = pulumi.ResourceOptions(retain_on_delete=True)
-        AgentService("alone", by_name("billing_service"), Endpoint(AGENT), opts=options)
+        AgentService("alone", by_name("billing_service"), Connection(AGENT), opts=options)
 
     assert deploy(program).requests["alone"].retainOnDelete
 
@@ -349,9 +349,9 @@ def test_the_program_stops_at_a_wrong_config_before_it_registers_anything(monkey
 
 
 def test_one_more_service_is_one_more_registration_and_changes_no_other() -> None:
-    before = registered(AgentRegistrationArgs(forty_roster(), Endpoint(AGENT)))
+    before = registered(AgentRegistrationArgs(forty_roster(), Connection(AGENT)))
     longer = Roster(services=(*forty_roster().services, user_service(Environment("staging"), "search", 8228)))
-    after = registered(AgentRegistrationArgs(longer, Endpoint(AGENT)))
+    after = registered(AgentRegistrationArgs(longer, Connection(AGENT)))
     assert [each for each in all_inputs(after)[1:] if each not in all_inputs(before)] == [
         ("registration-search_service", after.inputs("registration-search_service"))
     ]

@@ -7,7 +7,7 @@ import pulumi
 import pulumi_consul
 import pytest
 
-from components.consul_endpoint import Endpoint
+from components.consul_connection import Connection
 from components.registration.catalog import CatalogRegistration, CatalogRegistrationArgs
 from services.roster import Roster
 from tests.fake_consul import FakeConsul, running
@@ -31,7 +31,7 @@ SERVICES = [f"registration-{line.name}" for line in FORTY]
 
 
 def registered(
-    servers: Endpoint,
+    servers: Connection,
     services: Roster | None = None,
     moves: bool = False,
     opts: Callable[[], pulumi.ResourceOptions] | None = None,
@@ -55,13 +55,13 @@ def registered(
 @cache
 def plain() -> Deployed:
     """The 40 services with servers that ask for no token."""
-    return registered(Endpoint(SERVER))
+    return registered(Connection(SERVER))
 
 
 @cache
 def guarded() -> Deployed:
     """The same with servers that ask for one, over TLS."""
-    return registered(Endpoint("https://consul.example:8501", TOKEN, AUTHORITY))
+    return registered(Connection("https://consul.example:8501", TOKEN, AUTHORITY))
 
 
 # The component
@@ -93,7 +93,7 @@ def test_the_components_services_are_found_by_id() -> None:
     found: dict[str, pulumi_consul.Service] = {}
 
     def program() -> None:
-        args = CatalogRegistrationArgs(forty_roster(), Endpoint(SERVER), NODE, "consul-esm")
+        args = CatalogRegistrationArgs(forty_roster(), Connection(SERVER), NODE, "consul-esm")
         found.update(CatalogRegistration("registration", args).services)
 
     deploy(program)
@@ -102,14 +102,14 @@ def test_the_components_services_are_found_by_id() -> None:
 
 def test_another_name_for_the_component_is_another_name_and_owner_for_each_resource() -> None:
     one = Roster(services=forty_roster().services[:1])
-    found = registered(Endpoint(SERVER), one, name="other")
+    found = registered(Connection(SERVER), one, name="other")
     assert list(found.requests) == ["other", "other-consul", "other-node", "other-account_service"]
     marks = [found.inputs(name)["meta"]["managed-by"] for name in ("other-node", "other-account_service")]
     assert marks == ["pulumi/consul-staging/test/other-node", "pulumi/consul-staging/test/other-account_service"]
 
 
 def test_protect_reaches_every_resource() -> None:
-    found = registered(Endpoint(SERVER), opts=lambda: pulumi.ResourceOptions(protect=True))
+    found = registered(Connection(SERVER), opts=lambda: pulumi.ResourceOptions(protect=True))
     assert {name for name, request in found.requests.items() if request.protect} == set(found.requests)
 
 
@@ -140,7 +140,7 @@ def test_the_token_stands_in_no_other_input_or_output() -> None:
 
 
 def test_the_token_is_not_in_the_endpoints_repr() -> None:
-    assert TOKEN not in repr(Endpoint(SERVER, TOKEN))
+    assert TOKEN not in repr(Connection(SERVER, TOKEN))
 
 
 def test_the_node_and_every_service_are_with_that_provider() -> None:
@@ -184,7 +184,7 @@ def _servers() -> Iterator[FakeConsul]:
 def creating(servers: FakeConsul) -> str:
     """What is said when the engine is about to create the node."""
     one = forty_roster(names=["billing_service"])
-    return registered(Endpoint(servers.address), one).call("refuse-anothers-node", name=NODE)
+    return registered(Connection(servers.address), one).call("refuse-anothers-node", name=NODE)
 
 
 def test_a_node_that_the_catalog_does_not_have_is_created(servers: FakeConsul) -> None:
@@ -263,7 +263,7 @@ def test_what_the_component_waits_for_the_node_and_every_service_wait_for_too() 
     def options() -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions(depends_on=[pulumi.ProviderResource("consul", "before", {})])
 
-    found = registered(Endpoint(SERVER), opts=options)
+    found = registered(Connection(SERVER), opts=options)
     names = ["registration", "registration-node", *SERVICES]
     assert [name for name in names if "before" not in found.waits_for(name)] == []
 
@@ -284,7 +284,7 @@ def test_a_service_is_deleted_before_it_is_replaced() -> None:
 
 
 def test_what_moves_services_is_bound_to_every_service_and_not_to_the_node() -> None:
-    found = registered(Endpoint(SERVER), moves=True)
+    found = registered(Connection(SERVER), moves=True)
     assert {name: found.bound(name) for name in ("registration-node", *SERVICES)} == {
         "registration-node": {"before_create": ["refuse-anothers-node"]},
         **{key: {"before_create": ["leave"], "after_create": ["arrive"]} for key in SERVICES},

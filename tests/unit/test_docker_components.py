@@ -12,14 +12,14 @@ import pytest
 from cluster.acl_rules import server_tokens
 from cluster.agent_configuration import agent_config, server_config
 from cluster.security_stages import Stage, stage_config
-from components import stand_ins as standins
+from components import stand_in_containers as standins
 from components.cluster_keys import ClusterKeys, ClusterKeysArgs
 from components.consul_agent import ConsulAgent, ConsulAgentArgs
+from components.consul_connection import Connection
 from components.consul_container import Publish, Secured
-from components.consul_endpoint import Endpoint
 from components.consul_server import ConsulServer, ConsulServerArgs
 from components.network import Network, NetworkArgs
-from components.stand_ins import StandIns, StandInsArgs, image_name
+from components.stand_in_containers import StandIns, StandInsArgs, image_name
 from services.roster import Roster
 from tests.fake_consul import FakeConsul, running
 from tests.forty_services import FORTY, Line, forty_roster
@@ -487,7 +487,7 @@ def test_a_secured_servers_secrets_are_in_no_repr() -> None:
     assert [each for each in (GOSSIP, MANAGEMENT) if each in outputs[0]] == []
 
 
-def led(api: Endpoint | None) -> Deployed:
+def led(api: Connection | None) -> Deployed:
     """A server by itself; secured, where its API is given."""
 
     def declare() -> None:
@@ -502,7 +502,9 @@ def led(api: Endpoint | None) -> Deployed:
 
 
 def test_a_secured_server_is_waited_for_until_it_has_a_leader() -> None:
-    bound = {name: led(Endpoint("http://127.0.0.1:8500")).bound(name) for name in ("server-carry", "server-container")}
+    bound = {
+        name: led(Connection("http://127.0.0.1:8500")).bound(name) for name in ("server-carry", "server-container")
+    }
     assert bound == {"server-carry": {}, "server-container": {"after_create": ["await-leader"]}}
 
 
@@ -513,7 +515,7 @@ def test_an_open_server_is_waited_for_until_it_is_healthy_alone() -> None:
 
 def test_a_server_is_waited_for_with_the_token_that_it_is_to_know() -> None:
     with running(FakeConsul()) as consul:
-        assert led(Endpoint(consul.address, MANAGEMENT)).call("await-leader", name="staging-consul") == ""
+        assert led(Connection(consul.address, MANAGEMENT)).call("await-leader", name="staging-consul") == ""
     assert (consul.tokens, consul.wrote) == ({MANAGEMENT}, [])
 
 

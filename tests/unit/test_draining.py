@@ -9,15 +9,15 @@ import pytest
 from components import resource_hooks as hooks
 from components.cluster_keys import ClusterKeys, ClusterKeysArgs
 from components.consul_agent import ConsulAgent, ConsulAgentArgs
+from components.consul_connection import Connection
 from components.consul_container import ConsulContainerArgs, Publish, Secured
-from components.consul_endpoint import Endpoint
 from components.registration.draining import Draining
 from components.registration.switching import ServiceLocations
 from services.roster import Roster
 from tests.fake_consul import FakeConsul, Wrote, running
 from tests.forty_services import FORTY, Line, forty_roster
 from tests.unit.pulumi_mocks import CONSUL, NETWORK, Deployed, deploy, on_docker, secret
-from tests.unit.test_endpoint import sleeping
+from tests.unit.test_consul_connection import sleeping
 from tests.unit.test_switching import BILLING, MINIO, OTHERS, check_of, others, owner
 
 NODE = "staging-external"
@@ -82,8 +82,8 @@ class Platform:
 
     def hooks(self) -> Deployed:
         def program() -> None:
-            agent = Endpoint(self.after.address, NEW)
-            places = ServiceLocations(agent, Endpoint(self.servers.address, MANAGEMENT), NODE, self.services)
+            agent = Connection(self.after.address, NEW)
+            places = ServiceLocations(agent, Connection(self.servers.address, MANAGEMENT), NODE, self.services)
             parking = Draining(agent, places)
             parking.drain_before("parking", container(), pulumi.ResourceOptions())
             parking.return_after("parked", container(), pulumi.ResourceOptions())
@@ -130,9 +130,9 @@ def paths(platform: Platform) -> list[tuple[str, str]]:
 # What is declared
 
 
-def declared(agent: Endpoint, secured: bool = False) -> Deployed:
+def declared(agent: Connection, secured: bool = False) -> Deployed:
     def program() -> None:
-        places = ServiceLocations(agent, Endpoint("http://127.0.0.1:8500"), NODE, forty_roster())
+        places = ServiceLocations(agent, Connection("http://127.0.0.1:8500"), NODE, forty_roster())
         own = None
         if secured:
             keys = ClusterKeys("keys", ClusterKeysArgs("https://127.0.0.1:8500", frozenset({"127.0.0.1"})))
@@ -145,7 +145,7 @@ def declared(agent: Endpoint, secured: bool = False) -> Deployed:
 
 
 def test_in_an_open_cluster_the_stash_has_exactly_how_the_agent_is_reached_and_what_its_container_is() -> None:
-    found = declared(Endpoint("http://127.0.0.1:8501")).sent("agent-parking")["input"]
+    found = declared(Connection("http://127.0.0.1:8501")).sent("agent-parking")["input"]
     found["container"].pop("run")
     assert found == {
         "agent": {"address": "http://127.0.0.1:8501", "token": None, "ca": None},
@@ -160,7 +160,7 @@ def test_in_an_open_cluster_the_stash_has_exactly_how_the_agent_is_reached_and_w
 
 
 def test_in_a_secured_cluster_the_stash_has_the_token_and_what_is_secret_of_the_files_as_secrets() -> None:
-    found = declared(Endpoint("https://127.0.0.1:8501", NEW, AUTHORITY), secured=True).sent("agent-parking")["input"]
+    found = declared(Connection("https://127.0.0.1:8501", NEW, AUTHORITY), secured=True).sent("agent-parking")["input"]
     files, _ = found["container"].pop("files"), found["container"].pop("run")
     assert found == {
         "agent": {"address": "https://127.0.0.1:8501", "token": secret(NEW), "ca": AUTHORITY},
@@ -183,7 +183,7 @@ def test_in_a_secured_cluster_the_stash_has_the_token_and_what_is_secret_of_the_
 
 @pytest.mark.parametrize(("name", "hook"), [("agent-parking", "drain-agent"), ("agent-parked", "return-to-agent")])
 def test_a_stash_takes_options_and_is_bound_to_what_is_done_before_it_is_updated(name: str, hook: str) -> None:
-    found = declared(Endpoint("http://127.0.0.1:8501"))
+    found = declared(Connection("http://127.0.0.1:8501"))
     request = found.requests[name]
     assert (request.type, request.protect) == (STASH, True)
     assert found.bound(name) == {"before_update": [hook]}
@@ -191,14 +191,14 @@ def test_a_stash_takes_options_and_is_bound_to_what_is_done_before_it_is_updated
 
 @pytest.mark.parametrize("secured", [True, False])
 def test_what_drains_and_what_moves_back_change_together(secured: bool) -> None:
-    found = declared(Endpoint("https://127.0.0.1:8501", NEW, AUTHORITY), secured)
+    found = declared(Connection("https://127.0.0.1:8501", NEW, AUTHORITY), secured)
     assert found.sent("agent-parking") == found.sent("agent-parked")
 
 
 def test_the_stash_of_an_agent_that_is_not_published_has_no_port() -> None:
     def program() -> None:
-        api = Endpoint("http://127.0.0.1:8501")
-        parking = Draining(api, ServiceLocations(api, Endpoint("http://127.0.0.1:8500"), NODE, forty_roster()))
+        api = Connection("http://127.0.0.1:8501")
+        parking = Draining(api, ServiceLocations(api, Connection("http://127.0.0.1:8500"), NODE, forty_roster()))
         parking.drain_before("agent-parking", replace(container(), publish=None), pulumi.ResourceOptions())
 
     assert deploy(program).sent("agent-parking")["input"]["container"]["publish"] is None
@@ -208,8 +208,8 @@ def agent(parking: bool) -> Deployed:
     """The agent's component."""
 
     def program() -> None:
-        api = Endpoint("http://127.0.0.1:8501")
-        places = ServiceLocations(api, Endpoint("http://127.0.0.1:8500"), NODE, forty_roster())
+        api = Connection("http://127.0.0.1:8501")
+        places = ServiceLocations(api, Connection("http://127.0.0.1:8500"), NODE, forty_roster())
         args = ConsulAgentArgs(
             CONSUL, NETWORK, Publish("127.0.0.1", 8501), draining=Draining(api, places) if parking else None
         )

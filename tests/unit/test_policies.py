@@ -13,7 +13,7 @@ from uuid import UUID
 
 import pytest
 
-from components.stand_ins import image_name
+from components.stand_in_containers import image_name
 from services.consul_definition import definition
 from tests.forty_services import FORTY, forty_roster
 from tests.unit.pulumi_mocks import (

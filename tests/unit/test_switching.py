@@ -6,7 +6,7 @@ from typing import Any
 import pulumi
 import pytest
 
-from components.consul_endpoint import Endpoint
+from components.consul_connection import Connection
 from components.registration.switching import ServiceLocations, stack_owner_prefix, switch_to_agent, switch_to_catalog
 from services.roster import Roster
 from tests.fake_consul import FakeConsul, Fields, Wrote, running
@@ -54,9 +54,9 @@ class Platform:
         self.agent.checks[line.check_id] = check_of(line, status, output)
 
     def places(self, services: Roster | None = None, agent: bool = True) -> ServiceLocations:
-        reached = Endpoint(self.agent.address) if agent else None
+        reached = Connection(self.agent.address) if agent else None
         return ServiceLocations(
-            reached, Endpoint(self.servers.address), NODE, forty_roster() if services is None else services
+            reached, Connection(self.servers.address), NODE, forty_roster() if services is None else services
         )
 
     def switch_to_agent(self, services: Roster | None = None, agent: bool = True) -> Deployed:

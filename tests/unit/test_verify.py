@@ -17,9 +17,9 @@ from operations.stack import Stack
 from operations.verify import advice
 from operations.verify import verify as command
 from operations.verify.findings import Finding
+from operations.verify.observed_state import Place
 from operations.verify.prune import prune
 from operations.verify.report import Report, report
-from operations.verify.snapshot import Place
 from services.model import OWNER_KEY
 from services.roster import Roster
 from tests.fake_consul import AGENT, SERVER, FakeConsul, serve
@@ -274,7 +274,7 @@ def test_a_check_that_fails_is_reported_with_its_output_and_the_command_that_hel
     finding = case.finding("health")
     assert finding.expected == "passing: HTTP GET http://127.0.0.3:8216/health: 200 OK"
     assert finding.found == "critical: Get http://127.0.0.3:8216/health: refused"
-    assert finding.advice == "make start SERVICE=billing_service; its check runs every 10s"
+    assert finding.advice == "make start-service SERVICE=billing_service; its check runs every 10s"
 
 
 def test_of_a_container_the_command_that_helps_is_dockers(external: Case) -> None:

@@ -15,12 +15,12 @@ from typer.testing import CliRunner
 from cluster.client import ConsulError, NoAnswerError
 from cluster.health_status import service_statuses
 from operations.stack import Stack
-from operations.watch import feed as feeding
+from operations.watch import status_stream as feeding
 from operations.watch import watch as command
 from operations.watch.events import Away, Back, Changed, Started, fields, line
-from operations.watch.feed import feed
 from operations.watch.screen import screen
 from operations.watch.service_board import Board
+from operations.watch.status_stream import status_stream
 from tests.fake_consul import AGENT, FakeConsul, running
 from tests.forty_services import forty_roster
 from tests.unit.stacks import consul_of, only_stack, stack_at
@@ -181,7 +181,7 @@ def _fake() -> FakeConsul:
 def _fed(fake: FakeConsul, monkeypatch: pytest.MonkeyPatch) -> Iterator[Iterator[Mapping[str, str] | ConsulError]]:
     monkeypatch.setattr(feeding, "_PAUSE", 0)
     with running(fake):
-        yield feed(fake.api, AGENT, ROSTER)
+        yield status_stream(fake.api, AGENT, ROSTER)
 
 
 Fed = Iterator[Mapping[str, str] | ConsulError]
@@ -239,7 +239,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *said: Mapping[str, str] | ConsulError,
         yield from said
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "feed", fed)
+    monkeypatch.setattr(command, "status_stream", fed)
     only_stack(monkeypatch, target)
     app = typer.Typer()
     app.command()(command.watch)

@@ -1,4 +1,4 @@
-"""What `render` writes."""
+"""What `render-config` writes."""
 
 import json
 import re
@@ -10,8 +10,8 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from operations import render as command
-from operations.render import contents
+from operations import render_config as command
+from operations.render_config import contents
 from operations.stack import Stack
 from services.model import OWNER_KEY, Kind
 from services.roster import load_roster
@@ -21,7 +21,7 @@ FILES = ["agent-config.json", "ai-services.json", "grpc-services.json", "user-se
 
 def run(*arguments: str | Path) -> Result:
     app = typer.Typer()
-    app.command()(command.render)
+    app.command()(command.render_config)
     return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
 
 

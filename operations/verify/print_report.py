@@ -15,7 +15,7 @@ from operations.verify.findings import Finding, Verdict
 from operations.verify.report import Report
 
 
-def text(console: Console, report: Report) -> None:
+def print_report(console: Console, report: Report) -> None:
     """Print a report: in colours and with a table on a terminal, in plain lines elsewhere."""
     console.print(_headline(report), style=None if report.well else "bold red", markup=False, soft_wrap=True)
     if console.is_terminal:
@@ -32,7 +32,7 @@ def _print(console: Console, lines: Iterable[str | Text]) -> None:
         console.print(line, markup=False, soft_wrap=True)
 
 
-def as_json(report: Report, removed: Sequence[Stray]) -> str:
+def report_as_json(report: Report, removed: Sequence[Stray]) -> str:
     """Return a report as one JSON object."""
     areas = {
         verdict.area: {
@@ -100,8 +100,8 @@ def _blocks(verdict: Verdict) -> Iterator[Text]:
     for (found, advice), group in alike.items():
         expected = group[0].expected + ", and so on" * (len(group) > 1)
         yield Text.assemble((", ".join(finding.subject for finding in group), "bold"), f" ({verdict.area})")
-        for label, text_ in (("expected", expected), ("there is", found), ("do", advice)):
-            yield Text.assemble((f"  {label:8}  ", "dim"), text_)
+        for label, text in (("expected", expected), ("there is", found), ("do", advice)):
+            yield Text.assemble((f"  {label:8}  ", "dim"), text)
 
 
 def _coexisting(strays: Sequence[Stray]) -> Iterator[str]:

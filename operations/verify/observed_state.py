@@ -1,4 +1,4 @@
-"""A snapshot of a running cluster: everything that is judged is of one moment."""
+"""What the APIs show of a running cluster at one moment."""
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -61,7 +61,7 @@ class AgentView:
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class ObservedState:
     """What a running cluster is like. A part is None where its API does not answer, or is not published.
 
     Attributes:
@@ -79,7 +79,7 @@ class Snapshot:
     failures: Mapping[str, str]
 
 
-def take_snapshot(stack: Stack) -> Snapshot:
+def observe(stack: Stack) -> ObservedState:
     """Fetch everything; the parts of each API at the same time."""
     agent, server = stack.agent, stack.server
     failures: dict[str, str] = {}
@@ -95,7 +95,7 @@ def take_snapshot(stack: Stack) -> Snapshot:
         catalog = at_once.submit(part, server, _catalog)
         view = at_once.submit(part, agent, _agent_view) if agent else None
         discovered = at_once.submit(part, agent or server, lambda consul: _discovered(consul, stack))
-    return Snapshot(stack, catalog.result(), view.result() if view else None, discovered.result(), failures)
+    return ObservedState(stack, catalog.result(), view.result() if view else None, discovered.result(), failures)
 
 
 def _catalog(server: Consul) -> Catalog:

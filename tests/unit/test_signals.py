@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from operations.watch.interrupt import until_interrupted
+from operations.signals import until_interrupted
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from cluster.client import Consul
 
 
 @dataclass(frozen=True)
-class Endpoint:
+class Connection:
     """The API of one agent or server.
 
     Attributes:

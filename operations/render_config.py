@@ -1,4 +1,4 @@
-"""`render`: writes the agent's configuration and the definition files."""
+"""`render-config`: writes the agent's configuration and the definition files."""
 
 import json
 import sys
@@ -25,7 +25,7 @@ Out = Annotated[
 ]
 
 
-def render(stack: StackName = DEFAULT_STACK, out: Out = None) -> None:
+def render_config(stack: StackName = DEFAULT_STACK, out: Out = None) -> None:
     """Write agent-config.json, user-services.json, ai-services.json and grpc-services.json, as an agent reads them.
 
     Without --out, print one JSON object that holds them by name, such as for `jq '."user-services.json"'`.

@@ -1,4 +1,4 @@
-"""`start`: starts the stand-in of a service again."""
+"""`start-service`: starts the stand-in of a service again."""
 
 from operations.command_line import ServiceName
 from operations.output import print_line
@@ -6,7 +6,7 @@ from operations.sandbox.sandbox import stand_in_of
 from operations.stack import Stack
 
 
-def start(service: ServiceName) -> None:
+def start_service(service: ServiceName) -> None:
     """Start the stand-in of one service again."""
     stack = Stack.load()
     started = stand_in_of(stack.sandbox, stack.service(service)).start()

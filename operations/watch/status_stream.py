@@ -1,4 +1,4 @@
-"""The feed: the status of each service on a node, as soon as it changes."""
+"""A stream of the status of each service on a node, as soon as it changes."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ _WAIT = "10s"  # Consul adds up to a sixteenth; a read ends after 15 s
 _PAUSE = 1.0
 
 
-def feed(consul: Consul, node: str, roster: Roster) -> Iterator[Mapping[str, str] | ConsulError]:
+def status_stream(consul: Consul, node: str, roster: Roster) -> Iterator[Mapping[str, str] | ConsulError]:
     """Yield each service's status by id, now and after each change; where Consul has no answer, why. It never ends.
 
     Args:

@@ -1,4 +1,4 @@
-"""What `render` writes is accepted by the real Consul 1.17.2."""
+"""What `render-config` writes is accepted by the real Consul 1.17.2."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ from operations.paths import ROOT
 
 
 def render(folder: Path, stack: str) -> None:
-    command = (sys.executable, "-m", "operations", "render", "--stack", stack, "--out", folder)
+    command = (sys.executable, "-m", "operations", "render-config", "--stack", stack, "--out", folder)
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
 

@@ -11,7 +11,7 @@ import pytest
 from cluster import waiting
 from cluster.client import Consul, ConsulError, NoAnswerError
 from components import resource_hooks as hooks
-from components.consul_endpoint import Endpoint
+from components.consul_connection import Connection
 from components.resource_hooks import consul_hook, wait_for_leader, wait_until_ready
 from tests.fake_consul import FakeConsul, running
 from tests.unit.pulumi_mocks import Deployed, deploy, secret
@@ -47,7 +47,7 @@ def _servers() -> Iterator[FakeConsul]:
 # Who is let in
 
 
-def resolved(made: Endpoint) -> tuple[str, str | None]:
+def resolved(made: Connection) -> tuple[str, str | None]:
     """Address and token of an endpoint's client, as its server is sent them."""
     found: list[Consul] = []
 
@@ -69,24 +69,24 @@ def deployed(work: Callable[[pulumi.ResourceHookArgs], Coroutine[Any, Any, None]
 
 @pytest.mark.parametrize("token", [None, TOKEN])
 def test_a_client_has_the_endpoints_address_and_token(servers: FakeConsul, token: str | None) -> None:
-    assert resolved(Endpoint(servers.address, token)) == (servers.address, token)
+    assert resolved(Connection(servers.address, token)) == (servers.address, token)
     assert servers.tokens == {token}
 
 
 def test_a_token_is_a_secret_whatever_it_comes_as() -> None:
     def program() -> None:
         for name, token in (("text", TOKEN), ("output", pulumi.Output.from_input(TOKEN))):
-            pulumi.export(name, Endpoint("http://127.0.0.1:8500", token).secret_token)
+            pulumi.export(name, Connection("http://127.0.0.1:8500", token).secret_token)
 
     assert deploy(program).sent_exports == {"text": secret(TOKEN), "output": secret(TOKEN)}
 
 
 def test_no_token_is_no_secret() -> None:
-    assert Endpoint("http://127.0.0.1:8500").secret_token is None
+    assert Connection("http://127.0.0.1:8500").secret_token is None
 
 
 def test_the_token_is_not_in_the_repr() -> None:
-    assert TOKEN not in repr(Endpoint("http://127.0.0.1:8500", TOKEN))
+    assert TOKEN not in repr(Connection("http://127.0.0.1:8500", TOKEN))
 
 
 # Hooks
