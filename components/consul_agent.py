@@ -8,7 +8,6 @@ import pulumi_docker as docker
 from cluster.agent_configuration import AGENT_NODE, SERVER_NODE, agent_config
 from components.child_options import child_options
 from components.consul_container import ConsulContainerArgs, Publish, Secured, consul_container
-from components.registration.draining import Draining
 
 FILES_FOLDER = "/consul/config/services"
 """Where the agent reads its definition files."""
@@ -23,14 +22,12 @@ class ConsulAgentArgs:
         network: the Docker network of the server and of the services.
         publish: where its API is published; None: it is not.
         secured: its keys in a secured cluster; None: the cluster is open.
-        draining: keeps the services in the catalog while the container is replaced; None: they are removed with it.
     """
 
     image: str
     network: pulumi.Input[str]
     publish: Publish | None
     secured: Secured | None = None
-    draining: Draining | None = None
 
 
 class ConsulAgent(pulumi.ComponentResource):
@@ -62,13 +59,6 @@ class ConsulAgent(pulumi.ComponentResource):
             args.secured,
             {FILES_FOLDER: files.name},
         )
-        # "parking" and "parked" are in deployed states.
-        if args.draining:
-            drained = args.draining.drain_before(f"{name}-parking", consul, child)
-            child = pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=[drained]))
         container = consul_container(name, consul, child)
-        if args.draining:
-            replaced = pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=[container]))
-            args.draining.return_after(f"{name}-parked", consul, replaced)
         self.node, self.container, self.image, self.files = container.name, container.id, container.image, files.name
         self.register_outputs({"node": self.node})

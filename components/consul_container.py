@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import pulumi
@@ -111,18 +111,6 @@ class ConsulContainerArgs:
         config = {**self.config, **(stage_config(self.secured.stage) if self.secured else {})}
         files: Uploads = {f"{CONFIG_FOLDER}/agent-config.json": json.dumps(config, indent=2) + "\n"}
         return {**files, **self.secured.files(self.node)} if self.secured else files
-
-    @property
-    def stated(self) -> Mapping[str, Any]:
-        """What the program states of the container. Nothing replaces the container unless this changes."""
-        return {
-            "image": self.image,
-            "network": self.network,
-            "publish": asdict(self.publish) if self.publish else None,
-            "files": self.files,
-            "folders": list(self.folders),
-            "run": _RUN,
-        }
 
 
 def consul_container(

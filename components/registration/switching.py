@@ -85,6 +85,15 @@ async def move_to_agent(locations: ServiceLocations, only: str | None = None) ->
             fields = definition(services[service_id])
             fields["meta"][OWNER_KEY] = meta[OWNER_KEY]
             agent.register(_with_status(register_request(fields), _checks_of(service_id, checks)))
+    if owned:
+        _remove_empty_node(servers, locations)
+
+
+def _remove_empty_node(servers: Consul, locations: ServiceLocations) -> None:
+    """Remove the external node if it is the stack's and has no service any more: it may be in no state."""
+    entry = servers.catalog_node(locations.node)
+    if entry and not entry["Services"] and is_owned_by(entry["Node"]["Meta"], locations.owner_prefix):
+        servers.deregister_node(locations.node)
 
 
 def switch_to_catalog(locations: ServiceLocations) -> pulumi.ResourceHookBinding:

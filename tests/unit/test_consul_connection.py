@@ -12,12 +12,11 @@ from cluster import waiting
 from cluster.client import Consul, ConsulError, NoAnswerError
 from components import resource_hooks as hooks
 from components.consul_connection import Connection
-from components.resource_hooks import consul_hook, wait_for_leader, wait_until_ready
+from components.resource_hooks import consul_hook, wait_for_leader
 from tests.fake_consul import FakeConsul, running
 from tests.unit.pulumi_mocks import Deployed, deploy, secret
 
 TOKEN = "5c1b2b5e-consul-acl-token"  # noqa: S105 - no real one
-OTHERWISE = "it is not ready: see its log"
 DENIED = (403, "ACL not found")
 
 
@@ -107,46 +106,6 @@ def test_where_nobody_answers_a_hook_has_nothing_to_do() -> None:
 
 
 # Waiting
-
-
-def test_what_is_ready_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    slept = sleeping(monkeypatch)
-    ran(wait_until_ready(lambda: True, OTHERWISE))
-    assert slept == []
-
-
-def test_what_is_not_ready_is_looked_at_again_every_tenth_of_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    slept = sleeping(monkeypatch)
-    ran(wait_until_ready(lambda: len(slept) == 3, OTHERWISE))
-    assert slept == [0.1, 0.1, 0.1]
-
-
-def test_what_consul_refuses_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
-    slept = sleeping(monkeypatch)
-
-    def ready() -> bool:
-        if not slept:
-            raise ConsulError("Consul answers 500: No cluster leader")
-        return True
-
-    ran(wait_until_ready(ready, OTHERWISE))
-    assert slept == [0.1]
-
-
-def test_what_does_not_become_ready_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hooks, "_TIMEOUT", 0.1)
-    with pytest.raises(ConsulError, match=f"^{OTHERWISE}$"):
-        ran(wait_until_ready(lambda: False, OTHERWISE))
-
-
-def test_an_error_of_another_kind_ends_the_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    def ready() -> bool:
-        raise KeyError("Node")
-
-    slept = sleeping(monkeypatch)
-    with pytest.raises(KeyError):
-        ran(wait_until_ready(ready, OTHERWISE))
-    assert slept == []
 
 
 # Servers that have a leader
