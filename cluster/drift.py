@@ -13,7 +13,7 @@ from typing import Any
 import durationpy
 
 from cluster.client import Consul
-from services.consul_definition import from_notes
+from services.consul_definition import duration, from_notes
 
 Fields = dict[str, Any]
 
@@ -108,7 +108,7 @@ def _from_definition(definition: Fields) -> Fields:
 
 
 def _duration(value: str | None) -> str:
-    return durationpy.to_str(durationpy.from_str(value)) if value else ""
+    return duration(durationpy.from_str(value)) if value else ""
 
 
 def _target_in_output(check: Fields) -> str | None:

@@ -75,13 +75,12 @@ class Engine:
         """The environment in which `pulumi` uses this clone's state, in a shell too."""
         return {
             "PULUMI_BACKEND_URL": (self.folder / "state").as_uri(),
-            # What is tried on one machine has its state and its secrets in one folder.
-            "PULUMI_CONFIG_PASSPHRASE": os.environ.get("PULUMI_CONFIG_PASSPHRASE", ""),
             "PULUMI_HOME": os.environ.get("PULUMI_HOME", str(self.folder / "home")),
             "PULUMI_RUNTIME_VIRTUALENV": sys.prefix,
             "PULUMI_SKIP_UPDATE_CHECK": "true",
             "PULUMI_SKIP_CHECKPOINTS": str(not self.checkpoints).lower(),
             "PYTHONPATH": str(ROOT),
+            **_passphrase(),
         }
 
     def up(self, **options: Any) -> automation.UpResult:  # noqa: ANN401 - the Automation API's own
@@ -210,6 +209,17 @@ class Engine:
             pulumi_command=automation.PulumiCommand(root=None if on_path else str(program.parent.parent)),
         )
         return automation.Stack.create_or_select(self.stack, workspace)
+
+
+def _passphrase() -> dict[str, str]:
+    """Return the passphrase of the environment; a blank one if it has none, not in a file either.
+
+    What is tried on one machine has its state and its secrets in one folder.
+    https://www.pulumi.com/docs/iac/cli/environment-variables/
+    """
+    if "PULUMI_CONFIG_PASSPHRASE_FILE" in os.environ and "PULUMI_CONFIG_PASSPHRASE" not in os.environ:
+        return {}
+    return {"PULUMI_CONFIG_PASSPHRASE": os.environ.get("PULUMI_CONFIG_PASSPHRASE", "")}
 
 
 def _remove_partial_files(state: Path) -> None:

@@ -20,8 +20,6 @@ def up(stack: StackName = DEFAULT_STACK) -> None:
     deploy(loaded)
     statuses = wait_for_passing(loaded)
     console.print(status_table(loaded.roster, statuses))
-    if hidden := loaded.roster.not_in_dns:
-        print_line(f"{len(hidden)} of {len(statuses)} have a _ in their names: HTTP finds them, Consul's DNS does not.")
     passing = _passing(statuses)
     print_line(f"{passing} of {len(statuses)} passing. UI: {loaded.ui}")
     raise typer.Exit(passing != len(statuses))

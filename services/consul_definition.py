@@ -9,8 +9,6 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, get_args
 
-import durationpy
-
 from services.model import Check, HttpCheck, Kind, Service
 from services.roster import Roster
 
@@ -31,8 +29,18 @@ _NOTES = re.compile(r"(GET|TCP) (\S+); deregistered after (\S+) critical")
 
 
 def duration(value: timedelta) -> str:
-    """Return a duration as Consul writes it: `90 s` is `1m30s`."""
-    return durationpy.to_str(value)
+    """Return a duration as Consul returns it: `60 s` is `1m0s`. Another spelling of it would be a change each time.
+
+    https://pkg.go.dev/time#Duration.String
+    """
+    if value < timedelta(seconds=1):
+        return f"{value / timedelta(milliseconds=1):g}ms"
+    minutes, rest = divmod(value, timedelta(minutes=1))
+    seconds = f"{rest.total_seconds():g}s"
+    if not minutes:
+        return seconds
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes}m{seconds}" if hours else f"{minutes}m{seconds}"
 
 
 def check_target(service: Service, check: Check) -> str:

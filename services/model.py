@@ -14,9 +14,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializ
 
 Kind = Literal["user", "ai", "grpc"]
 
-# Consul raises a shorter one to a minute without a message:
+# Consul raises shorter ones without a message:
 # https://developer.hashicorp.com/consul/docs/services/configuration/checks-configuration-reference
 DEREGISTER_FLOOR = timedelta(minutes=1)
+SHORTEST_INTERVAL = timedelta(seconds=1)
 
 OWNER_KEY = "managed-by"
 """Key in a service's meta that names its owner: the Pulumi resource that registered it (`cluster.ownership`)."""
@@ -28,7 +29,6 @@ _HOST_NAME = 253
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,63}")
 _HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")  # a container's name may have a `_`
-_DNS_LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
 _META_KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
@@ -74,6 +74,12 @@ def _duration(value: timedelta) -> timedelta:
     return value
 
 
+def _runnable(value: timedelta) -> timedelta:
+    if value < SHORTEST_INTERVAL:
+        raise ValueError("must be at least 1 second: Consul runs no check more often")
+    return value
+
+
 def _above_floor(value: timedelta) -> timedelta:
     if value < DEREGISTER_FLOOR:
         raise ValueError("must be at least 1 minute: Consul looks no sooner")
@@ -110,13 +116,13 @@ class _Check(_Frozen):
 
     Attributes:
         id: unique on the agent: Consul keys checks by it.
-        interval: between the start of one run and the next.
+        interval: between the start of one run and the next; at least 1 second.
         timeout: of one run.
         deregister_critical_service_after: time in critical after which Consul removes the service; at least 1 minute.
     """
 
     id: Identifier
-    interval: Duration
+    interval: Annotated[Duration, AfterValidator(_runnable)]
     timeout: Duration
     deregister_critical_service_after: Annotated[Duration, AfterValidator(_above_floor)]
 
@@ -163,11 +169,3 @@ class Service(_Frozen):
     def address(self) -> str:
         """`host:port`, as a client would write it."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @property
-    def in_dns(self) -> bool:
-        """Whether Consul's DNS can answer for it: it knows letters, digits and dashes alone.
-
-        https://developer.hashicorp.com/consul/docs/services/discovery/dns-static-lookups
-        """
-        return _DNS_LABEL.fullmatch(self.name) is not None

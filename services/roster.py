@@ -25,7 +25,7 @@ class Roster(BaseModel):
     """Services that can stand side by side on one agent.
 
     Raises:
-        ValidationError: two of them share an id, a name, a check id, or a host and port.
+        ValidationError: two of them share an id, a name, a check id, or a host and port, in whatever case.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,12 +41,13 @@ class Roster(BaseModel):
             "check id": lambda service: [check.id for check in service.checks],
         }
         for what, values in unique.items():
-            count = Counter(value for service in self.services for value in values(service))
+            # The catalog does not know upper from lower case.
+            count = Counter(value.lower() for service in self.services for value in values(service))
             for value in (value for value, times in count.items() if times > 1):
                 owners = ", ".join(
                     f"{service.id} in services/{service.kind}_services.py"
                     for service in self.services
-                    if value in values(service)
+                    if value in map(str.lower, values(service))
                 )
                 raise ValueError(f"{what} {value!r} is used {count[value]} times ({owners}): it must be unique")
         return self
@@ -57,11 +58,6 @@ class Roster(BaseModel):
     def of_kind(self, kind: Kind) -> Iterator[Service]:
         """Return the services of one group, in the order of its file."""
         return (service for service in self.services if service.kind == kind)
-
-    @property
-    def not_in_dns(self) -> tuple[str, ...]:
-        """Names that Consul's DNS cannot answer for, such as those with a `_`. HTTP clients find them."""
-        return tuple(service.name for service in self.services if not service.in_dns)
 
 
 def load_roster(environment: str = "staging", host: str | None = None) -> Roster:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Annotated
 
-import durationpy
 import typer
 
 from cluster.client import ConsulError
@@ -16,6 +15,7 @@ from operations.command_line import DEFAULT_STACK, StackName, duration_option
 from operations.heal.reconcile import Reconciler, Round, log
 from operations.pulumi_engine import EngineError
 from operations.stack import Stack
+from services.consul_definition import duration
 
 _LIMIT = 60  # seconds for one round
 _BACKOFF = (1, 2, 4, 8, 16, 30)  # seconds between tries while something does not answer
@@ -114,7 +114,7 @@ def heal(stack: StackName = DEFAULT_STACK, every: Every = None) -> None:
     try:
         with signals.interrupting():
             reconciler = reconciler_of(Stack.load(stack))
-            pace = f"every {durationpy.to_str(every)}" if every else "once"
+            pace = f"every {duration(every)}" if every else "once"
             log.info(
                 f"stack {stack} on {reconciler.agent.address}, {pace}; the state is in {reconciler.engine.backend}"
             )

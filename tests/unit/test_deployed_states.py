@@ -94,9 +94,7 @@ def test_todays_program_states_the_resources_of_the_state_with_the_same_inputs(s
     deployed = run(state)
     requests = {urn(state, request): request.name for request in deployed.requests.values()}
     old = {
-        each: stated(resource)
-        for each, resource in state.resources.items()
-        if each.rpartition("::")[2] not in _REMOVED
+        each: stated(resource) for each, resource in state.resources.items() if each.rpartition("::")[2] not in _REMOVED
     }
     inputs = {
         each: unless_ignored(deployed.requests[name], plain(deployed.sent(name)), old.get(each, {}))

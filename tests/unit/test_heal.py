@@ -492,9 +492,18 @@ def test_an_engines_passphrase_is_the_environments_or_blank(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None, used: str
 ) -> None:
     monkeypatch.delenv("PULUMI_CONFIG_PASSPHRASE", raising=False)
+    monkeypatch.delenv("PULUMI_CONFIG_PASSPHRASE_FILE", raising=False)
     if given is not None:
         monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", given)
     assert engine(tmp_path, "").environment["PULUMI_CONFIG_PASSPHRASE"] == used
+
+
+def test_an_engine_leaves_a_passphrase_that_is_in_a_file_to_pulumi(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PULUMI_CONFIG_PASSPHRASE", raising=False)
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE_FILE", "/run/secrets/passphrase")
+    assert "PULUMI_CONFIG_PASSPHRASE" not in engine(tmp_path, "").environment
 
 
 def test_pending_operations_are_noticed(tmp_path: Path) -> None:

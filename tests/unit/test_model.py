@@ -101,6 +101,15 @@ def test_deregistering_after_a_minute_is_accepted() -> None:
     assert check(deregister_critical_service_after=minute).deregister_critical_service_after == minute
 
 
+def test_an_interval_below_a_second_is_refused() -> None:
+    with pytest.raises(ValidationError, match="must be at least 1 second: Consul runs no check more often"):
+        check(interval=timedelta(milliseconds=999))
+
+
+def test_a_timeout_below_a_second_is_accepted() -> None:
+    assert check(timeout=timedelta(milliseconds=250)).timeout == timedelta(milliseconds=250)
+
+
 @given(st.integers(min_value=1, max_value=999_999 * 3_600_000))
 def test_a_duration_of_whole_milliseconds_survives_its_text(milliseconds: int) -> None:
     value = timedelta(milliseconds=milliseconds)
@@ -108,9 +117,10 @@ def test_a_duration_of_whole_milliseconds_survives_its_text(milliseconds: int) -
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0.5, "500ms"), (10, "10s"), (60, "1m"), (90, "1m30s"), (3600, "1h"), (93784, "26h3m4s")]
+    ("seconds", "text"),
+    [(0.25, "250ms"), (1.5, "1.5s"), (10, "10s"), (60, "1m0s"), (90, "1m30s"), (3600, "1h0m0s"), (93784, "26h3m4s")],
 )
-def test_a_duration_is_written_as_consul_reads_it(seconds: float, text: str) -> None:
+def test_a_duration_is_written_as_consul_returns_it(seconds: float, text: str) -> None:
     assert duration(timedelta(seconds=seconds)) == text
 
 

@@ -140,10 +140,32 @@ def test_a_host_that_is_none_is_refused() -> None:
             (service(id="a", name="a", port=1), service(id="b", name="b", port=2)),
             "check id 'billing_service-health' is used 2 times (a in services/user_services.py, b in services/user",
         ),
+        # The catalog's index knows no case.
+        (
+            (service(id="a", name="a", port=1), service(id="A", name="b", port=2, checks=[check("b")])),
+            "id 'a' is used 2 times (a in services/user_services.py, A in services/user_services.py)",
+        ),
+        (
+            (service(id="a", name="a", port=1), service(id="b", name="A", port=2, checks=[check("b")])),
+            "name 'a' is used 2 times (a in services/user_services.py, b in services/user_services.py)",
+        ),
+        (
+            (service(id="a", name="a"), service(id="b", name="b", host="ISA-billing", checks=[check("b")])),
+            "address 'isa-billing:8216' is used 2 times (a in services/user_services.py, b in services/user_services.py)",
+        ),
         # Registered, the second check would silently stand in for the first.
         ((service(checks=[check("same"), check("same")]),), "check id 'same' is used 2 times"),
     ],
-    ids=["id", "name", "host and port", "check id", "check id in one service"],
+    ids=[
+        "id",
+        "name",
+        "host and port",
+        "check id",
+        "id in another case",
+        "name in another case",
+        "host in another case",
+        "check id in one service",
+    ],
 )
 def test_what_two_services_cannot_share_is_refused_with_both(twins: tuple[Service, ...], message: str) -> None:
     with pytest.raises(ValidationError) as refused:
@@ -159,14 +181,6 @@ def test_two_services_with_one_port_on_two_hosts_are_accepted() -> None:
 def test_a_roster_cannot_be_changed() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         load_roster().services = ()  # type: ignore[misc]
-
-
-# Names and DNS
-
-
-def test_a_roster_names_the_services_that_are_not_in_dns() -> None:
-    pair = (service(), service(id="b", name="search-service", port=8228, checks=[check("b")]))
-    assert Roster(services=pair).not_in_dns == ("billing_service",)
 
 
 # A new service
