@@ -151,7 +151,7 @@ def test_a_host_that_is_none_is_refused() -> None:
         ),
         (
             (service(id="a", name="a"), service(id="b", name="b", host="ISA-billing", checks=[check("b")])),
-            "address 'isa-billing:8216' is used 2 times (a in services/user_services.py, b in services/user_services.py)",
+            "address 'isa-billing:8216' is used 2 times (a in services/user_services.py, b in services/user_",
         ),
         # Registered, the second check would silently stand in for the first.
         ((service(checks=[check("same"), check("same")]),), "check id 'same' is used 2 times"),

@@ -239,7 +239,7 @@ def test_a_check_that_differs_at_the_agent_is_named(case: Case, key: str, value:
     [
         ("Interval", "20s", ("interval 10s", "interval 20s")),
         ("Timeout", "9s", ("timeout 5s", "timeout 9s")),
-        ("DeregisterCriticalServiceAfter", "2m0s", ("deregister_critical_service_after 1m30s", "after 2m")),
+        ("DeregisterCriticalServiceAfter", "2m0s", ("deregister_critical_service_after 1m30s", "after 2m0s")),
     ],
 )
 def test_a_check_whose_definition_differs_in_the_catalog_is_named(
