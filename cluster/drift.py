@@ -85,6 +85,12 @@ def seconds_of_one_run(interval: str, timeout: str) -> float:
     return sum(durationpy.from_str(span or "0s").total_seconds() for span in (interval, timeout))
 
 
+def ran_as_stated(check: Fields) -> bool:
+    """Return whether the output of a check can be of its present target, and not of the one before it was changed."""
+    stated = from_notes(check["Notes"])
+    return _target_in_output(check) in (None, stated.get("http"), stated.get("tcp"))
+
+
 def _normalize_check(check: Fields) -> Fields:
     definition = check.get("Definition") or {}  # The catalog fills it for a check that no agent runs.
     spans = definition or check
@@ -123,12 +129,8 @@ def _checks_after_a_run(consul: Consul, service_id: str) -> dict[str, Fields]:
         runs = [
             seconds_of_one_run(check["Interval"], check["Timeout"])
             for check in checks.values()
-            if _output_contradicts_notes(check)
+            if not ran_as_stated(check)
         ]
         if time.monotonic() - started >= max(runs, default=0):
             return checks
         time.sleep(0.5)
-
-
-def _output_contradicts_notes(check: Fields) -> bool:
-    return _target_in_output(check) not in (None, from_notes(check["Notes"]).get(check["Type"]))

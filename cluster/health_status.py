@@ -6,6 +6,8 @@ from typing import Any
 from services.roster import Roster
 
 MISSING = "missing"
+UNCHECKED = "unchecked"
+"""Stands for the status of a check that was changed and has not run since: Consul shows the one of before."""
 _BEST_FIRST = ("passing", "warning", "critical")
 
 

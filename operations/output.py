@@ -18,7 +18,13 @@ GROUP_TITLES: Mapping[Kind, str] = {
     "grpc": "gRPC infrastructure",
 }
 
-STATUS_COLOURS: Mapping[str, str] = {"passing": "green", "warning": "yellow", "critical": "red", "missing": "red"}
+STATUS_COLOURS: Mapping[str, str] = {
+    "passing": "green",
+    "warning": "yellow",
+    "unchecked": "yellow",
+    "critical": "red",
+    "missing": "red",
+}
 """Colours by status, in the order in which counts are printed."""
 
 _COLOURS = {**STATUS_COLOURS, "kept": "green", "missed": "red", "wrong:": "red"}

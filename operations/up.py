@@ -1,9 +1,12 @@
 """`up`: deploys a whole stack, from nothing to every check passing."""
 
+from datetime import timedelta
+
 import typer
 
 from cluster.client import Consul
-from cluster.health_status import service_statuses
+from cluster.drift import ran_as_stated
+from cluster.health_status import UNCHECKED, service_statuses
 from cluster.ownership import is_owned_by
 from cluster.waiting import wait_until
 from operations.command_line import DEFAULT_STACK, StackName
@@ -11,7 +14,7 @@ from operations.output import console, print_line
 from operations.stack import Stack
 from operations.status import status_table
 
-_FIRST_RUN_SECONDS = 45  # A TCP check first runs within its interval of 30 s.
+_MARGIN = 5  # seconds beyond those in which every check runs once
 
 
 def up(stack: StackName = DEFAULT_STACK) -> None:
@@ -66,21 +69,37 @@ def prune(consul: Consul, owner_prefix: str, deployed: set[str]) -> list[str]:
     return left_behind
 
 
-def wait_for_passing(stack: Stack, seconds: float = _FIRST_RUN_SECONDS) -> dict[str, str]:
-    """Wait until every service passes, and print how many do; return the statuses at the end, by service id."""
+def wait_for_passing(stack: Stack, seconds: float | None = None) -> dict[str, str]:
+    """Wait until every service passes, and print how many do; return the statuses at the end, by service id.
+
+    Args:
+        stack: a deployed stack.
+        seconds: how long to wait at most. None: as long as every check takes to run once.
+    """
+    runs = [check.interval + check.timeout for service in stack.roster.services for check in service.checks]
+    longest = max(runs, default=timedelta()).total_seconds() + _MARGIN
     statuses: dict[str, str] = {}
     most = -1
 
     def all_pass() -> bool:
         nonlocal most
-        statuses.update(service_statuses(stack.consul.node_checks(stack.node), stack.roster))
+        statuses.update(_statuses(stack))
         if (passing := _passing(statuses)) > most:
             stack.engine.print_line(f"{passing} of {len(statuses)} passing")
             most = passing
         return passing == len(statuses)
 
-    wait_until(all_pass, seconds, pause=0.5)
+    wait_until(all_pass, longest if seconds is None else seconds, pause=0.5)
     return statuses
+
+
+def _statuses(stack: Stack) -> dict[str, str]:
+    checks = stack.consul.node_checks(stack.node)
+    statuses = service_statuses(checks, stack.roster)
+    # Of a check that an agent runs, the servers get a new output only after minutes.
+    latest = stack.agent.all_checks().values() if stack.agent and stack.settings.registration != "catalog" else checks
+    changed = {check["ServiceID"] for check in latest if not ran_as_stated(check)}
+    return {key: UNCHECKED if key in changed and status == "passing" else status for key, status in statuses.items()}
 
 
 def _passing(statuses: dict[str, str]) -> int:

@@ -11,10 +11,14 @@ import psutil
 
 from cluster.waiting import wait_until
 
+_RECORD = ".json"
+
 
 @dataclass(frozen=True)
 class BackgroundProcess:
-    """One such process. Its id and its start time identify it, so that no other process is taken for it.
+    """One such process. Its id and its command identify it, so that no other process is taken for it.
+
+    Its start time would not do: on Linux it moves with the clock of the machine.
 
     Attributes:
         name: of its record and its log.
@@ -37,21 +41,28 @@ class BackgroundProcess:
         try:
             record = json.loads(self._record.read_text())
             process = psutil.Process(record["pid"])
-            alive = process.create_time() == record["started"] and process.status() != psutil.STATUS_ZOMBIE
-        except (FileNotFoundError, json.JSONDecodeError, psutil.NoSuchProcess):
+            ours = process.cmdline() == record["command"] and process.status() != psutil.STATUS_ZOMBIE
+        except (FileNotFoundError, json.JSONDecodeError, KeyError, psutil.NoSuchProcess, psutil.AccessDenied):
             return None
-        return process if alive else None
+        return process if ours else None
+
+    @property
+    def up_to_date(self) -> bool:
+        """Whether it runs with the command that is stated."""
+        process = self.running
+        return process is not None and process.cmdline() == self._arguments
 
     def start(self) -> bool:
-        """Start it, unless it runs; return whether it was started."""
-        if self.running:
+        """Start it, unless it runs as stated; one with another command is stopped first. Return whether it started."""
+        if self.up_to_date:
             return False
+        self.stop()
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             child = subprocess.Popen(  # noqa: S603 - the commands are this project's own
                 self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
-        self._record.write_text(json.dumps({"pid": child.pid, "started": psutil.Process(child.pid).create_time()}))
+        self._record.write_text(json.dumps({"pid": child.pid, "command": self._arguments}))
         return True
 
     def stop(self, seconds: float = 20) -> bool:
@@ -67,5 +78,15 @@ class BackgroundProcess:
         return process is not None
 
     @property
+    def _arguments(self) -> list[str]:
+        return [str(argument) for argument in self.command]
+
+    @property
     def _record(self) -> Path:
-        return self.folder / f"{self.name}.json"
+        return self.folder / f"{self.name}{_RECORD}"
+
+
+def recorded_processes(folder: Path) -> list[BackgroundProcess]:
+    """Return every process that has a record in a folder, as it was started."""
+    commands = {path: json.loads(path.read_text()).get("command", ()) for path in sorted(folder.glob(f"*{_RECORD}"))}
+    return [BackgroundProcess(path.name.removesuffix(_RECORD), command, folder) for path, command in commands.items()]

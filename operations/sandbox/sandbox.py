@@ -6,7 +6,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from cluster.waiting import wait_until
 from errors import UserError
 from operations.paths import LOCAL_FOLDER
 from operations.sandbox import stand_in_program
-from operations.sandbox.processes import BackgroundProcess
+from operations.sandbox.processes import BackgroundProcess, recorded_processes
 from services.model import Service
 from services.roster import Roster
 from settings import Settings
@@ -82,7 +82,7 @@ class Sandbox:
             service.host,
             str(service.port),
         )
-        return BackgroundProcess(service.container, command, self.folder / "standins")
+        return BackgroundProcess(service.container, command, self._stand_ins_folder)
 
     def listeners(self) -> Iterator[tuple[BackgroundProcess, list[tuple[str, int]]]]:
         """Yield each process with the addresses that it listens on, in the order in which they are started."""
@@ -96,8 +96,19 @@ class Sandbox:
         """Every process, in the order in which they are started."""
         return [process for process, _ in self.listeners()]
 
+    @property
+    def left_over(self) -> list[BackgroundProcess]:
+        """Stand-ins of services that the roster states no more, or at another port."""
+        stated = {process.name: process for process in self.processes}
+        recorded = recorded_processes(self._stand_ins_folder)
+        return [each for each in recorded if each.name not in stated or not stated[each.name].up_to_date]
+
+    @property
+    def _stand_ins_folder(self) -> Path:
+        return self.folder / "standins"
+
     def start(self) -> int:
-        """Start what does not run yet, and wait until the agent has joined the server.
+        """Start what does not run yet, stop what is stated no more, and wait until the agent has joined the server.
 
         Returns:
             how many processes were started.
@@ -112,6 +123,8 @@ class Sandbox:
         }
         for node, config in configs.items():
             write_config(config, node, self.folder)
+        for process in self.left_over:
+            process.stop()
         started = sum(process.start() for process in self.processes)
         self._wait_until_ready()
         return started
@@ -122,8 +135,9 @@ class Sandbox:
         Returns:
             how many processes ran.
         """
+        left_over = self.left_over
         server, agent, *stand_ins = self.processes
-        stopped = sum(process.stop() for process in (agent, server, *stand_ins))
+        stopped = sum(process.stop() for process in (*left_over, agent, server, *stand_ins))
         shutil.rmtree(self.folder, ignore_errors=True)
         return stopped
 
@@ -149,12 +163,13 @@ class Sandbox:
             raise SandboxError("nothing was started:\n" + "\n".join(problems))
 
     def _problems(self) -> list[str]:
+        ours = {process.pid for each in (*self.left_over, *self.processes) if (process := each.running)}
         return [
             problem
             for process, addresses in self.listeners()
-            if not process.running
+            if not process.up_to_date
             for address in addresses
-            if (problem := _problem(*address))
+            if (problem := _problem(*address, ours))
         ]
 
 
@@ -193,27 +208,35 @@ def _config_file(node: str, folder: Path) -> Path:
     return folder / node / "agent-config.json"
 
 
-def _problem(host: str, port: int) -> str | None:
-    """Return why nothing can listen on an address, or None."""
-    with closing(socket.socket()) as probe:
+def _problem(host: str, port: int, ours: Collection[int]) -> str | None:
+    """Return why nothing can listen on an address, or None; what processes of ours hold is given back in time."""
+    with closing(socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                return f"{host}:{port} is taken by {_owner(host, port)}: stop it, or give another in Pulumi.local.yaml"
+                owner = _owner(host, port)
+                return None if owner in ours else f"{host}:{port} is taken by {_described(owner)}: stop it"
             hint = f" (on macOS: sudo ifconfig lo0 alias {host} up)" if sys.platform == "darwin" else ""
             return f"{host}:{port} cannot be used: {error.strerror}{hint}"
     return None
 
 
-def _owner(host: str, port: int) -> str:
-    """Return the name and id of the process that listens on an address."""
+def _owner(host: str, port: int) -> int | None:
+    """Return the id of the process that listens on an address; None if it is another user's."""
     with suppress(psutil.Error):
         for connection in psutil.net_connections("tcp"):
             local = connection.laddr
             if connection.pid and local and local.port == port and local.ip in (host, "0.0.0.0", "::"):  # noqa: S104
-                return f"{psutil.Process(connection.pid).name()} (process {connection.pid})"
+                return connection.pid
+    return None
+
+
+def _described(process: int | None) -> str:
+    with suppress(psutil.Error):
+        if process:
+            return f"{psutil.Process(process).name()} (process {process})"
     return "a process of another user"
 
 

@@ -3,6 +3,7 @@
 Run by path, with the standard library alone: 40 of them start at once.
 """
 
+import socket
 import socketserver
 import sys
 from http import HTTPStatus
@@ -30,6 +31,7 @@ class Server(socketserver.ThreadingTCPServer):
 
 def main(kind: str, host: str, port: str) -> None:
     """Serve until told to stop: HTTP, or plain TCP that accepts and closes."""
+    Server.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with Server((host, int(port)), Health if kind == "http" else socketserver.BaseRequestHandler) as server:
         server.serve_forever()
 

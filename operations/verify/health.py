@@ -3,11 +3,14 @@
 import re
 from collections.abc import Iterator
 
+from operations.stack import Stack
 from operations.verify import advice
 from operations.verify.findings import Finding, Verdict, unseen
 from operations.verify.observed_state import Catalog, ObservedState, Place
 from services.consul_definition import check_target, duration
 from services.model import Check, HttpCheck, Service
+
+_ANSWER = re.compile(r"HTTP GET \S+: ([1345]\d\d .*?) Output: ")
 
 METRIC = "consul_runtime_alloc_bytes"
 """A metric that every Consul has: https://developer.hashicorp.com/consul/docs/agent/telemetry"""
@@ -92,11 +95,20 @@ def _failing(observed: ObservedState, catalog: Catalog, service: Service) -> Ite
             continue  # `registrations` judges that.
         latest = newer.get(check.id, known)
         statuses = list(dict.fromkeys((known["Status"], latest["Status"])))
-        if statuses != ["passing"] or not _ran(service, check).match(latest["Output"]):
+        if statuses != ["passing"] or not _ran(service, check, observed).match(latest["Output"]):
             message = f"{', but at the agent '.join(statuses)}: {latest['Output'].strip() or 'it has not run yet'}"
-            what_to_do = advice.start(observed.stack, service) if latest["Output"] else "wait, and verify again"
+            what_to_do = _advice(observed.stack, service, latest["Output"])
             every = f"; its check runs every {duration(check.interval)}"
             yield Finding(service.name, f"passing: {_success(service, check)}", message, what_to_do + every)
+
+
+def _advice(stack: Stack, service: Service, output: str) -> str:
+    if not output:
+        return "wait, and verify again"
+    if answer := _ANSWER.match(output):
+        file = f"services/{service.kind}_services.py"
+        return f"the service runs, and answers {answer[1]} there: mend it, or the path of its check in {file}"
+    return advice.start(stack, service)
 
 
 def _success(service: Service, check: Check) -> str:
@@ -105,7 +117,13 @@ def _success(service: Service, check: Check) -> str:
     return f"TCP connect {check_target(service, check)}: Success"
 
 
-def _ran(service: Service, check: Check) -> re.Pattern[str]:
-    """Return what the output of a check that passed begins with; any 2xx passes."""
-    begins = re.escape(_success(service, check))
-    return re.compile(begins.replace("200\\ OK", r"2\d\d "))
+def _ran(service: Service, check: Check, observed: ObservedState) -> re.Pattern[str]:
+    """Return what the output of a check that passed begins with; any 2xx passes.
+
+    Where the agent that runs it does not show the output, the servers' may be of the target that it had before.
+    """
+    shown = observed.agent or observed.stack.settings.registration == "catalog"
+    target = re.escape(check_target(service, check)) if shown else r"\S+"
+    return re.compile(
+        rf"HTTP GET {target}: 2\d\d " if isinstance(check, HttpCheck) else rf"TCP connect {target}: Success"
+    )

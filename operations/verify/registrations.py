@@ -83,8 +83,11 @@ def _views(observed: ObservedState, service: Service) -> Views:
         views["the agent"] = normalize(dict(registered), checks) if registered else None
     if observed.catalog:
         place = Place(observed.stack.node, service.id)
-        entry = observed.catalog.instances.get(place)
-        views["the catalog"] = normalize(dict(entry), _checks(observed.catalog.checks.get(place))) if entry else None
+        entry, checks = observed.catalog.instances.get(place), _checks(observed.catalog.checks.get(place))
+        if observed.stack.settings.registration != "catalog":
+            # The servers get a new output of an agent's check only after minutes: an old one says nothing.
+            checks = {check_id: {**check, "Output": ""} for check_id, check in checks.items()}
+        views["the catalog"] = normalize(dict(entry), checks) if entry else None
     return views
 
 

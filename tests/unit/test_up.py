@@ -2,9 +2,10 @@ from dataclasses import replace
 
 import pytest
 
+from cluster.health_status import UNCHECKED
 from operations.up import wait_for_passing
 from tests.fake_consul import FakeConsul, running
-from tests.unit.stacks import stack_at, two_services
+from tests.unit.stacks import consul_of, stack_at, two_services
 
 
 @pytest.mark.parametrize(
@@ -19,3 +20,23 @@ def test_what_is_waited_for_is_on_the_node_of_the_registration(registration: str
         stack = stack_at(consul.address, consul.address, two_services(), **config)
         wait_for_passing(replace(stack, engine=replace(stack.engine, print_line=lines.append)), seconds=0)
     assert lines == [line]
+
+
+@pytest.mark.parametrize(
+    ("output", "status"),
+    [
+        ("HTTP GET http://isa-billing:8216/health: 200 OK Output: ok", "passing"),
+        ("HTTP GET http://isa-billing:8215/health: 200 OK Output: ok", UNCHECKED),
+        ("HTTP GET http://isa-billing:8216/healthy: 200 OK Output: ok", UNCHECKED),
+    ],
+    ids=["as stated", "other port", "other path"],
+)
+def test_a_check_that_has_not_run_since_it_was_changed_is_not_taken_for_passing(output: str, status: str) -> None:
+    lines: list[str] = []
+    consul = consul_of(stack_at("http://127.0.0.1:1", "http://127.0.0.1:2", two_services()))
+    consul.check("consul-agent-shared", "billing_service-health")["Output"] = output
+    with running(consul):
+        stack = stack_at(consul.address, consul.address, two_services())
+        found = wait_for_passing(replace(stack, engine=replace(stack.engine, print_line=lines.append)), seconds=0)
+    assert found == {"billing_service": status, "minio_grpc_service": "passing"}
+    assert lines == [f"{2 if status == 'passing' else 1} of 2 passing"]

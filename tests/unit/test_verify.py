@@ -1,5 +1,6 @@
 """What `verify` says of a Consul, area by area."""
 
+import copy
 import json
 import re
 import socket
@@ -275,6 +276,27 @@ def test_a_check_that_fails_is_reported_with_its_output_and_the_command_that_hel
     assert finding.expected == "passing: HTTP GET http://127.0.0.3:8216/health: 200 OK"
     assert finding.found == "critical: Get http://127.0.0.3:8216/health: refused"
     assert finding.advice == "make start-service SERVICE=billing_service; its check runs every 10s"
+
+
+def test_of_a_service_that_answers_the_answer_is_named_and_no_start_advised(case: Case) -> None:
+    output = "HTTP GET http://127.0.0.3:8216/health: 404 Not Found Output: no such page"
+    case.consul.set_status("billing_service-health", "critical", output)
+    assert case.finding("health").advice == (
+        "the service runs, and answers 404 Not Found there: mend it, or the path of its check in "
+        "services/user_services.py; its check runs every 10s"
+    )
+
+
+@pytest.mark.parametrize("published", [True, False], ids=["agent published", "agent not published"])
+def test_an_output_that_the_servers_have_not_got_yet_is_no_finding(published: bool) -> None:
+    # They get a new output with the same status only after minutes.
+    config: dict[str, Any] = {"registration": "files", "docker": True}
+    consul = consul_of(stack_at("http://127.0.0.1:1", "http://127.0.0.1:2", **config))
+    servers = copy.deepcopy(consul)
+    old = "HTTP GET http://127.0.0.3:8215/health: 200 OK Output: ok"
+    servers.check(AGENT, "billing_service-health")["Output"] = old
+    with serve(consul.answer) as agent, serve(servers.answer) as server:
+        assert report(stack_at(agent if published else None, server, **config)).well
 
 
 def test_of_a_container_the_command_that_helps_is_dockers(external: Case) -> None:

@@ -1,0 +1,66 @@
+"""The processes of the sandbox follow the roster, and are known whatever the clock says."""
+
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from operations.sandbox.sandbox import Sandbox
+from services.model import Service
+from services.roster import Roster
+from tests.local.stacks import new_sandbox, service_of
+from tests.waiting import within
+
+NAMES = ("account_service", "auth_service", "billing_service")
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
+    """A running sandbox of three services."""
+    whole = new_sandbox(tmp_path)
+    sandbox = with_services(whole, *(service_of(whole.roster, name) for name in NAMES))
+    sandbox.start()
+    yield sandbox
+    sandbox.stop()
+
+
+def with_services(sandbox: Sandbox, *services: Service) -> Sandbox:
+    return replace(sandbox, roster=Roster(services=services))
+
+
+def listens(service: Service) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex((service.host, service.port)) == 0
+
+
+def test_a_second_start_starts_nothing(sandbox: Sandbox) -> None:
+    assert sandbox.start() == 0
+
+
+def test_a_stand_in_follows_a_changed_port(sandbox: Sandbox) -> None:
+    account, auth, billing = sandbox.roster.services
+    moved = account.model_copy(update={"port": 9001})
+    assert with_services(sandbox, moved, auth, billing).start() == 1
+    assert within(5, lambda: listens(moved))
+    assert not listens(account)
+
+
+def test_two_services_can_swap_their_ports(sandbox: Sandbox) -> None:
+    account, auth, billing = sandbox.roster.services
+    swapped = account.model_copy(update={"port": auth.port}), auth.model_copy(update={"port": account.port})
+    assert with_services(sandbox, *swapped, billing).start() == 2
+    assert within(5, lambda: all(map(listens, swapped)))
+
+
+def test_the_stand_in_of_a_service_that_was_removed_is_stopped(sandbox: Sandbox) -> None:
+    account, auth, billing = sandbox.roster.services
+    assert with_services(sandbox, account, auth).start() == 0
+    assert not listens(billing)
+
+
+def test_stop_also_stops_what_the_roster_states_no_more(sandbox: Sandbox) -> None:
+    account, auth, billing = sandbox.roster.services
+    assert with_services(sandbox, account, auth).stop() == 5
+    assert not listens(billing)
