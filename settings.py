@@ -100,6 +100,15 @@ Image = Annotated[str, AfterValidator(_image)]
 Unset = BeforeValidator(_unset)
 
 
+_SANDBOX_URL = re.compile(r"http://127(\.[0-9]{1,3}){3}:8500")
+
+
+def _is_loopback(value: str) -> bool:
+    with suppress(ValueError):
+        return ip_address(value).is_loopback
+    return False
+
+
 def _is_https(address: str) -> bool:
     return address.startswith("https:")
 
@@ -118,6 +127,7 @@ class Settings(BaseModel):
     service_host: Annotated[Host | None, Unset] = None
     adopt: bool = False
     docker: bool = True
+    sandbox: bool = False
     network: Provided = "existing"
     server: Provided = "existing"
     stand_ins: bool = False
@@ -129,8 +139,11 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _fitting(self) -> Self:
-        if wrong := self._unfit_for_registration() or self._unfit_for_docker() or self._unfit_for_security():
-            raise ValueError(wrong)
+        for wrong in (self._unfit_for_registration, self._unfit_for_docker, self._unfit_for_sandbox):
+            if message := wrong():
+                raise ValueError(message)
+        if message := self._unfit_for_security():
+            raise ValueError(message)
         return self
 
     def _unfit_for_registration(self) -> str | None:
@@ -158,6 +171,20 @@ class Settings(BaseModel):
             return "serverAddress: must have another port than agentAddress: both are published on publishOn"
         return None
 
+    def _unfit_for_sandbox(self) -> str | None:
+        if not self.sandbox:
+            return None
+        if self.docker:
+            return "docker: must be false with sandbox: Consul and the stand-ins are processes"
+        for key, address in (("agentAddress", self.agent_address), ("serverAddress", self.server_address)):
+            if not (address and _SANDBOX_URL.fullmatch(address)):
+                return f"{key}: {address!r} must be http://127.X.Y.Z:8500 with sandbox: Consul's own port, on loopback"
+        if self.agent_address == self.server_address:
+            return "serverAddress: must be another address than agentAddress with sandbox: both use Consul's own ports"
+        if not (self.service_host and _is_loopback(self.service_host)):
+            return f"serviceHost: {self.service_host!r} must be a loopback address with sandbox, such as 127.0.0.3"
+        return None
+
     def _unfit_for_security(self) -> str | None:
         stage = self.stage
         if not self.docker:
@@ -177,6 +204,11 @@ class Settings(BaseModel):
             if address and stage == "off" and _is_https(address):
                 return f"{key}: {address!r} must be http with security off: what this stack deploys has no TLS then"
         return None
+
+    @property
+    def trial(self) -> bool:
+        """Whether the stack brings stand-ins of its services: it is there to be tried, with its state in the clone."""
+        return self.sandbox or self.stand_ins
 
     @property
     def stage(self) -> Stage:

@@ -2,11 +2,14 @@
 
 from operations.command_line import DEFAULT_STACK, StackName
 from operations.stack import Stack
+from operations.up import refuse_unless_trial
 
 
 def down(stack: StackName = DEFAULT_STACK) -> None:
     """Destroy the stack, and stop what `up` started, and only that."""
-    destroy(Stack.load(stack))
+    loaded = Stack.load(stack)
+    refuse_unless_trial(loaded, "down")
+    destroy(loaded)
 
 
 def destroy(stack: Stack) -> None:

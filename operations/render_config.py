@@ -57,7 +57,7 @@ def _agent(stack: Stack) -> dict[str, Any]:
 
 def _addressed(stack: Stack) -> dict[str, Any]:
     config = stack.settings
-    if config.docker or not config.agent_address:
+    if not config.sandbox or not config.agent_address:
         return agent_config(SERVER_NODE)
     server, agent = (urlsplit(url).hostname or "" for url in (config.server_address, config.agent_address))
     return agent_config(server, agent, agent)

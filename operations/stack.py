@@ -89,7 +89,7 @@ class Stack:
             config,
             roster,
             engine,
-            None if config.docker else sandbox(config, roster),
+            sandbox(config, roster) if config.sandbox else None,
             os.environ.get("CONSUL_HTTP_TOKEN"),
         )
 

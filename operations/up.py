@@ -11,21 +11,36 @@ from cluster.ownership import is_owned_by
 from cluster.waiting import wait_until
 from operations.command_line import DEFAULT_STACK, StackName
 from operations.output import console, print_line
-from operations.stack import Stack
+from operations.stack import Stack, StackError
 from operations.status import status_table
 
+_PULUMI = {"up": "up", "down": "destroy"}
 _MARGIN = 5  # seconds beyond those in which every check runs once
 
 
 def up(stack: StackName = DEFAULT_STACK) -> None:
     """Start a Consul and stand-ins on this machine, deploy, and wait until every check passes."""
     loaded = Stack.load(stack)
+    refuse_unless_trial(loaded, "up")
     deploy(loaded)
     statuses = wait_for_passing(loaded)
     console.print(status_table(loaded.roster, statuses))
     passing = _passing(statuses)
     print_line(f"{passing} of {len(statuses)} passing. UI: {loaded.ui}")
     raise typer.Exit(passing != len(statuses))
+
+
+def refuse_unless_trial(stack: Stack, command: str) -> None:
+    """Refuse a stack whose state is not this clone's: it would be deployed a second time, or not be found.
+
+    Raises:
+        StackError: the stack is not there to be tried.
+    """
+    if not stack.settings.trial:
+        raise StackError(
+            f"make {command} is for stacks that bring stand-ins of their services, and keeps their state in this "
+            f"clone: use pulumi {_PULUMI[command]} --stack {stack.name}, with the backend of that stack"
+        )
 
 
 def deploy(stack: Stack) -> None:

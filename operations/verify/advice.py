@@ -8,23 +8,23 @@ from services.model import Service
 
 def deploy(stack: Stack) -> str:
     """Have the stack deployed as it is stated."""
-    if stack.name.endswith("local"):
+    if stack.settings.trial:
         return f"make up STACK={stack.name}"
     return f"pulumi up --stack {stack.name} --refresh"
 
 
 def start(stack: Stack, service: Service) -> str:
     """Have a service answer its check."""
-    if stack.settings.docker:
-        return f"docker start {service.container}, and see docker logs {service.container}"
-    return f"make start-service SERVICE={service.name}"
+    if stack.settings.sandbox:
+        return f"make start-service SERVICE={service.name}"
+    return f"docker start {service.container}, and see docker logs {service.container}"
 
 
 def run_consul(stack: Stack, node: str) -> str:
     """Have one of Consul's own processes run."""
     if stack.settings.docker:
         return f"docker start {node}, and see docker logs {node}; then docker exec {AGENT_NODE} consul members"
-    return deploy(stack)
+    return deploy(stack) if stack.settings.sandbox else f"start Consul's process {node} there"
 
 
 def answer(stack: Stack, address: str) -> str:

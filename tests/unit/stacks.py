@@ -45,7 +45,10 @@ def stack_at(agent: str | None, server: str, roster: Roster | None = None, **con
     """Return the stack `local`, at two addresses; without a roster of its own, with some of the forty services."""
     given = {"agentAddress": agent, "serverAddress": server, "serviceHost": "127.0.0.3", "docker": False, **config}
     some = forty_roster(host="127.0.0.3", names=SOME)
-    return Stack("local", "consul-staging", Settings.model_validate(given), roster or some, IDLE_ENGINE)
+    # Its addresses need not be those of a sandbox, which the settings ask for.
+    settings = Settings.model_validate(given)
+    settings = settings.model_copy(update={"sandbox": not settings.docker, "stand_ins": settings.docker})
+    return Stack("local", "consul-staging", settings, roster or some, IDLE_ENGINE)
 
 
 def only_stack(patch: pytest.MonkeyPatch, stack: Callable[[], Stack]) -> None:

@@ -58,6 +58,7 @@ RIGHT = {
     "serviceHost": ["127.0.0.3", "::1", "staging_isa-billing_1", "docker.example", ""],
     "adopt": BOOLEAN,
     "docker": BOOLEAN,
+    "sandbox": BOOLEAN,
     "network": PROVIDED,
     "server": PROVIDED,
     "standIns": BOOLEAN,

@@ -181,6 +181,7 @@ def test_both_are_published_on_the_address_that_the_stack_gives() -> None:
         ("service_host", None),
         ("adopt", False),
         ("docker", True),
+        ("sandbox", False),
         ("network", "existing"),
         ("server", "existing"),
         ("stand_ins", False),
@@ -248,7 +249,7 @@ DIGEST = "0a" * 32
 INTERFACE = "must be an IP address of the Docker host, such as 127.0.0.1"
 KEYS = (
     "registration, agentAddress, agentToken, agentCaFile, serverAddress, environment, serviceHost, adopt, "
-    "docker, network, server, standIns, consulImage, esmImage, externalNode, security, publishOn"
+    "docker, sandbox, network, server, standIns, consulImage, esmImage, externalNode, security, publishOn"
 )
 REGISTRATION = "input should be 'agent', 'catalog' or 'files'"
 STAGE = "input should be 'off', 'accepted', 'sent' or 'on'"
@@ -453,6 +454,54 @@ def test_the_other_ways_to_register_need_the_agents_address(
 
 
 AGENT = LEAST["agentAddress"]
+
+
+SANDBOX = {
+    "agentAddress": "http://127.0.0.2:8500",
+    "serverAddress": "http://127.0.0.1:8500",
+    "serviceHost": "127.0.0.3",
+    "docker": "false",
+    "sandbox": "true",
+}
+
+
+@pytest.mark.parametrize("host", ["127.0.0.3", "::1"])
+def test_a_sandbox_is_on_loopback_addresses(host: str) -> None:
+    assert load({**SANDBOX, "serviceHost": host}, "Pulumi.test.yaml").sandbox
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"docker": "true"}, "docker: must be false with sandbox: Consul and the stand-ins are processes"),
+        (
+            {"agentAddress": "http://127.0.0.2:8501"},
+            "agentAddress: 'http://127.0.0.2:8501' must be http://127.X.Y.Z:8500 with sandbox: Consul's own port, ",
+        ),
+        (
+            {"serverAddress": "http://consul.example:8500"},
+            "serverAddress: 'http://consul.example:8500' must be http://127.X.Y.Z:8500 with sandbox: Consul's own ",
+        ),
+        (
+            {"serverAddress": "http://127.0.0.2:8500"},
+            "serverAddress: must be another address than agentAddress with sandbox: both use Consul's own ports",
+        ),
+        ({"serviceHost": ""}, "serviceHost: None must be a loopback address with sandbox, such as 127.0.0.3"),
+        (
+            {"serviceHost": "10.0.0.3"},
+            "serviceHost: '10.0.0.3' must be a loopback address with sandbox, such as 127.0.0.3",
+        ),
+    ],
+)
+def test_a_sandbox_elsewhere_is_refused(config: dict[str, str], message: str) -> None:
+    assert refusal({**SANDBOX, **config}).startswith(f"Pulumi.test.yaml: {message}")
+
+
+@pytest.mark.parametrize(("key", "value"), [("sandbox", "true"), ("standIns", "true")])
+def test_a_stack_with_stand_ins_is_there_to_be_tried(key: str, value: str) -> None:
+    config = SANDBOX if key == "sandbox" else {**LEAST, "standIns": "true"}
+    assert load({**config, key: value}, "Pulumi.test.yaml").trial
+    assert not of().trial
 
 
 def test_registration_catalog_needs_docker() -> None:

@@ -1,8 +1,11 @@
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from cluster.health_status import UNCHECKED
+from operations import down, up
+from operations.stack import StackError
 from operations.up import wait_for_passing
 from tests.fake_consul import FakeConsul, running
 from tests.unit.stacks import consul_of, stack_at, two_services
@@ -40,3 +43,12 @@ def test_a_check_that_has_not_run_since_it_was_changed_is_not_taken_for_passing(
         found = wait_for_passing(replace(stack, engine=replace(stack.engine, print_line=lines.append)), seconds=0)
     assert found == {"billing_service": status, "minio_grpc_service": "passing"}
     assert lines == [f"{2 if status == 'passing' else 1} of 2 passing"]
+
+
+@pytest.mark.parametrize(
+    ("command", "instead"), [(up.up, "pulumi up --stack staging"), (down.down, "pulumi destroy --stack staging")]
+)
+def test_a_stack_whose_state_is_elsewhere_is_refused(command: Callable[[str], None], instead: str) -> None:
+    with pytest.raises(StackError) as caught:
+        command("staging")
+    assert instead in str(caught.value)
