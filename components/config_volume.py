@@ -25,12 +25,12 @@ class ConfigVolume:
     """A volume with configuration files.
 
     Attributes:
-        name: of the volume.
-        writer: id of the container that wrote the files. Other files have another writer.
+        volume: the volume.
+        writer: the container that wrote the files. Other files have another writer.
     """
 
-    name: pulumi.Output[str]
-    writer: pulumi.Output[str]
+    volume: docker.Volume
+    writer: docker.Container
 
 
 def config_volume(
@@ -64,4 +64,4 @@ def config_volume(
         ),
         **HARDENED,
     )
-    return ConfigVolume(volume.name, writer.id)
+    return ConfigVolume(volume, writer)

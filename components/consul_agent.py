@@ -7,7 +7,8 @@ import pulumi_docker as docker
 
 from cluster.agent_configuration import AGENT_NODE, SERVER_NODE, agent_config
 from components.child_options import child_options
-from components.consul_container import ConsulContainerArgs, Publish, Secured, consul_container
+from components.consul_container import ConsulContainerArgs, Publish, Secured, consul_container, prepare
+from components.registration.draining import Draining
 
 FILES_FOLDER = "/consul/config/services"
 """Where the agent reads its definition files."""
@@ -22,12 +23,14 @@ class ConsulAgentArgs:
         network: the Docker network of the server and of the services.
         publish: where its API is published; None: it is not.
         secured: its keys in a secured cluster; None: the cluster is open.
+        draining: keeps the services in the catalog while the container is replaced; None: they are removed with it.
     """
 
     image: str
     network: pulumi.Input[str]
     publish: Publish | None
     secured: Secured | None = None
+    draining: Draining | None = None
 
 
 class ConsulAgent(pulumi.ComponentResource):
@@ -59,6 +62,17 @@ class ConsulAgent(pulumi.ComponentResource):
             args.secured,
             {FILES_FOLDER: files.name},
         )
-        container = consul_container(name, consul, child)
+        prepared = prepare(name, consul, child)
+        # "parking" and "parked" are in deployed states.
+        if args.draining:
+            drained = args.draining.drain_before(f"{name}-parking", consul, _after(child, prepared.resources))
+            child = _after(child, [drained])
+        container = consul_container(name, consul, prepared, child)
+        if args.draining:
+            args.draining.return_after(f"{name}-parked", consul, _after(child, [container]))
         self.node, self.container, self.image, self.files = container.name, container.id, container.image, files.name
         self.register_outputs({"node": self.node})
+
+
+def _after(opts: pulumi.ResourceOptions, resources: list[pulumi.Resource]) -> pulumi.ResourceOptions:
+    return pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=resources))

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pulumi
@@ -11,7 +11,7 @@ import pulumi_docker as docker
 from cluster.agent_configuration import HTTPS_PORT
 from cluster.security_stages import CA_FILE, TLS_FOLDER, Stage, stage_config
 from components.cluster_keys import ClusterKeys
-from components.config_volume import CONFIG_FOLDER, Uploads, config_volume
+from components.config_volume import CONFIG_FOLDER, ConfigVolume, Uploads, config_volume
 from components.hardening import HARDENED
 
 # An agent takes up to 15 s to leave the cluster. The catalog keeps a node that was killed before as failed for 72 h.
@@ -112,25 +112,63 @@ class ConsulContainerArgs:
         files: Uploads = {f"{CONFIG_FOLDER}/agent-config.json": json.dumps(config, indent=2) + "\n"}
         return {**files, **self.secured.files(self.node)} if self.secured else files
 
+    @property
+    def stated(self) -> Mapping[str, Any]:
+        """What the program states of the container. Nothing replaces the container unless this changes."""
+        return {
+            "image": self.image,
+            "network": self.network,
+            "publish": asdict(self.publish) if self.publish else None,
+            "files": self.files,
+            "folders": list(self.folders),
+            "run": _RUN,
+        }
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a container needs, and what can fail before it is replaced.
+
+    Attributes:
+        image: its image.
+        data: volume with its data.
+        config: volume with its configuration.
+    """
+
+    image: docker.RemoteImage
+    data: docker.Volume
+    config: ConfigVolume
+
+    @property
+    def resources(self) -> list[pulumi.Resource]:
+        """All of it."""
+        return [self.image, self.data, self.config.volume, self.config.writer]
+
+
+def prepare(name: str, args: ConsulContainerArgs, opts: pulumi.ResourceOptions) -> Prepared:
+    """Declare the image and the volumes. Their names begin with the given name."""
+    image = docker.RemoteImage(f"{name}-image", name=args.image, keep_locally=True, opts=opts)
+    data = docker.Volume(f"{name}-data", name=f"{args.node}-data", opts=opts)
+    return Prepared(image, data, config_volume(name, args.node, image.image_id, args.files, opts))
+
 
 def consul_container(
     name: str,
     args: ConsulContainerArgs,
+    prepared: Prepared,
     opts: pulumi.ResourceOptions,
     hooks: pulumi.ResourceHookBinding | None = None,
 ) -> docker.Container:
-    """Declare the image, the volumes and the container. Their names begin with the given name."""
-    image = docker.RemoteImage(f"{name}-image", name=args.image, keep_locally=True, opts=opts)
-    data = docker.Volume(f"{name}-data", name=f"{args.node}-data", opts=opts)
-    config = config_volume(name, args.node, image.image_id, args.files, opts)
-    volumes = {"/consul/data": data.name, CONFIG_FOLDER: config.name, **args.folders}
+    """Declare the container. Its name begins with the given name."""
+    config = prepared.config
+    volumes = {"/consul/data": prepared.data.name, CONFIG_FOLDER: config.volume.name, **args.folders}
     return docker.Container(
         f"{name}-container",
         name=args.node,
-        image=image.image_id,
+        image=prepared.image.image_id,
         hostname=args.node,
         command=["agent", *(f"-config-dir={folder}" for folder in args.folders)],
-        labels=[docker.ContainerLabelArgs(label="config", value=config.writer)],  # other files replace the container
+        labels=[docker.ContainerLabelArgs(label="config", value=config.writer.id)],  # other files replace the container
         networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=args.network)],
         ports=_ports(args.publish),
         volumes=[docker.ContainerVolumeArgs(container_path=path, volume_name=name) for path, name in volumes.items()],

@@ -7,7 +7,7 @@ import pulumi
 from cluster.agent_configuration import SERVER_NODE, server_config
 from cluster.security_stages import Stage, why_change_is_refused
 from components.consul_connection import Connection
-from components.consul_container import ConsulContainerArgs, Publish, Secured, consul_container
+from components.consul_container import ConsulContainerArgs, Publish, Secured, consul_container, prepare
 from components.resource_hooks import wait_for_leader
 
 
@@ -40,14 +40,12 @@ class ConsulServer(pulumi.ComponentResource):
         stage = _stage(
             f"{name}-stage", args.secured.stage if args.secured else "off", pulumi.ResourceOptions(parent=self)
         )
-        container = consul_container(
-            name,
-            ConsulContainerArgs(
-                SERVER_NODE, args.image, args.network, server_config(), args.publish, secured=args.secured
-            ),
-            pulumi.ResourceOptions(parent=self, depends_on=[stage]),
-            _await_leader(args.secured.keys.servers) if args.secured else None,
+        consul = ConsulContainerArgs(
+            SERVER_NODE, args.image, args.network, server_config(), args.publish, secured=args.secured
         )
+        child = pulumi.ResourceOptions(parent=self, depends_on=[stage])
+        hooks = _await_leader(args.secured.keys.servers) if args.secured else None
+        container = consul_container(name, consul, prepare(name, consul, child), child, hooks)
         self.node = container.name
         self.register_outputs({"node": self.node})
 

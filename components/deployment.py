@@ -18,6 +18,7 @@ from components.consul_server import ConsulServer, ConsulServerArgs
 from components.network import Network, NetworkArgs
 from components.registration.agent import AgentRegistration, AgentRegistrationArgs
 from components.registration.catalog import CatalogRegistration, CatalogRegistrationArgs
+from components.registration.draining import Draining
 from components.registration.files import FilesRegistration, FilesRegistrationArgs
 from components.registration.switching import ServiceLocations, switch_to_agent, switch_to_catalog
 from components.stand_in_containers import StandIns, StandInsArgs
@@ -167,8 +168,17 @@ def _deploy_agent(plan: Plan, network: pulumi.Output[str], server: Sequence[pulu
     settings, keys, tokens = plan.settings, plan.access.keys, plan.access.tokens
     publish = Publish(*settings.agent_publish) if settings.agent_publish else None
     secured = Secured(settings.stage, keys, agent_tokens(tokens)) if keys else None
-    args = ConsulAgentArgs(settings.consul_image, network, publish, secured)
+    args = ConsulAgentArgs(settings.consul_image, network, publish, secured, _draining(plan))
     return ConsulAgent("agent", args, _after(server))
+
+
+def _draining(plan: Plan) -> Draining | None:
+    """Return how the services leave the agent while its container is replaced; only those over its API can."""
+    locations = plan.locations
+    if not locations.agent or plan.settings.registration != "agent":
+        return None
+    # Services that the roster no longer has leave too: only the token for removal may write them.
+    return Draining(replace(locations.agent, token=plan.access.token("removal")), locations)
 
 
 def _register_with_agent(plan: Plan, consul: Sequence[pulumi.Resource]) -> pulumi.Resource:

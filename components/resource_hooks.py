@@ -16,6 +16,23 @@ from cluster.waiting import wait_until
 _TIMEOUT = 60  # seconds
 
 
+async def wait_until_ready(ready: Callable[[], bool], message: str) -> None:
+    """Wait for something that Consul does by itself. As long as Consul refuses the request, it is not ready.
+
+    Raises:
+        ConsulError: it is not ready within a minute. The error has the given message.
+    """
+
+    def is_ready() -> bool:
+        with suppress(ConsulError):
+            return ready()
+        return False
+
+    # In a thread, so that the other hooks of the run go on.
+    if not await asyncio.to_thread(wait_until, is_ready, _TIMEOUT):
+        raise ConsulError(message)
+
+
 async def wait_for_leader(servers: Consul, token: bool) -> None:
     """Wait until the servers have elected a leader, which takes them up to ten seconds, and accept the token.
 
@@ -26,15 +43,10 @@ async def wait_for_leader(servers: Consul, token: bool) -> None:
     Raises:
         ConsulError: they have no leader within a minute.
     """
-
-    def is_ready() -> bool:
-        with suppress(ConsulError):
-            return bool(servers.leader() and (not token or servers.own_accessor()))
-        return False
-
-    # In a thread, so that the other hooks of the run go on.
-    if not await asyncio.to_thread(wait_until, is_ready, _TIMEOUT):
-        raise ConsulError(f"the servers at {servers.address} have no leader after {_TIMEOUT} s: see the log of each")
+    await wait_until_ready(
+        lambda: bool(servers.leader() and (not token or servers.own_accessor())),
+        f"the servers at {servers.address} have no leader after {_TIMEOUT} s: see the log of each",
+    )
 
 
 def consul_hook(name: str, work: Callable[[pulumi.ResourceHookArgs], Awaitable[None]]) -> pulumi.ResourceHook:

@@ -69,24 +69,62 @@ def switch_to_agent(locations: ServiceLocations) -> pulumi.ResourceHookBinding:
 
 
 async def move_to_agent(locations: ServiceLocations, only: str | None = None) -> None:
-    """Move one of the stack's own services, or all of them, from the external node to the agent."""
-    services = {service.id: service for service in locations.roster.services}
+    """Move one of the stack's own services, or all of them, to the agent from where else they are.
+
+    They are on the external node before a switch, and on the server after an interrupted run (`draining`). There, no
+    resource removes what the roster has no more: it is removed here.
+    """
     servers = await locations.servers.consul()
     agent = await locations.agent.consul() if locations.agent else None
-    owned = {
-        service_id: service["Meta"]
-        for service_id, service in servers.node_services(locations.node).items()
-        if only in (None, service_id) and is_owned_by(service["Meta"], locations.owner_prefix)
-    }
-    checks = servers.node_checks(locations.node) if owned else []
-    for service_id, meta in owned.items():
-        servers.deregister_from_catalog(locations.node, service_id)
-        if agent and service_id in services:
-            fields = definition(services[service_id])
+    stated = {service.id: service for service in locations.roster.services}
+
+    def register(service_id: str, meta: Mapping[str, str], checks: Checks) -> None:
+        if agent and service_id in stated:
+            fields = definition(stated[service_id])
             fields["meta"][OWNER_KEY] = meta[OWNER_KEY]
-            agent.register(_with_status(register_request(fields), _checks_of(service_id, checks)))
-    if owned:
+            agent.register(request_with_status(service_id, fields, checks))
+
+    on_node = _owned(servers.node_services(locations.node), locations)
+    node_checks = servers.node_checks(locations.node) if on_node else []
+    for service_id, meta in on_node.items():
+        if only in (None, service_id):
+            servers.deregister_from_catalog(locations.node, service_id)
+            register(service_id, meta, _checks_of(service_id, node_checks))
+    if on_node:
         _remove_empty_node(servers, locations)
+    for service_id, meta in _on_server(servers, agent, locations).items():
+        if only in (None, service_id) or service_id not in stated:
+            checks = servers.checks(service_id)
+            servers.deregister(service_id)
+            register(service_id, meta, checks)
+
+
+def _owned(services: Mapping[str, Mapping[str, Any]], locations: ServiceLocations) -> dict[str, Mapping[str, str]]:
+    """Return the meta of the stack's own services, by id."""
+    metas = {service_id: service["Meta"] for service_id, service in services.items()}
+    return {service_id: meta for service_id, meta in metas.items() if is_owned_by(meta, locations.owner_prefix)}
+
+
+def _on_server(servers: Consul, agent: Consul | None, locations: ServiceLocations) -> dict[str, Mapping[str, str]]:
+    """Return the same of the services that the server's own agent holds."""
+    if agent and agent.address == servers.address:
+        return {}  # the stack has one agent for both
+    return _owned(servers.all_services(), locations)
+
+
+def request_with_status(service_id: str, fields: Mapping[str, Any], checks: Checks) -> dict[str, Any]:
+    """Return the request that registers a service, whose checks begin with the status that others last had.
+
+    Args:
+        service_id: its id.
+        fields: its fields, in the form of `cluster.drift.read_service`.
+        checks: the others, by id.
+    """
+    body = register_request({**fields, "id": service_id})
+    for check in body["Checks"]:
+        if check["CheckID"] in checks:
+            check["Status"] = checks[check["CheckID"]]["Status"]
+    return body
 
 
 def _remove_empty_node(servers: Consul, locations: ServiceLocations) -> None:
@@ -105,11 +143,12 @@ def switch_to_catalog(locations: ServiceLocations) -> pulumi.ResourceHookBinding
 
     async def deregister_from_agent(args: pulumi.ResourceHookArgs) -> None:
         service_id = (args.new_inputs or {})["serviceId"]
-        agent = await locations.agent.consul() if locations.agent else None
-        service = agent.service(service_id) if agent else None
-        if agent and service and is_owned_by(service["Meta"], locations.owner_prefix):
-            last_checks[service_id] = agent.checks(service_id)
-            agent.deregister(service_id)
+        agents = [await each.consul() for each in (locations.agent, locations.servers) if each]
+        for agent in agents:  # on the server after an interrupted run
+            service = agent.service(service_id)
+            if service and is_owned_by(service["Meta"], locations.owner_prefix):
+                last_checks[service_id] = agent.checks(service_id)
+                agent.deregister(service_id)
 
     async def read_status(args: pulumi.ResourceHookArgs) -> None:
         service_id = (args.new_inputs or {})["serviceId"]
@@ -137,10 +176,3 @@ def switch_to_catalog(locations: ServiceLocations) -> pulumi.ResourceHookBinding
 
 def _checks_of(service_id: str, checks: list[dict[str, Any]]) -> Checks:
     return {check["CheckID"]: check for check in checks if check["ServiceID"] == service_id}
-
-
-def _with_status(body: dict[str, Any], last: Checks) -> dict[str, Any]:
-    for check in body["Checks"]:
-        if check["CheckID"] in last:
-            check["Status"] = last[check["CheckID"]]["Status"]
-    return body

@@ -85,17 +85,11 @@ def unless_ignored(request: RegisterResourceRequest, new: Mapping[str, Any], old
     }
 
 
-# What a later release states no more: values in the state alone, whose removal touches neither Consul nor Docker.
-_REMOVED = {"agent-parking", "agent-parked"}
-
-
 @every_state
 def test_todays_program_states_the_resources_of_the_state_with_the_same_inputs(state: DeployedState) -> None:
     deployed = run(state)
     requests = {urn(state, request): request.name for request in deployed.requests.values()}
-    old = {
-        each: stated(resource) for each, resource in state.resources.items() if each.rpartition("::")[2] not in _REMOVED
-    }
+    old = {each: stated(resource) for each, resource in state.resources.items()}
     inputs = {
         each: unless_ignored(deployed.requests[name], plain(deployed.sent(name)), old.get(each, {}))
         for each, name in requests.items()

@@ -1,5 +1,6 @@
 import base64
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -50,6 +51,7 @@ WHERE_A_PLATFORM_IS = {
     "docker:index/volume:Volume": 3,
     "docker:index/container:Container": 3,
 }
+PARKING = {"pulumi:index:Stash": 2}
 SECURITY = {
     "consul-staging:security:Keys": 1,
     "random:index/randomPassword:RandomPassword": 2,
@@ -72,13 +74,13 @@ ESMS_TOKEN = {
 WITH_ESM = {"docker:index/remoteImage:RemoteImage": 1, "docker:index/container:Container": 1}
 DECLARED = {
     ("local", "agent"): [OVER_THE_AGENT],
-    ("docker-local", "agent"): [ALL_OF_STAGING, OVER_THE_AGENT],
+    ("docker-local", "agent"): [ALL_OF_STAGING, OVER_THE_AGENT, PARKING],
     ("docker-local", "catalog"): [ALL_OF_STAGING, IN_THE_CATALOG, WITH_ESM],
     ("docker-local", "files"): [ALL_OF_STAGING, FROM_FILES],
-    ("staging", "agent"): [WHERE_A_PLATFORM_IS, OVER_THE_AGENT],
+    ("staging", "agent"): [WHERE_A_PLATFORM_IS, OVER_THE_AGENT, PARKING],
     ("staging", "catalog"): [WHERE_A_PLATFORM_IS, IN_THE_CATALOG, WITH_ESM],
     ("staging", "files"): [WHERE_A_PLATFORM_IS, FROM_FILES],
-    (SECURED, "agent"): [ALL_OF_STAGING, OVER_THE_AGENT, SECURITY],
+    (SECURED, "agent"): [ALL_OF_STAGING, OVER_THE_AGENT, PARKING, SECURITY],
     (SECURED, "catalog"): [ALL_OF_STAGING, IN_THE_CATALOG, WITH_ESM, SECURITY, ESMS_TOKEN],
     (SECURED, "files"): [ALL_OF_STAGING, FROM_FILES, SECURITY],
 }
@@ -570,7 +572,7 @@ def test_in_a_secured_stack_consul_esm_has_its_own_token() -> None:
 @pytest.mark.parametrize(
     ("registration", "users"),
     [
-        ("agent", ["agent-carry", *SERVICES]),
+        ("agent", ["agent-carry", "agent-parking", "agent-parked", *SERVICES]),
         ("catalog", ["agent-carry", "registration-consul"]),
         ("files", ["agent-carry"]),
     ],
@@ -587,12 +589,15 @@ def test_in_a_secured_stack_nobody_but_who_registers_has_the_token_for_that(
 @every_registration
 def test_in_a_secured_stack_a_token_is_where_it_is_used_alone(registration: str) -> None:
     whole = made(SECURED, registration)
+    parking = (
+        {"agent-parking", "agent-parked"} if registration == "agent" else set()
+    )  # have what the agent's container has
     services = set(whole.of_type("pulumi-python:dynamic/consul:AgentService"))
     users = {
         "verify": set(),
-        "agent": {"agent-carry"},
+        "agent": {"agent-carry"} | parking,
         "reload": {"files-reload"},
-        "removal": services,
+        "removal": services | parking,
     }
     sent = {each: repr(whole.sent(each)) for each in whole.requests}
     assert {name: {each for each in sent if token(name) in sent[each]} for name in users} == users
@@ -656,14 +661,64 @@ def test_a_secured_agent_starts_once_its_tokens_and_its_certificate_are_there(re
     assert {"acl-agent-secret", "acl-registration-secret", "keys-consul-agent-shared-certificate"} <= waits
 
 
-def test_on_the_way_to_security_what_moves_is_let_in_with_the_stacks_own_tokens(moving: Moving) -> None:
+# What is parked while the agent is replaced
+
+
+@pytest.mark.parametrize("stack", ["docker-local", "staging", SECURED])
+def test_over_the_agent_the_services_are_drained_while_its_container_is_replaced(stack: str) -> None:
+    whole = made(stack)
+    assert (whole.bound("agent-parking"), whole.bound("agent-parked")) == (
+        {"before_update": ["drain-agent"]},
+        {"before_update": ["return-to-agent"]},
+    )
+    services = whole.of_type("pulumi-python:dynamic/consul:AgentService")
+    assert [name for name in services if "agent-parked" not in whole.waits_for(name)] == []
+
+
+@pytest.mark.parametrize("stack", ["docker-local", "staging", SECURED])
+@pytest.mark.parametrize("registration", ["catalog", "files"])
+def test_what_is_registered_otherwise_is_not_drained(stack: str, registration: str) -> None:
+    whole = made(stack, registration)
+    assert ("agent-parking" in whole.requests, whole.bound("agent-container")) == (False, {})
+
+
+def test_draining_uses_the_agents_address_in_the_stack_and_a_token_for_that() -> None:
+    assert made("staging").sent("agent-parking")["input"]["agent"] == {
+        "address": "http://127.0.0.1:8501",
+        "token": None,
+        "ca": None,
+    }
+    assert made(SECURED).sent("agent-parking")["input"]["agent"] == {
+        "address": "https://127.0.0.1:8501",
+        "token": secret(token("removal")),  # what the roster has dropped too, which the registration's policy has not
+        "ca": AUTHORITY,
+    }
+
+
+@pytest.mark.parametrize("stack", ["docker-local", SECURED])
+def test_what_is_stashed_of_the_agents_container_is_what_its_container_is_made_of(stack: str) -> None:
+    # What is not in it could change without anything being parked.
+    whole = made(stack)
+    stashed, uploads = whole.sent("agent-parking")["input"]["container"], whole.sent("agent-carry")["uploads"]
+    assert stashed["files"] == {each["file"]: each["content"] for each in uploads}
+    assert stashed["image"] == whole.inputs("agent-image")["name"]
+    sent = whole.inputs("agent-container")
+    assert [{"name": stashed["network"]}] == sent["networksAdvanced"]
+    assert ["agent", *(f"-config-dir={folder}" for folder in stashed["folders"])] == sent["command"]
+    others = {"name", "hostname", "image", "command", "labels", "networksAdvanced", "ports", "volumes"}
+    camel = {re.sub("_(.)", lambda found: found[1].upper(), key) for key in stashed["run"]}
+    assert camel == sent.keys() - others
+
+
+@pytest.mark.parametrize("hook", ["move-to-agent", "return-to-agent"])
+def test_on_the_way_to_security_what_moves_is_let_in_with_the_stacks_own_tokens(moving: Moving, hook: str) -> None:
     config = {**stack_config(SECURED), "security": "accepted", "externalNode": "platform-external"}
     addresses = {"agentAddress": moving.agent.address, "serverAddress": moving.servers.address}
     meta = {"managed-by": "pulumi/consul-staging/test/parking"}
     moving.servers.nodes["platform-external"]["Node"]["Meta"] = meta
     moving.servers.nodes["consul-agent-shared"] = {"Node": {"Meta": {"consul-version": "1.17.2"}}, "Services": {}}
     whole = with_two({**config, **addresses})
-    assert whole.call("move-to-agent", service_id="billing_service") == ""
+    assert whole.call(hook, service_id="billing_service") == ""
     assert list(moving.agent.services) == ["billing_service"]
     assert (moving.agent.tokens, moving.servers.tokens) == ({token("registration")}, {MANAGEMENT})
 

@@ -244,6 +244,30 @@ def test_a_service_that_is_created_moves_itself_alone(platform: Platform) -> Non
     assert (platform.wrote[0], [each["ID"] for each in registered(platform)]) == (left_the_catalog(MINIO), [MINIO.name])
 
 
+def test_a_service_that_an_interrupted_run_left_on_the_server_moves_itself_alone(platform: Platform) -> None:
+    for line in (BILLING, MINIO):
+        meta = {"managed-by": owner(line)}
+        platform.servers.services[line.name] = {"ID": line.name, "Service": line.name, "Meta": meta}
+        platform.servers.checks[line.check_id] = check_of(line, "warning", "")
+    moved(platform.switch_to_agent(), MINIO)
+    assert (list(platform.servers.services), list(platform.agent.services)) == ([BILLING.name], [MINIO.name])
+    assert platform.agent.checks[MINIO.check_id]["Status"] == "warning"
+
+
+def test_what_an_interrupted_run_left_on_the_server_and_the_roster_has_no_more_is_removed(platform: Platform) -> None:
+    meta = {"managed-by": owner(BILLING)}
+    platform.servers.services[BILLING.name] = {"ID": BILLING.name, "Service": BILLING.name, "Meta": meta}
+    moved(platform.switch_to_agent(forty_roster(names=(MINIO.name,))), MINIO)
+    assert (platform.servers.services, platform.agent.services) == ({}, {})
+
+
+def test_a_service_that_an_interrupted_run_left_on_the_server_is_not_in_the_catalog_twice(platform: Platform) -> None:
+    meta = {"managed-by": owner(BILLING)}
+    platform.servers.services[BILLING.name] = {"ID": BILLING.name, "Service": BILLING.name, "Meta": meta}
+    moved(platform.switch_to_catalog(), BILLING, "deregister-from-agent")
+    assert platform.servers.services == {}
+
+
 def test_a_container_with_the_files_moves_all_of_the_stacks_services(platform: Platform) -> None:
     for line in FORTY:
         platform.in_catalog(line, {"managed-by": owner(line)})

@@ -1,0 +1,110 @@
+"""Drains the shared agent while its container is replaced: the server's own agent checks the services meanwhile.
+
+An agent that leaves the cluster takes its services out of the catalog, and an agent that starts has each check critical
+until its first run, up to an interval later. Therefore the services move to the server, whose process is an agent too,
+before the container is replaced, and back once the new agent has joined. Somebody checks them all the time: if the run
+ends in between, they stay there, are found and are checked, and the next run moves them back.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+
+from cluster.agent_configuration import AGENT_NODE, SERVER_NODE
+from cluster.client import Consul, ConsulError, NoAnswerError
+from cluster.drift import read_services
+from cluster.ownership import is_owned_by
+from components.consul_connection import Connection
+from components.consul_container import ConsulContainerArgs
+from components.registration.switching import ServiceLocations, move_to_agent, request_with_status
+from components.resource_hooks import stash, wait_for_leader, wait_until_ready
+from services.consul_definition import duration
+from services.model import SHORTEST_INTERVAL
+
+_NOT_JOINED = (
+    f"{AGENT_NODE} has not joined the servers after a minute: {SERVER_NODE} checks its services meanwhile. "
+    f"Its log says why: docker logs {AGENT_NODE}. The next run moves them back"
+)
+
+
+@dataclass(frozen=True)
+class Draining:
+    """How an agent is drained.
+
+    Attributes:
+        agent: its API, with a token that may remove any service.
+        locations: where the stack's services can be registered.
+    """
+
+    agent: Connection
+    locations: ServiceLocations
+
+    def drain_before(self, name: str, args: ConsulContainerArgs, opts: pulumi.ResourceOptions) -> pulumi.Resource:
+        """Declare the resource that drains the agent. It changes whenever the program states another container.
+
+        The container has to depend on it, and it on everything else that can fail before the container is replaced. A
+        hook on the container's own deletion would not do: `pulumi destroy` would then need the program.
+        """
+        return stash(name, self._stated(args), "drain-agent", self._drain, opts)
+
+    def return_after(self, name: str, args: ConsulContainerArgs, opts: pulumi.ResourceOptions) -> pulumi.Resource:
+        """Declare the resource that moves the services back. It has to depend on the container.
+
+        It changes together with the other resource, also when the container then was not replaced.
+        """
+        return stash(name, self._stated(args), "return-to-agent", self._return, opts)
+
+    def _stated(self, args: ConsulContainerArgs) -> dict[str, Any]:
+        api = {"address": self.agent.address, "token": self.agent.secret_token, "ca": self.agent.ca}
+        return {"agent": api, "container": args.stated}
+
+    async def _drain(self, old: dict[str, Any], new: dict[str, Any]) -> None:
+        if old["container"] == new["container"]:
+            return  # only the address or the credentials changed
+        api, servers = old["agent"], await self.locations.servers.consul()
+        agent = Consul(api["address"], api.get("token"), api.get("ca"))
+        await wait_for_leader(servers, self.locations.servers.token is not None)
+        services = {
+            service_id: fields
+            for service_id, fields in read_services(agent).items()
+            if is_owned_by(fields["meta"], self.locations.owner_prefix)
+        }
+        for service_id, fields in services.items():
+            try:
+                _move_to_server(service_id, fields, agent, servers)
+            except NoAnswerError as error:
+                raise ConsulError(f"{service_id} is between agent and server: {error}. Run it again") from None
+
+    async def _return(self, _old: dict[str, Any], _new: dict[str, Any]) -> None:
+        servers = await self.locations.servers.consul()
+        await wait_until_ready(lambda: _has_joined(servers), _NOT_JOINED)
+        try:
+            await move_to_agent(self.locations)
+        except NoAnswerError as error:  # a service may be between server and agent
+            raise ConsulError(f"{error}. The next run moves the services back") from None
+
+
+def _move_to_server(service_id: str, fields: dict[str, Any], agent: Consul, servers: Consul) -> None:
+    """Move one service, with the status of its checks. Clients never find it twice."""
+    checks = agent.checks(service_id)
+    agent.deregister(service_id)
+    servers.deregister_from_catalog(AGENT_NODE, service_id)  # in case the agent has lost the servers
+    try:
+        servers.register(request_with_status(service_id, _checked_at_once(fields), checks))
+    except ConsulError:
+        agent.register(request_with_status(service_id, fields, checks))
+        raise
+
+
+def _checked_at_once(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return a service whose checks run each second: a status that moved along is confirmed at once."""
+    often = duration(SHORTEST_INTERVAL)
+    return {**fields, "checks": {key: {**check, "interval": often} for key, check in fields["checks"].items()}}
+
+
+def _has_joined(servers: Consul) -> bool:
+    """Return whether the agent has synchronized itself with the servers: they then have its registrations at once."""
+    # The servers themselves create the node of a new member, but without the meta, which only the agent sends.
+    entry = servers.catalog_node(AGENT_NODE)
+    return bool(entry and entry["Node"]["Meta"])
