@@ -12,8 +12,9 @@ from services.roster import Roster, load_roster
 
 
 def export(stack: settings.Settings, roster: Roster, deployment: Deployment) -> None:
-    """Export the services by group, the addresses, and what clients of a secured cluster need."""
-    pulumi.export("services", {kind: summary(roster.of_kind(kind)) for kind in ("user", "ai", "grpc")})
+    """Export each service, the addresses, and what clients of a secured cluster need."""
+    for service in roster.services:  # an output each: a preview shows those that change, and these whole
+        pulumi.export(f"service/{service.name}", summary(service))
     pulumi.export("agent", stack.agent_address)
     pulumi.export("server", stack.server_address)
     pulumi.export("ui", f"{stack.server_address}/ui")

@@ -61,7 +61,7 @@ def deploy(stack: Stack) -> None:
     result = engine.up(refresh=True, color="auto", suppress_outputs=True)
     if not any(count for what, count in (result.summary.resource_changes or {}).items() if what != "same"):
         output("pulumi: nothing to change")
-    deployed = {name for group in result.outputs["services"].value.values() for name in group}
+    deployed = {service.id for service in stack.roster.services}
     for service_id in prune(stack.with_role("removal").consul, stack.owner_prefix, deployed):
         output(f"consul: deregistered {service_id}, left behind by a killed run")
 

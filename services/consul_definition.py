@@ -90,14 +90,11 @@ def definition(service: Service) -> dict[str, Any]:
     }
 
 
-def summary(services: Iterable[Service]) -> dict[str, dict[str, str]]:
-    """Return, by name, where each service listens and what its checks connect to."""
+def summary(service: Service) -> dict[str, str]:
+    """Return where a service listens and what its checks connect to."""
     return {
-        service.name: {
-            "address": service.address,
-            "check": ", ".join(check_target(service, check) for check in service.checks),
-        }
-        for service in services
+        "address": service.address,
+        "check": ", ".join(check_target(service, check) for check in service.checks),
     }
 
 

@@ -27,7 +27,7 @@ class HealError(UserError):
 
 # What registers a service again with another registration.
 _OTHER_WAYS = {
-    "catalog": "pulumi up --refresh registers again what is missing from the catalog",
+    "catalog": "pulumi up registers again what is missing from the catalog",
     "files": "docker exec consul-agent-shared consul reload registers again what its definition files state",
 }
 

@@ -10,7 +10,7 @@ def deploy(stack: Stack) -> str:
     """Have the stack deployed as it is stated."""
     if stack.settings.trial:
         return f"make up STACK={stack.name}"
-    return f"pulumi up --stack {stack.name} --refresh"
+    return f"pulumi up --stack {stack.name}"
 
 
 def start(stack: Stack, service: Service) -> str:

@@ -293,13 +293,8 @@ def all_inputs(made: Deployed) -> list[tuple[str, dict[str, Any]]]:
 
 def test_the_programs_outputs_are_exactly_these() -> None:
     assert program().exports == {
-        "services": {
-            kind: {
-                line.name: {"address": f"{line.container}:{line.port}", "check": line.target}
-                for line in FORTY
-                if line.kind == kind
-            }
-            for kind in ("user", "ai", "grpc")
+        **{
+            f"service/{line.name}": {"address": f"{line.container}:{line.port}", "check": line.target} for line in FORTY
         },
         "agent": "http://127.0.0.1:8501",
         "server": "http://127.0.0.1:8500",

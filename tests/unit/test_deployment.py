@@ -200,8 +200,17 @@ def test_docker_local_runs_consul_1_17_2(image: str) -> None:
     ],
 )
 def test_a_stacks_outputs_are_the_addresses_of_its_agent_and_server(stack: str, agent: str) -> None:
-    outputs = {key: value for key, value in made(stack).exports.items() if key != "services"}
+    outputs = {key: value for key, value in made(stack).exports.items() if "/" not in key}
     assert outputs == {"agent": agent, "server": "http://127.0.0.1:8500", "ui": "http://127.0.0.1:8500/ui"}
+
+
+def test_each_service_is_an_output_of_its_own_so_that_a_preview_shows_no_other() -> None:
+    exports = made("docker-local").exports
+    assert exports["service/billing_service"] == {
+        "address": "isa-billing:8216",
+        "check": "http://isa-billing:8216/health",
+    }
+    assert [key for key in exports if "/" in key] == [f"service/{line.name}" for line in FORTY]
 
 
 @every_docker_stack
@@ -468,7 +477,7 @@ def token(name: str) -> str:
 def test_a_secured_stacks_outputs_are_its_authority_and_its_tokens_as_secrets(
     registration: str, names: list[str]
 ) -> None:
-    outputs = {key: value for key, value in made(SECURED, registration).sent_exports.items() if key != "services"}
+    outputs = {key: value for key, value in made(SECURED, registration).sent_exports.items() if "/" not in key}
     assert outputs == {
         "agent": "https://127.0.0.1:8501",
         "server": "https://127.0.0.1:8500",

@@ -381,7 +381,7 @@ def test_a_wrong_duration_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("registration", "said"),
-    [("catalog", "pulumi up --refresh"), ("files", "docker exec consul-agent-shared consul reload")],
+    [("catalog", "pulumi up registers"), ("files", "docker exec consul-agent-shared consul reload")],
 )
 def test_for_another_registration_the_error_has_the_command_that_heals(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, registration: str, said: str

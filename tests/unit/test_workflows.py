@@ -73,9 +73,7 @@ def test_pulumi_is_of_the_version_that_requirements_pin(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "on", "command"),
     [
-        ("preview", {"pull_request"}, "preview"),
         ("deploy", {"push"}, "up"),
-        ("drift", {"schedule"}, "up"),
         ("destroy", {"workflow_dispatch"}, "destroy"),
     ],
 )
@@ -90,12 +88,33 @@ def test_what_needs_docker_is_tested_in_a_job_of_its_own() -> None:
     assert commands == {"test": "make test", "docker": "make test-docker"}
 
 
-@pytest.mark.parametrize("name", ["deploy", "drift"])
-def test_what_was_deployed_is_verified(name: str) -> None:
-    assert steps(name)[-1]["run"] == "make verify STACK=staging WAIT=1m"
+def commands(name: str) -> list[str]:
+    return [line for step in steps(name) for line in step.get("run", "").splitlines()]
 
 
-@pytest.mark.parametrize("name", ["deploy", "drift", "destroy"])
+def test_a_preview_reaches_neither_docker_nor_consul() -> None:
+    assert triggers("preview") == {"pull_request"}
+    [preview] = [line for line in commands("preview") if line.startswith("pulumi ")]
+    assert preview.startswith("pulumi preview --stack staging --refresh=false --diff ")
+
+
+def test_drift_brings_back_what_was_reaped_and_reports_the_rest() -> None:
+    assert triggers("drift") == {"schedule"}
+    assert commands("drift") == [
+        "make heal STACK=staging",
+        "pulumi refresh --stack staging --preview-only --expect-no-changes --diff --non-interactive",
+    ]
+
+
+def test_what_was_deployed_is_verified() -> None:
+    assert steps("deploy")[-1]["run"] == "make verify STACK=staging WAIT=1m"
+
+
+def test_a_drift_run_that_waits_pushes_out_no_deployment_that_waits() -> None:
+    assert WORKFLOWS["drift"]["concurrency"] != WORKFLOWS["deploy"]["concurrency"]
+
+
+@pytest.mark.parametrize("name", ["deploy", "destroy"])
 def test_only_one_run_at_a_time_changes_staging(name: str) -> None:
     assert WORKFLOWS[name]["concurrency"] == {"group": "staging"}
 
