@@ -42,6 +42,15 @@ class ForbiddenError(ConsulError):
     """The token lacks a right."""
 
 
+class HiddenError(ForbiddenError):
+    """Consul answered with a part of what there is, since the token may not see the rest."""
+
+
+def is_maintenance(check_id: str) -> bool:
+    """Return whether a check is how Consul keeps the maintenance mode of a service."""
+    return check_id.startswith("_service_maintenance:")
+
+
 class Consul:
     """The API of one Consul agent."""
 
@@ -86,17 +95,26 @@ class Consul:
     def register(self, body: Mapping[str, Any]) -> None:
         """Register a service, or change it; its checks become exactly those of the body.
 
+        Maintenance mode, which is a check, stays: `replace-existing-checks` would end it.
         https://developer.hashicorp.com/consul/api-docs/agent/service#register-service
         """
-        self._ask("PUT", "/v1/agent/service/register", {"replace-existing-checks": "true"}, body)
+        self._ask("PUT", "/v1/agent/service/register", body=body)
+        stated = {check["CheckID"] for check in body["Checks"]}
+        for check_id in self.checks(body["ID"]).keys() - stated:
+            if not is_maintenance(check_id):
+                self._ask("PUT", f"/v1/agent/check/deregister/{_path(check_id)}")
+
+    def enable_maintenance(self, service_id: str, reason: str) -> None:
+        """Have clients not find a service, whatever its checks find, until somebody ends that.
+
+        https://developer.hashicorp.com/consul/api-docs/agent/service#enable-maintenance-mode
+        """
+        query = {"enable": "true", "reason": reason}
+        self._ask("PUT", f"/v1/agent/service/maintenance/{_path(service_id)}", query)
 
     def deregister(self, service_id: str) -> None:
         """Remove a service and its checks from the agent; one that is gone already is no error."""
         self._ask("PUT", f"/v1/agent/service/deregister/{_path(service_id)}", missing_ok=True)
-
-    def node(self) -> str:
-        """Return the name of the agent's node."""
-        return str(self._ask("GET", "/v1/agent/self")["Config"]["NodeName"])
 
     def leader(self) -> str:
         """Return the address of the servers' leader; blank where they have none."""
@@ -242,6 +260,21 @@ class Consul:
         where = f"Service.ID == {json.dumps(service_id)} and Node.Node == {json.dumps(node)}"
         entries = self._ask("GET", f"/v1/health/service/{_path(name)}", {"filter": where})
         return dict(entries[0]) if entries else None
+
+    def instances(self, name: str, service_id: str) -> list[dict[str, Any]]:
+        """Return what the servers hold under a name and an id, on whatever node: `Node`, `Service` and `Checks`.
+
+        Raises:
+            HiddenError: the token may not see all of it.
+        """
+        path, query = f"/v1/health/service/{_path(name)}", {"filter": f"Service.ID == {json.dumps(service_id)}"}
+        answer = self._send("GET", path, query)
+        if answer.headers.get("X-Consul-Results-Filtered-By-ACLs") == "true":
+            raise HiddenError(
+                f"GET {self.address}{path}: Consul hides instances: beside service:write on the services, the token "
+                "needs node:read on their node"
+            )
+        return list(_json(answer, f"GET {self.address}{path}"))
 
     def _ask(
         self,

@@ -12,13 +12,16 @@ from typing import Any
 
 import durationpy
 
-from cluster.client import Consul
+from cluster.client import Consul, is_maintenance
 from services.consul_definition import duration, from_notes
 
 Fields = dict[str, Any]
 
 COMPARED_FIELDS = ("name", "address", "port", "tags", "meta", "checks")
 """The fields of a service that are compared."""
+
+UNSTATED_FIELDS = ("enable_tag_override", "weights", "tagged_addresses")
+"""Fields that the program leaves at Consul's default. Where another party has set one, that is drift."""
 
 # The output of a check names its target: "HTTP GET http://isa-billing:8216/health: 200 OK Output: …".
 _TARGET_IN_OUTPUT = re.compile(r'(?:HTTP GET (\S+)|Get "(\S+)"|TCP connect (\S+)): ')
@@ -60,8 +63,20 @@ def normalize(service: Fields, checks: Mapping[str, Fields]) -> Fields:
         "port": service["Port"],
         "tags": service["Tags"] or [],
         "meta": service["Meta"] or {},
-        "checks": {check_id: _normalize_check(check) for check_id, check in checks.items()},
+        "checks": {key: _normalize_check(check) for key, check in checks.items() if not is_maintenance(key)},
+        **_set_by_others(service),
     }
+
+
+def _set_by_others(service: Fields) -> Fields:
+    weights, tagged = service.get("Weights"), service.get("TaggedAddresses") or {}
+    default = {"Address": service["Address"], "Port": service["Port"]}
+    found = {
+        "enable_tag_override": service.get("EnableTagOverride"),
+        "weights": weights if weights != {"Passing": 1, "Warning": 1} else None,
+        "tagged_addresses": {key: value for key, value in tagged.items() if value != default},
+    }
+    return {key: value for key, value in found.items() if value}
 
 
 def catalog_matches(entry: Fields | None, stated: Mapping[str, Any] | None) -> bool:
@@ -77,7 +92,12 @@ def catalog_matches(entry: Fields | None, stated: Mapping[str, Any] | None) -> b
     return (
         (service["Address"], service["Port"], service["Tags"] or [], service["Meta"] or {})
         == (stated["address"], stated["port"], stated["tags"], stated["meta"])
-    ) and {check["CheckID"] for check in entry["Checks"] if check["ServiceID"]} == stated["checks"].keys()
+    ) and _check_ids(entry) == stated["checks"].keys()
+
+
+def _check_ids(entry: Fields) -> set[str]:
+    ids = {check["CheckID"] for check in entry["Checks"] if check["ServiceID"]}
+    return {check_id for check_id in ids if not is_maintenance(check_id)}
 
 
 def seconds_of_one_run(interval: str, timeout: str) -> float:

@@ -246,7 +246,6 @@ class FakeConsul:
         passing = "passing" in request.query
         whole: dict[str, Callable[[], Any]] = {
             "status/leader": lambda: self.leader,
-            "agent/self": lambda: {"Config": {"NodeName": AGENT}},
             "agent/members": lambda: list(self.members.values()),
             "agent/services": lambda: self.services,
             "agent/checks": lambda: {key: each for key, each in self.checks.items() if where.items() <= each.items()},
@@ -282,6 +281,11 @@ class FakeConsul:
     def _change(self, path: str, body: Any) -> None:  # noqa: ANN401 - JSON
         if path == "/v1/agent/service/register":
             self.register(body)
+        elif path.startswith("/v1/agent/check/deregister/"):
+            del self.checks[unquote(path.rpartition("/")[2])]
+        elif path.startswith("/v1/agent/service/maintenance/"):
+            service_id = unquote(path.rpartition("/")[2])
+            self.add_check(AGENT, service_id, CheckID=f"_service_maintenance:{service_id}", Status="critical")
         elif path.startswith("/v1/agent/service/deregister/"):
             self.remove(AGENT, unquote(path.rpartition("/")[2]))
         elif path == "/v1/catalog/register" and "Service" in body:

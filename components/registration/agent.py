@@ -5,7 +5,7 @@ is true of the names of the inputs, such as `mark`, which is the owner.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -22,8 +22,8 @@ from pulumi.dynamic import (
     UpdateResult,
 )
 
-from cluster.client import Consul, ConsulError, ForbiddenError, NoAnswerError
-from cluster.drift import COMPARED_FIELDS, catalog_matches, read_service
+from cluster.client import Consul, ConsulError, ForbiddenError, HiddenError, NoAnswerError
+from cluster.drift import COMPARED_FIELDS, UNSTATED_FIELDS, catalog_matches, read_service
 from cluster.ownership import definition_files_owner, with_owner
 from components.child_options import child_options
 from components.consul_connection import Connection
@@ -40,6 +40,9 @@ _POLICY_PAUSES = (0.5, 0.5, 1)
 # An agent synchronizes a registration with the servers within milliseconds, or in a retry if it has just lost them.
 # Short pauses first, so that a run does not get slower, then long ones, so that 40 services do not load the servers.
 _CATALOG_PAUSES = (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 3, 4)
+
+# Within this time an agent tells the servers of a removal.
+_AGENT_SECONDS = 0.5
 
 Props = dict[str, Any]
 
@@ -61,7 +64,7 @@ class AgentServiceProvider(ResourceProvider):
         same_agent = olds.get("owned") and news.get("owned")  # the stack deploys only one: only its address changed
         changed = [
             key
-            for key in (*_IDENTITY, "token", "removal", "ca", "owned", *COMPARED_FIELDS)
+            for key in (*_IDENTITY, "token", "removal", "ca", "owned", *COMPARED_FIELDS, *UNSTATED_FIELDS)
             if olds.get(key) != news.get(key)
         ]
         return DiffResult(
@@ -79,9 +82,9 @@ class AgentServiceProvider(ResourceProvider):
         """Change the service in place. If the agent has it already, send nothing: that would restart the check.
 
         The agent keeps the token of a registration, and sends the results of the checks to the servers with it.
-        Therefore another token registers the service again.
+        Therefore another token registers the service again. `pulumi stack rename` changes the owner.
         """
-        return UpdateResult(_apply(news, again=olds.get("token") != news.get("token")))
+        return UpdateResult(_apply(news, before=olds))
 
     def read(self, id_: str, props: Props) -> ReadResult:
         """Return the service as the agent has it. If the agent does not have it, the id is blank."""
@@ -91,7 +94,8 @@ class AgentServiceProvider(ResourceProvider):
             if not props.get("owned"):
                 raise
             current = None  # this run creates the agent again; a service from the agent's volume is then adopted
-        return ReadResult(id_, {**props, **current}) if current else ReadResult("", {})
+        kept = {key: value for key, value in props.items() if key not in UNSTATED_FIELDS}
+        return ReadResult(id_, {**kept, **current}) if current else ReadResult("", {})
 
     def delete(self, id_: str, props: Props) -> None:
         """Deregister the service if this resource owns it, and wait until it is gone from the catalog."""
@@ -106,7 +110,7 @@ class AgentServiceProvider(ResourceProvider):
             return
         if current:
             consul.deregister(id_)
-        _await_catalog(consul, id_, props["name"], None)
+        _await_absence(consul, id_, props)
 
 
 class AgentService(Resource, module="consul", name="AgentService"):
@@ -200,19 +204,25 @@ class AgentRegistration(pulumi.ComponentResource):
         self.register_outputs({"service_ids": list(self.services)})
 
 
-def _apply(stated: Props, again: bool = False) -> Props:
-    """Register a service as stated, wait until the catalog has it, and return the new state of the resource."""
+def _apply(stated: Props, before: Props | None = None) -> Props:
+    """Register a service as stated, wait until the catalog has it, and return the new state of the resource.
+
+    Args:
+        stated: the inputs.
+        before: the state of the resource; None: it is created.
+    """
     consul, service_id = _agent(stated), stated["service_id"]
     # Pulumi sends every number as a float.
     fields = {**{key: stated[key] for key in COMPARED_FIELDS}, "port": int(stated["port"])}
     current = read_service(consul, service_id)
     # The stack's definition files own the service if the stack has just switched its registration.
-    owners = (stated["mark"], definition_files_owner(stated["mark"]))
+    marks = {stated["mark"], *([before["mark"]] if before else [])}
+    owners = marks | {definition_files_owner(mark) for mark in marks}
     if current and current["meta"].get(OWNER_KEY) not in owners and not stated["adopt"]:
         raise ConsulError(_conflict(consul, service_id, current))
-    if again or current != fields:
+    if current != fields or (before and before.get("token") != stated.get("token")):
         _register(consul, register_request({"id": service_id, **fields}))
-    _await_catalog(consul, service_id, fields["name"], fields)
+    _await_presence(consul, service_id, fields)
     return {**stated, **fields}
 
 
@@ -248,35 +258,55 @@ def _remover(props: Props) -> Consul:
     return _client(props["agent"], props.get("removal") or props.get("token"), props.get("ca"))
 
 
-@cache
-def _node(consul: Consul) -> str:
-    return consul.node()
-
-
-def _await_catalog(consul: Consul, service_id: str, name: str, stated: Props | None) -> None:
-    """Wait until the catalog has a service as stated: an agent also accepts a change that the servers then refuse.
-
-    Args:
-        consul: the agent.
-        service_id: the id of the service.
-        name: the name of the service.
-        stated: its fields; None: it is to be absent.
+def _await_presence(consul: Consul, service_id: str, stated: Props) -> None:
+    """Wait until the catalog has a service as stated: an agent also accepts what the servers then refuse.
 
     Raises:
         ConsulError: the catalog has it otherwise, or the agent has no servers.
     """
+
+    def shown() -> bool:
+        return any(catalog_matches(entry, stated) for entry in consul.instances(stated["name"], service_id))
+
+    _await_catalog(
+        shown, f"the agent {consul.address} accepted the change to {service_id!r}, but the servers do not show it"
+    )
+
+
+def _await_absence(consul: Consul, service_id: str, props: Props) -> None:
+    """Wait until the catalog does not have a service of this owner.
+
+    An agent whose own token may not tell the servers leaves it there. Then it is removed there too.
+
+    Raises:
+        ConsulError: the catalog still has it, or the agent has no servers.
+    """
+
+    def gone() -> bool:
+        entries = consul.instances(props["name"], service_id)
+        owned = [entry for entry in entries if (entry["Service"]["Meta"] or {}).get(OWNER_KEY) == props["mark"]]
+        if owned and time.monotonic() - started > _AGENT_SECONDS:
+            for entry in owned:
+                consul.deregister_from_catalog(entry["Node"]["Node"], service_id)
+        return not owned
+
+    started = time.monotonic()
+    _await_catalog(gone, f"the agent {consul.address} removed {service_id!r}, but the servers still show it")
+
+
+def _await_catalog(condition: Callable[[], bool], message: str) -> None:
     refusal: ConsulError | None = None
     for pause in _CATALOG_PAUSES:
         time.sleep(pause)
         try:
-            if catalog_matches(consul.in_catalog(_node(consul), name, service_id), stated):
+            if condition():
                 return
             refusal = None
+        except HiddenError:
+            raise
         except ConsulError as error:  # an agent that has just started may not have joined yet
             refusal = error
-    still, token = ("do not show it", "service:write") if stated else ("still show it", "node:write")
     raise refusal or ConsulError(
-        f"the agent {consul.address} accepted the change to {service_id!r}, but the servers {still} after "
-        f"{sum(_CATALOG_PAUSES):.0f} s: a token may lack {token}, or the agent has lost the servers; its log says "
-        "which. The next run completes it"
+        f"{message} after {sum(_CATALOG_PAUSES):.0f} s: a token may lack service:write, or the agent has lost the "
+        "servers; its log says which. The next run completes it"
     )

@@ -17,7 +17,7 @@ from cluster.drift import read_services
 from cluster.ownership import is_owned_by
 from components.consul_connection import Connection
 from components.consul_container import ConsulContainerArgs
-from components.registration.switching import ServiceLocations, move_to_agent, request_with_status
+from components.registration.switching import ServiceLocations, move_to_agent, register_with_status
 from components.resource_hooks import stash, wait_for_leader, wait_until_ready
 from services.consul_definition import duration
 from services.model import SHORTEST_INTERVAL
@@ -26,6 +26,9 @@ _NOT_JOINED = (
     f"{AGENT_NODE} has not joined the servers after a minute: {SERVER_NODE} checks its services meanwhile. "
     f"Its log says why: docker logs {AGENT_NODE}. The next run moves them back"
 )
+
+# The check by which Consul keeps the maintenance mode of a node; an agent that starts again still has it.
+_NODE_MAINTENANCE = "_node_maintenance"
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class Draining:
         api, servers = old["agent"], await self.locations.servers.consul()
         agent = Consul(api["address"], api.get("token"), api.get("ca"))
         await wait_for_leader(servers, self.locations.servers.token is not None)
+        if _NODE_MAINTENANCE in agent.all_checks():
+            return  # clients find none of its services, and must not find them on the server
         services = {
             service_id: fields
             for service_id, fields in read_services(agent).items()
@@ -91,9 +96,9 @@ def _move_to_server(service_id: str, fields: dict[str, Any], agent: Consul, serv
     agent.deregister(service_id)
     servers.deregister_from_catalog(AGENT_NODE, service_id)  # in case the agent has lost the servers
     try:
-        servers.register(request_with_status(service_id, _checked_at_once(fields), checks))
+        register_with_status(servers, service_id, _checked_at_once(fields), checks)
     except ConsulError:
-        agent.register(request_with_status(service_id, fields, checks))
+        register_with_status(agent, service_id, fields, checks)
         raise
 
 

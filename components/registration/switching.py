@@ -12,7 +12,7 @@ from typing import Any
 
 import pulumi
 
-from cluster.client import Consul, ConsulError
+from cluster.client import Consul, ConsulError, is_maintenance
 from cluster.ownership import is_owned_by, owner_prefix
 from components.consul_connection import Connection
 from components.resource_hooks import consul_hook
@@ -82,7 +82,7 @@ async def move_to_agent(locations: ServiceLocations, only: str | None = None) ->
         if agent and service_id in stated:
             fields = definition(stated[service_id])
             fields["meta"][OWNER_KEY] = meta[OWNER_KEY]
-            agent.register(request_with_status(service_id, fields, checks))
+            register_with_status(agent, service_id, fields, checks)
 
     on_node = _owned(servers.node_services(locations.node), locations)
     node_checks = servers.node_checks(locations.node) if on_node else []
@@ -112,19 +112,23 @@ def _on_server(servers: Consul, agent: Consul | None, locations: ServiceLocation
     return _owned(servers.all_services(), locations)
 
 
-def request_with_status(service_id: str, fields: Mapping[str, Any], checks: Checks) -> dict[str, Any]:
-    """Return the request that registers a service, whose checks begin with the status that others last had.
+def register_with_status(consul: Consul, service_id: str, fields: Mapping[str, Any], checks: Checks) -> None:
+    """Register a service that comes from elsewhere: with the status of its checks there, and in maintenance as there.
 
     Args:
+        consul: the agent that gets it.
         service_id: its id.
         fields: its fields, in the form of `cluster.drift.read_service`.
-        checks: the others, by id.
+        checks: its checks there, by id.
     """
     body = register_request({**fields, "id": service_id})
     for check in body["Checks"]:
         if check["CheckID"] in checks:
             check["Status"] = checks[check["CheckID"]]["Status"]
-    return body
+    consul.register(body)
+    for check_id, check in checks.items():
+        if is_maintenance(check_id):
+            consul.enable_maintenance(service_id, check["Notes"])
 
 
 def _remove_empty_node(servers: Consul, locations: ServiceLocations) -> None:
@@ -160,10 +164,14 @@ def switch_to_catalog(locations: ServiceLocations) -> pulumi.ResourceHookBinding
         service_id, stated = inputs["serviceId"], {check["checkId"] for check in inputs["checks"]}
         last = last_checks.get(service_id, {})
         for check_id, check in _checks_of(service_id, servers.node_checks(locations.node)).items():
-            if check_id not in stated:  # the provider changes and adds checks, but removes none
+            # The provider changes and adds checks, but removes none.
+            if check_id not in stated and not is_maintenance(check_id):
                 servers.deregister_check(locations.node, check_id)
             elif check_id in last:
                 servers.set_status(check, last[check_id]["Status"], last[check_id]["Output"])
+        for check_id, check in last.items():
+            if is_maintenance(check_id):
+                servers.set_status({**check, "Node": locations.node}, check["Status"], check["Output"])
 
     restore = consul_hook("restore-check-status", restore_status)
     return pulumi.ResourceHookBinding(

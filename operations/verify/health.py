@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 
+from cluster.client import is_maintenance
 from operations.stack import Stack
 from operations.verify import advice
 from operations.verify.findings import Finding, Verdict, unseen
@@ -89,6 +90,9 @@ def _failing(observed: ObservedState, catalog: Catalog, service: Service) -> Ite
     checks = catalog.checks.get(_place(observed, service), {})
     # The servers get an output whose status stays the same only after minutes: the agent's own is newer.
     newer = observed.agent.checks.get(service.id, {}) if observed.agent else {}
+    for reason in (each["Notes"] for check_id, each in checks.items() if is_maintenance(check_id)):
+        off = f"on {observed.stack.node}: consul maint -disable -service={service.id}"
+        yield Finding(service.name, "found by clients", f"in maintenance: {reason}", f"end it, {off}")
     for check in service.checks:
         known = checks.get(check.id)
         if not known:

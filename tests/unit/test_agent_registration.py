@@ -552,6 +552,38 @@ def test_what_the_agent_read_from_the_stacks_own_files_is_taken_over() -> None:
 
 
 @pytest.mark.parametrize(
+    "set_by_others",
+    [
+        {"EnableTagOverride": True},
+        {"Weights": {"Passing": 10, "Warning": 1}},
+        {"TaggedAddresses": {"wan": {"Address": "198.51.100.1", "Port": 80}}},
+    ],
+    ids=str,
+)
+def test_what_others_set_beside_the_stated_fields_is_drift_and_is_mended(set_by_others: dict[str, object]) -> None:
+    consul = held(OURS, **set_by_others)
+    with running(consul):
+        seen = AgentServiceProvider().read("billing_service", {**STATE, "agent": consul.address}).outs
+    assert diff(dict(STATE), dict(seen or {}))[0]
+    assert created(consul) == REGISTER
+
+
+def test_what_consul_sets_by_default_is_no_drift() -> None:
+    own = {"Address": "isa-billing", "Port": 8216}
+    default = {"Weights": {"Passing": 1, "Warning": 1}, "TaggedAddresses": {"lan_ipv4": own, "wan_ipv4": own}}
+    assert created(held(OURS, EnableTagOverride=False, **default)) == []
+
+
+def test_a_service_in_maintenance_is_no_drift_and_stays_so_where_another_field_is_mended() -> None:
+    off = "_service_maintenance:billing_service"
+    for port, writes in ((8216, []), (8217, REGISTER)):
+        consul = held(OURS, Port=port)
+        consul.checks[off] = {"CheckID": off, "ServiceID": "billing_service", "Name": "off", "Type": "maintenance"}
+        assert created(consul) == writes
+        assert off in consul.checks
+
+
+@pytest.mark.parametrize(
     ("mark", "owner"),
     [
         ("pulumi/consul-staging/staging/definition-files", "pulumi/consul-staging/staging/definition-files"),
@@ -590,6 +622,13 @@ def updated(consul: FakeConsul, olds: Mapping[str, object], news: Mapping[str, o
         agent = {"agent": consul.address}
         AgentServiceProvider().update("billing_service", {**STATE, **agent, **olds}, {**STATE, **agent, **news})
     return [path for _, path, _ in consul.wrote]
+
+
+def test_what_was_registered_before_its_stack_was_renamed_is_its_own() -> None:
+    old = "pulumi/consul-staging/before/registration-billing_service"
+    consul = held(old)
+    assert updated(consul, {"mark": old}, {}) == REGISTER
+    assert consul.services["billing_service"]["Meta"]["managed-by"] == OURS
 
 
 def test_an_update_to_what_the_agent_has_already_sends_nothing() -> None:

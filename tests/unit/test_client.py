@@ -13,12 +13,13 @@ import pytest
 from urllib3.util import Timeout
 
 from cluster import client as consul_api
-from cluster.client import Consul, ConsulError, ForbiddenError
+from cluster.client import Consul, ConsulError, ForbiddenError, HiddenError
 from tests.fake_consul import Answer, Request, serve
 
 TOKEN = "5c1b2b5e-consul-acl-token"  # noqa: S105 - no real one
 
 # Consul 1.17.2's own words.
+BILLING = {"ID": "billing_service", "Port": 8216, "Tags": ["v1"], "Checks": [{"CheckID": "billing_service-health"}]}
 UNKNOWN = b"unknown service ID: billing_service"
 UNKNOWN_TOO = b'Unknown service ID "billing_service". Ensure that the service ID is passed, not the service name.'
 NO_ENDPOINT = b"Invalid URL path: not a recognized HTTP API endpoint\n"
@@ -87,7 +88,7 @@ def test_the_token_is_sent_as_x_consul_token(agent: Agent) -> None:
 
 def test_the_token_is_sent_with_a_body_too(agent: Agent) -> None:
     agent.says(200)
-    Consul(agent.address, TOKEN).register({"ID": "billing_service"})
+    Consul(agent.address, TOKEN).register_in_catalog({"Node": "staging-external"})
     assert agent.asked[0].headers["X-Consul-Token"] == TOKEN
 
 
@@ -98,22 +99,39 @@ def test_without_a_token_no_header_is_sent(agent: Agent, token: str | None) -> N
     assert "X-Consul-Token" not in agent.asked[0].headers
 
 
-def test_a_service_is_registered_with_exactly_its_own_checks(agent: Agent) -> None:
-    # Without replace-existing-checks, a check that is given up would stay.
+def test_a_service_is_registered_with_exactly_its_own_checks_and_stays_in_maintenance(agent: Agent) -> None:
+    # With replace-existing-checks, Consul would end the maintenance.
     agent.says(200)
-    Consul(agent.address).register({"ID": "billing_service"})
-    asked = agent.asked[0]
-    assert (asked.method, asked.path, asked.query) == (
-        "PUT",
-        "/v1/agent/service/register",
-        {"replace-existing-checks": ["true"]},
-    )
+    agent.says(200, b'{"billing_service-health": {}, "given-up": {}, "_service_maintenance:billing_service": {}}')
+    agent.says(200)
+    Consul(agent.address).register(BILLING)
+    assert [(each.method, each.path, each.query) for each in (agent.asked[0], agent.asked[-1])] == [
+        ("PUT", "/v1/agent/service/register", {}),
+        ("PUT", "/v1/agent/check/deregister/given-up", {}),
+    ]
+    assert len(agent.asked) == 3
 
 
 def test_a_service_is_registered_with_the_body_that_was_given(agent: Agent) -> None:
     agent.says(200)
-    Consul(agent.address).register({"ID": "billing_service", "Port": 8216, "Tags": ["v1"]})
-    assert json.loads(agent.asked[0].body) == {"ID": "billing_service", "Port": 8216, "Tags": ["v1"]}
+    agent.says(200, b"{}")
+    Consul(agent.address).register(BILLING)
+    assert json.loads(agent.asked[0].body) == BILLING
+
+
+def test_maintenance_is_enabled_with_its_reason(agent: Agent) -> None:
+    agent.says(200)
+    Consul(agent.address).enable_maintenance("billing_service", "upgrade")
+    assert (agent.asked[0].path, agent.asked[0].query) == (
+        "/v1/agent/service/maintenance/billing_service",
+        {"enable": ["true"], "reason": ["upgrade"]},
+    )
+
+
+def test_instances_that_the_token_may_not_see_are_an_error(agent: Agent) -> None:
+    agent.says(200, b"[]", X_Consul_Results_Filtered_By_ACLs="true")
+    with pytest.raises(HiddenError, match="the token needs node:read on their node"):
+        Consul(agent.address).instances("billing", "billing_service")
 
 
 def test_a_service_is_deregistered_by_id(agent: Agent) -> None:
@@ -306,11 +324,6 @@ def test_a_register_is_never_missing(agent: Agent) -> None:
     assert "Consul answers 404" in error_of(lambda: Consul(agent.address).register({}))
 
 
-def test_an_agents_node_is_known_by_name(agent: Agent) -> None:
-    agent.says(200, b'{"Config": {"NodeName": "consul-agent-shared"}}')
-    assert Consul(agent.address).node() == "consul-agent-shared"
-
-
 def test_the_catalogs_nodes_are_known_by_name(agent: Agent) -> None:
     agent.says(200, b'[{"Node": "staging-consul"}, {"Node": "consul-agent-shared"}]')
     assert Consul(agent.address).nodes() == {"staging-consul", "consul-agent-shared"}
@@ -389,8 +402,8 @@ def test_a_5xx_is_tried_again(agent: Agent, status: int) -> None:
 def test_a_put_is_tried_again_with_the_same_body(agent: Agent) -> None:
     agent.says(500, b"No cluster leader")
     agent.says(200)
-    Consul(agent.address).register({"ID": "billing_service"})
-    assert [each.body for each in agent.asked] == [b'{"ID":"billing_service"}'] * 2
+    Consul(agent.address).register_in_catalog({"Node": "staging-external"})
+    assert [each.body for each in agent.asked] == [b'{"Node":"staging-external"}'] * 2
 
 
 def test_a_5xx_that_stays_ends_after_five_tries(agent: Agent, pauses: list[float]) -> None:

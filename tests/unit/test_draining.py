@@ -358,9 +358,7 @@ def test_nothing_is_drained_before_the_servers_have_a_leader(
 
 def test_what_the_agent_refuses_stops_the_replacement_with_consuls_own_words(platform: Platform) -> None:
     platform.before.refuses = (403, "Permission denied")
-    assert platform.park() == (
-        f"GET {platform.before.address}/v1/agent/services: Consul answers 403: Permission denied"
-    )
+    assert platform.park() == (f"GET {platform.before.address}/v1/agent/checks: Consul answers 403: Permission denied")
 
 
 def test_a_service_that_the_server_refuses_stops_the_replacement_and_is_on_the_agent_again(
@@ -385,6 +383,22 @@ def test_servers_that_go_away_in_between_stop_the_replacement(
 
     monkeypatch.setattr(Consul, "register", gone)
     assert platform.park() == "billing_service is between agent and server: no answer. Run it again"
+
+
+def test_an_agent_in_maintenance_is_not_drained(platform: Platform) -> None:
+    # Clients are to find none of its services, on the server either.
+    platform.on_agent(BILLING)
+    platform.before.checks["_node_maintenance"] = {"CheckID": "_node_maintenance", "ServiceID": "", "Output": ""}
+    assert (platform.park(), platform.wrote) == ("", [])
+
+
+def test_a_service_in_maintenance_stays_so_on_the_server(platform: Platform) -> None:
+    platform.on_agent(BILLING)
+    off = f"_service_maintenance:{BILLING.name}"
+    platform.before.checks[off] = {"CheckID": off, "ServiceID": BILLING.name, "Notes": "upgrade", "Status": "critical"}
+    assert platform.park() == ""
+    assert platform.servers.requests[-1].query == {"enable": ["true"], "reason": ["upgrade"]}
+    assert off in platform.servers.checks
 
 
 # Coming back

@@ -331,6 +331,14 @@ def test_a_node_in_maintenance_is_a_finding(case: Case) -> None:
     assert (finding.subject, finding.found) == (AGENT, "critical: upgrade")
 
 
+def test_a_service_in_maintenance_is_a_finding_that_says_how_to_end_it(any_case: Case) -> None:
+    off = {"CheckID": "_service_maintenance:billing_service", "Status": "critical", "Notes": "upgrade"}
+    any_case.consul.add_check(any_case.stack.node, "billing_service", **off)
+    finding = any_case.finding("health")
+    assert (finding.subject, finding.found) == ("billing_service", "in maintenance: upgrade")
+    assert finding.advice.endswith(f"on {any_case.stack.node}: consul maint -disable -service=billing_service")
+
+
 def test_any_2xx_is_a_check_that_ran(case: Case) -> None:
     case.consul.set_status(
         "billing_service-health", "passing", "HTTP GET http://127.0.0.3:8216/health: 204 No Content Output: "
