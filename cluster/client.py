@@ -99,7 +99,7 @@ class Consul:
         https://developer.hashicorp.com/consul/api-docs/agent/service#register-service
         """
         self._ask("PUT", "/v1/agent/service/register", body=body)
-        stated = {check["CheckID"] for check in body["Checks"]}
+        stated = {check["CheckID"] for check in body.get("Checks", ())}
         for check_id in self.checks(body["ID"]).keys() - stated:
             if not is_maintenance(check_id):
                 self._ask("PUT", f"/v1/agent/check/deregister/{_path(check_id)}")

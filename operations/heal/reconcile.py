@@ -6,10 +6,12 @@ https://github.com/hashicorp/nomad/blob/main/command/agent/consul/service_client
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from cluster.agent_configuration import SERVER_NODE
 from cluster.client import Consul, ConsulError, NoAnswerError
 from cluster.drift import catalog_matches, read_service, read_services, seconds_of_one_run
 from cluster.ownership import definition_files_owner
@@ -99,11 +101,25 @@ class Reconciler:
             result.troubles.append(busy)
             return
         self._deployed = deployed
+        drained = self._drained(deployed, deployed.services.keys() - found.keys())
+        result.troubles.extend(
+            f"{service_id} is on {SERVER_NODE} since an up was interrupted, and checked there: pulumi up moves it back"
+            for service_id in drained
+        )
         result.notices.extend(_undeployed(self.roster, deployed))
-        for service_id, one in deployed.services.items():
+        for service_id in deployed.services.keys() - drained:
+            one = deployed.services[service_id]
             self._compare(service_id, one, found.get(service_id), result)
         if result.written:
             self._confirm({key: deployed.services[key].fields for key in result.written}, result)
+
+    def _drained(self, deployed: DeployedState, gone: Collection[str]) -> set[str]:
+        """Return which services that the agent has not are on the server: an interrupted `up` left them there."""
+        with suppress(ConsulError):  # the servers may be away, and the agent still takes a service
+            on_server = self.agent.node_services(SERVER_NODE) if gone else {}
+            owners = {key: (each["Meta"] or {}).get(OWNER_KEY) for key, each in on_server.items()}
+            return {key for key in gone if owners.get(key) == deployed.services[key].owner}
+        return set()
 
     def _compare(self, service_id: str, one: DeployedService, found: Fields | None, result: Round) -> None:
         if one.agent != self.agent.address:

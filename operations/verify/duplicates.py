@@ -48,6 +48,11 @@ class Stray:
         return f"{origin}; its node is dead" if self.dead else origin
 
     @property
+    def drained(self) -> bool:
+        """Whether it is all that there is of a service, on the server since an `up`: `registrations` names it."""
+        return self.owned and self.duplicate and not self.superseded and self.place.node == SERVER_NODE
+
+    @property
     def removable(self) -> bool:
         """Whether `--fix` removes it: it belongs to this stack, is not needed, and does not come back by itself."""
         known = self.place.node != AGENT_NODE or self.on_agent is not None or self.dead
@@ -68,7 +73,7 @@ def others(observed: ObservedState) -> Verdict:
     summary = f"{len(listed) - coexisting or 'nothing'} that the roster does not state"
     if coexisting:
         summary += f"; {coexisting} that registered themselves with the server, as during a migration"
-    findings = [_finding(observed.stack, stray) for stray in listed if not stray.coexists]
+    findings = [_finding(observed.stack, stray) for stray in listed if not stray.coexists and not stray.drained]
     return Verdict("others", summary, findings)
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from cluster.agent_configuration import SERVER_NODE
 from cluster.drift import normalize
-from cluster.ownership import DEFINITION_FILES, with_owner
+from cluster.ownership import DEFINITION_FILES, is_owned_by, with_owner
 from operations.stack import Stack
 from operations.verify import advice
 from operations.verify.findings import Finding, Verdict, unseen
@@ -30,6 +31,7 @@ def registrations(observed: ObservedState) -> Verdict:
 
 
 _NOTHING = "it is not registered there"
+_DRAINED = f"it is on {SERVER_NODE}, which checks it since an `up` was interrupted"
 
 
 def _all_missing(stack: Stack) -> Finding:
@@ -39,6 +41,8 @@ def _all_missing(stack: Stack) -> Finding:
 def _finding(observed: ObservedState, service: Service) -> Finding | None:
     wanted, views = stated(observed.stack, service), _views(observed, service)
     expected = f"registered on {observed.stack.node} at {service.address}"
+    if not any(views.values()) and _is_drained(observed, service):
+        return Finding(service.name, expected, _DRAINED, f"{advice.deploy(observed.stack)}: it moves back")
     if not any(views.values()):
         cause = f"where it was critical for long: {advice.start(observed.stack, service)}"
         return Finding(service.name, expected, _NOTHING, f"{advice.deploy(observed.stack)}; first, {cause}")
@@ -46,6 +50,12 @@ def _finding(observed: ObservedState, service: Service) -> Finding | None:
         if where in views and not views[where]:
             return Finding(service.name, expected, *missing)
     return _difference(observed.stack, service, wanted, views)
+
+
+def _is_drained(observed: ObservedState, service: Service) -> bool:
+    """Return whether a run that replaced the agent's container has left a service on the server."""
+    instance = observed.catalog and observed.catalog.instances.get(Place(SERVER_NODE, service.id))
+    return bool(instance and is_owned_by(instance["Meta"], observed.stack.owner_prefix))
 
 
 # Findings where the agent or the catalog lacks what the other has.

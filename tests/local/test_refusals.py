@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 
 import toolchain
 from cluster.agent_configuration import agent_config, server_config
@@ -177,6 +179,34 @@ def test_a_right_token_registers_and_is_nowhere_in_plain_text(acl_stack: Editabl
     assert "the-root-token" not in state(acl_stack)
     assert acl_stack.up(refresh=True) == {"same": 3}
     acl_stack.destroy()
+
+
+def token_with(stack: EditableStack, rules: str) -> str:
+    """Make a token that has these rights and no other."""
+    headers = {"X-Consul-Token": "the-root-token"}
+    api, policy = f"{stack.endpoint.address}/v1/acl", {"Name": "least", "Rules": rules}
+    urllib3.request("PUT", f"{api}/policy", json=policy, headers=headers)
+    made = urllib3.request("PUT", f"{api}/token", json={"Policies": [{"Name": "least"}]}, headers=headers).json()
+    return str(made["SecretID"])
+
+
+def test_the_rights_that_a_token_needs_are_enough_to_register_and_to_remove(acl_stack: EditableStack) -> None:
+    rules = 'service "billing_service" { policy = "write" } node_prefix "" { policy = "read" }'
+    acl_stack.endpoint = replace(acl_stack.endpoint, token=token_with(acl_stack, rules))
+    assert acl_stack.up()["create"] == 3
+    assert acl_stack.up(refresh=True) == {"same": 3}
+    acl_stack.destroy()
+    assert "billing_service" not in Consul(acl_stack.endpoint.address, "the-root-token").all_services()
+
+
+def test_a_token_that_may_not_see_nodes_is_told_at_once_what_it_needs(acl_stack: EditableStack) -> None:
+    rules = 'service "billing_service" { policy = "write" }'
+    acl_stack.endpoint = replace(acl_stack.endpoint, token=token_with(acl_stack, rules))
+    started = time.monotonic()
+    with pytest.raises(EngineError):
+        acl_stack.up()
+    assert "beside service:write on the services, the token needs node:read on their node" in acl_stack.said
+    assert time.monotonic() - started < 5
 
 
 def test_what_the_agent_accepts_and_the_servers_refuse_is_an_error(acl_stack: EditableStack) -> None:

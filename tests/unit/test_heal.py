@@ -27,7 +27,7 @@ from operations.pulumi_engine import Engine, EngineError
 from operations.stack import Stack
 from services.consul_definition import definition, register_request
 from services.model import OWNER_KEY
-from tests.fake_consul import AGENT, FakeConsul, running
+from tests.fake_consul import AGENT, SERVER, FakeConsul, running
 from tests.unit.stacks import BILLING, MINIO, two_services
 
 
@@ -140,6 +140,17 @@ def test_what_was_never_deployed_is_not_registered(case: Case) -> None:
     result = case.reconciler.round()
     assert (result.written, case.consul.written) == ([], [])
     assert "(billing_service)" in result.notices[0]
+
+
+def test_what_an_interrupted_up_left_on_the_server_is_not_registered_twice(case: Case) -> None:
+    meta = case.consul.services["billing_service"]["Meta"]
+    case.consul.remove(AGENT, "billing_service")
+    case.consul.add(SERVER, "billing_service", "billing_service", Meta=meta)
+    found = case.reconciler.round()
+    assert found.troubles == [
+        "billing_service is on staging-consul since an up was interrupted, and checked there: pulumi up moves it back"
+    ]
+    assert case.consul.wrote == []
 
 
 def test_a_refusal_of_one_does_not_keep_the_others_from_being_registered(case: Case) -> None:

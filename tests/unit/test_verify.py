@@ -184,6 +184,15 @@ def test_a_service_that_is_not_registered_is_one_finding(any_case: Case) -> None
     assert "make up STACK=local" in finding.advice
 
 
+def test_a_service_that_an_interrupted_up_left_on_the_server_is_one_finding_and_no_stray(case: Case) -> None:
+    meta = case.consul.services["billing_service"]["Meta"]
+    case.consul.remove(AGENT, "billing_service")
+    case.consul.add(SERVER, "billing_service", "billing_service", {"Status": "passing"}, Meta=meta)
+    finding = case.finding("registrations")
+    assert finding.found == "it is on staging-consul, which checks it since an `up` was interrupted"
+    assert finding.advice == "make up STACK=local: it moves back"
+
+
 def test_nothing_deployed_is_one_finding(case: Case) -> None:
     case.consul.services.clear()
     finding = case.finding("registrations")
