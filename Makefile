@@ -6,7 +6,7 @@ WORKERS := 6 # more than cores: most of the time, tests/local waits
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.local/pycache
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.local/hypothesis
 
-.PHONY: up down status verify watch migration-report heal drill start-service stop-service test style test-unit test-docker bench scale lock
+.PHONY: up down status verify watch migration-report heal drill start-service stop-service test style test-unit test-docker bench scale faults lock
 
 up down status watch migration-report heal: $(VENV)/up
 	@$(PYTHON) -m operations $@ --stack $(STACK)
@@ -38,6 +38,10 @@ test-docker: $(VENV)/test
 
 bench: $(VENV)/test
 	@$(PYTHON) -m tests.$(if $(filter local,$(STACK)),local,docker).bench
+
+# Breaks deployments at every step, in half an hour: how many faults, and how many violations.
+faults: $(VENV)/test
+	@$(PYTHON) -m tests.local.fault_injection
 
 scale: $(VENV)/test
 	@$(PYTHON) -m tests.local.scale

@@ -1,6 +1,7 @@
 """The stack's config as one checked object. Its keys are described in Pulumi.yaml."""
 
 import re
+import ssl
 from collections.abc import Mapping
 from contextlib import suppress
 from ipaddress import ip_address
@@ -50,7 +51,21 @@ def _file(value: str) -> str:
         found = False
     if not found:
         raise ValueError(f"{value!r} must be a PEM file that exists where Pulumi runs")
+    try:
+        ssl.create_default_context().load_verify_locations(cadata=_certificates(Path(value)))
+    except (OSError, ValueError):  # ssl's own errors are of the first kind
+        right = f"openssl x509 -in {value} -inform der -out ca.pem makes one of a DER file"
+        raise ValueError(f"{value!r} must have a certificate in PEM form, which it has not: {right}") from None
     return value
+
+
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
+
+
+def _certificates(file: Path) -> str:
+    """Return the certificates in a PEM file. What stands between them may be in any encoding."""
+    content = file.read_bytes()
+    return content.decode() if content.isascii() else b"".join(_CERTIFICATE.findall(content)).decode("ascii")
 
 
 def _unset(value: object) -> object:
@@ -224,7 +239,7 @@ class Settings(BaseModel):
     @property
     def ca(self) -> str | None:
         """The authority behind the APIs' certificates, as PEM text, where it is given."""
-        return Path(self.agent_ca_file).read_text() if self.agent_ca_file else None
+        return _certificates(Path(self.agent_ca_file)) if self.agent_ca_file else None
 
     @property
     def node(self) -> str:

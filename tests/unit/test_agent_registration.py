@@ -23,12 +23,12 @@ from services.roster import Roster
 from services.user_services import user_service
 from tests.fake_consul import FakeConsul, running
 from tests.forty_services import FORTY, Line, forty_roster
+from tests.unit.authorities import AUTHORITY
 from tests.unit.pulumi_mocks import ROOT, Deployed, deploy, program_with, secret
 
 AGENT = "http://127.0.0.1:8501"
 SERVER = "http://127.0.0.1:8500"
 TOKEN = "5c1b2b5e-consul-acl-token"  # noqa: S105 - no real one
-AUTHORITY = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 TYPE = "pulumi-python:dynamic/consul:AgentService"
 COMPONENT_TYPE = "consul-staging:registration:AgentRegistration"
 COMPONENT = f"urn:pulumi:test::consul-staging::pulumi:pulumi:Stack${COMPONENT_TYPE}::registration"

@@ -4,7 +4,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +12,7 @@ import pytest
 from cluster.security_stages import Stage, stage_config
 from tests.fake_consul import FakeConsul, Wrote, running
 from tests.forty_services import FORTY
+from tests.unit import authorities
 from tests.unit.pulumi_mocks import SECURED, Deployed, made_password, program, program_with, secret, stack_config
 from tests.unit.test_docker_components import LOOK_UP
 
@@ -801,15 +801,13 @@ def test_in_staging_what_is_in_the_catalog_waits_for_consul_esm_and_the_agent() 
     assert {"esm-container", "agent-container"} <= made("staging", "catalog").waits_for("registration")
 
 
-def test_an_authority_that_the_stack_is_given_is_not_that_of_the_agent_that_it_deploys(tmp_path: Path) -> None:
+def test_an_authority_that_the_stack_is_given_is_not_that_of_the_agent_that_it_deploys() -> None:
     # Which has no TLS then: it is the servers' own.
-    file = tmp_path / "ca.pem"
-    file.write_text("an authority")
-    config = {**stack_config("staging"), "registration": "catalog", "agentCaFile": str(file)}
+    config = {**stack_config("staging"), "registration": "catalog", "agentCaFile": str(authorities.AUTHORITY_FILE)}
     found = with_two({**config, "serverAddress": "https://consul.example:8500"})
     [config_file] = found.inputs("esm-container")["uploads"]
     assert json.loads(config_file["content"])["http_addr"] == "consul-agent-shared:8500"
-    assert found.inputs("registration-consul")["caPem"] == "an authority"
+    assert found.inputs("registration-consul")["caPem"] == authorities.AUTHORITY
 
 
 def test_in_a_secured_stack_every_service_can_be_removed_with_a_token_for_that() -> None:

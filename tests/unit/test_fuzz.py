@@ -27,6 +27,7 @@ from services.roster import Roster
 from services.user_services import user_service
 from settings import Settings, SettingsError, load, of_file
 from tests.forty_services import forty_roster
+from tests.unit.authorities import AUTHORITY_FILE
 
 PROJECT = "consul-staging"
 FILE = "Pulumi.test.yaml"
@@ -52,7 +53,7 @@ RIGHT = {
     "registration": ["agent", "catalog", "files"],
     "agentAddress": ["http://127.0.0.1:8501", "https://consul.example:8501", "http://[::1]:8501/", ""],
     "agentToken": ["another-token", ""],
-    "agentCaFile": [__file__, ""],
+    "agentCaFile": [str(AUTHORITY_FILE), ""],
     "serverAddress": ["http://127.0.0.1:8500", "https://consul.example:8500", "http://[2001:db8::1]:80"],
     "environment": ["staging", "eu-1"],
     "serviceHost": ["127.0.0.3", "::1", "staging_isa-billing_1", "docker.example", ""],

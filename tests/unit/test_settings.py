@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 import settings
 from settings import Settings, SettingsError, load
+from tests.unit.authorities import AUTHORITY, AUTHORITY_FILE
 from tests.unit.pulumi_mocks import deploy
 
 ROOT = Path(__file__).parents[2]
@@ -61,10 +62,31 @@ def test_a_token_is_kept() -> None:
     assert of(agentToken=TOKEN).agent_token == TOKEN
 
 
-def test_a_ca_file_that_exists_is_kept(tmp_path: Path) -> None:
+def test_the_authority_is_what_its_file_has() -> None:
+    assert of(agentCaFile=str(AUTHORITY_FILE)).ca == AUTHORITY
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_of_an_authority_with_a_comment_in_other_letters_the_certificate_is_taken(
+    tmp_path: Path, encoding: str
+) -> None:
     file = tmp_path / "ca.pem"
-    file.write_text("-----BEGIN CERTIFICATE-----")
-    assert of(agentCaFile=str(file)).agent_ca_file == str(file)
+    file.write_bytes("# für die Plattform\n".encode(encoding) + AUTHORITY_FILE.read_bytes())
+    assert of(agentCaFile=str(file)).ca == AUTHORITY
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no certificate", b"\x30\x82\x01\x0a\x02\x82", b"-----BEGIN CERTIFICATE-----\nMIIB\n"]
+)
+def test_a_file_without_a_certificate_in_pem_form_is_refused_with_what_makes_one(
+    tmp_path: Path, content: bytes
+) -> None:
+    file = tmp_path / "ca.der"
+    file.write_bytes(content)
+    assert refusal({**LEAST, "agentCaFile": str(file)}) == (
+        f"Pulumi.test.yaml: agentCaFile: '{file}' must have a certificate in PEM form, which it has not: "
+        f"openssl x509 -in {file} -inform der -out ca.pem makes one of a DER file"
+    )
 
 
 @pytest.mark.parametrize("environment", ["production", "eu-1", "x" * 63])
@@ -669,10 +691,8 @@ def test_a_secured_cluster_takes_no_token_of_others(stage: str) -> None:
 
 
 @pytest.mark.parametrize("stage", ["accepted", "sent", "on"])
-def test_a_secured_cluster_takes_no_authority_of_others(tmp_path: Path, stage: str) -> None:
-    file = tmp_path / "ca.pem"
-    file.touch()
-    assert refusal({**SECURED, "security": stage, "agentCaFile": str(file)}) == (
+def test_a_secured_cluster_takes_no_authority_of_others(stage: str) -> None:
+    assert refusal({**SECURED, "security": stage, "agentCaFile": str(AUTHORITY_FILE)}) == (
         f"Pulumi.test.yaml: agentCaFile: must not be set with security {stage}: "
         "the stack makes its own tokens and authority"
     )
@@ -685,11 +705,9 @@ def test_a_created_server_is_secured_by_default_and_then_takes_no_token_of_other
     )
 
 
-def test_without_security_a_token_and_an_authority_of_others_are_taken(tmp_path: Path) -> None:
-    file = tmp_path / "ca.pem"
-    file.write_text("-----BEGIN CERTIFICATE-----")
-    found = of(security="off", agentToken=TOKEN, agentCaFile=str(file))
-    assert (found.agent_token, found.ca) == (TOKEN, "-----BEGIN CERTIFICATE-----")
+def test_without_security_a_token_and_an_authority_of_others_are_taken() -> None:
+    found = of(security="off", agentToken=TOKEN, agentCaFile=str(AUTHORITY_FILE))
+    assert (found.agent_token, found.ca) == (TOKEN, AUTHORITY)
 
 
 def test_without_a_file_there_is_no_authority() -> None:

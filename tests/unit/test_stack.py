@@ -13,12 +13,12 @@ from operations.pulumi_engine import Engine
 from operations.stack import Stack, StackError
 from services.roster import load_roster
 from settings import SettingsError
+from tests.unit.authorities import AUTHORITY
 from tests.unit.stacks import fake_outputs
 
 AGENT = "http://127.0.0.1:8501"
 SERVER = "http://127.0.0.1:8500"
 TOKEN = "5c1b2b5e-consul-acl-token"  # noqa: S105 - no real one
-AUTHORITY = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 
 
 @pytest.fixture(autouse=True)
