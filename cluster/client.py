@@ -120,6 +120,13 @@ class Consul:
         """Return the address of the servers' leader; blank where they have none."""
         return str(self._ask("GET", "/v1/status/leader"))
 
+    def datacenters(self) -> list[str]:
+        """Return the known datacenters, the own one first. This needs no token.
+
+        https://developer.hashicorp.com/consul/api-docs/catalog#list-datacenters
+        """
+        return list(self._ask("GET", "/v1/catalog/datacenters"))
+
     def nodes(self) -> set[str]:
         """Return the names of the catalog's nodes."""
         return {entry["Node"] for entry in self._ask("GET", "/v1/catalog/nodes")}

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 import pulumi
 
 from cluster.acl_rules import agent_tokens, server_tokens, token_rules
-from cluster.agent_configuration import ESM_NODE, SERVER_NODE
+from cluster.agent_configuration import AGENT_NODE, ESM_NODE, SERVER_NODE
+from cluster.client import Consul
 from components import preflight
 from components.acl_tokens import AclTokens, AclTokensArgs
 from components.cluster_keys import ClusterKeys, ClusterKeysArgs
@@ -141,12 +142,16 @@ def _after(resources: Sequence[pulumi.Resource]) -> pulumi.ResourceOptions:
 
 
 def _report_preflight(plan: Plan) -> None:
-    settings = plan.settings
+    settings, existing = plan.settings, plan.settings.server == "existing"
+    published = {AGENT_NODE: settings.agent_publish, SERVER_NODE: None if existing else settings.server_publish}
     preflight.report(
         preflight.Prerequisites(
-            NETWORK if settings.network == "existing" else None,
-            SERVER_NODE if settings.server == "existing" else None,
-            [] if settings.stand_ins else [service.container for service in plan.roster.services],
+            network=NETWORK if settings.network == "existing" else None,
+            server=SERVER_NODE if existing else None,
+            server_api=Consul(settings.server_address, ca=settings.ca) if existing else None,
+            services=[] if settings.stand_ins else [service.container for service in plan.roster.services],
+            images=[settings.consul_image, *([settings.esm_image] if settings.registration == "catalog" else [])],
+            ports={name: (at[0], at[1]) for name, at in published.items() if at},
         )
     )
 

@@ -12,7 +12,7 @@ class NetworkArgs:
 
     Attributes:
         name: of the network, as in `docker network ls`.
-        existing: look the network up, and never change or destroy it; otherwise the stack creates it.
+        existing: expect the network, and never change or destroy it; otherwise the stack creates it.
     """
 
     name: str
@@ -20,20 +20,15 @@ class NetworkArgs:
 
 
 class Network(pulumi.ComponentResource):
-    """A bridge network, created or looked up."""
+    """A bridge network, created or expected: the preflight looks for it, so that a preview does not have to."""
 
     name: pulumi.Output[str]
 
     def __init__(self, name: str, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        """Declare the network, or look it up.
-
-        Raises:
-            Exception: it has to exist, but Docker has no network of that name.
-        """
+        """Declare the network, unless it has to exist."""
         super().__init__("consul-staging:docker:Network", name, None, opts)
         if args.existing:
-            network = docker.get_network_output(name=args.name, opts=pulumi.InvokeOutputOptions(parent=self))
-            self.name = network.name
+            self.name = pulumi.Output.from_input(args.name)
         else:
             created = docker.Network(
                 f"{name}-network", name=args.name, driver="bridge", opts=pulumi.ResourceOptions(parent=self)

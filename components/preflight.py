@@ -1,18 +1,26 @@
-"""The preflight of a deployment: the containers and the network that the Docker engine has to have already."""
+"""The preflight of a deployment: what has to be there already, and is looked for before anything is created.
 
+A preview looks for nothing: a pull request's runs where neither staging's Docker nor its Consul can be reached.
+"""
+
+import errno
+import socket
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
 
 import docker
 import pulumi
-from docker.errors import DockerException
+from docker.errors import APIError, DockerException, ImageNotFound
 from requests.exceptions import RequestException
 
+from cluster.agent_configuration import DATACENTER
+from cluster.client import Consul, ConsulError
 from docker_engine import docker_client
 
 States = Mapping[str, str]
 
-_MAX_NAMES = 5  # in a line: in the preview of a pull request none of the 40 services runs
+_MAX_NAMES = 5  # in a line
 
 
 @dataclass(frozen=True)
@@ -22,47 +30,49 @@ class Prerequisites:
     Attributes:
         network: name of the network, or None.
         server: name of the Consul server's container, or None.
+        server_api: the API of that server, or None.
         services: names of the services' containers.
+        images: that containers of the stack are made of.
+        ports: addresses of the Docker host at which the stack publishes, by the name of the container.
     """
 
-    network: str | None
-    server: str | None
-    services: Iterable[str]
+    network: str | None = None
+    server: str | None = None
+    server_api: Consul | None = None
+    services: Iterable[str] = ()
+    images: Iterable[str] = ()
+    ports: Mapping[str, tuple[str, int]] = field(default_factory=dict)
 
 
 def report(expected: Prerequisites) -> None:
-    """Log each prerequisite: as a warning if it is missing. A service that does not run is registered all the same.
+    """Log what is there, and as a warning what is not and can come later, such as a service that does not run.
 
     Raises:
-        pulumi.RunError: the network is missing. No container can be created without it.
+        pulumi.RunError: something is missing without which the deployment fails; has a line for each.
     """
+    if pulumi.runtime.is_dry_run():
+        return
+    host = pulumi.Config("docker").get("host")
     try:
-        lines = list(_lines(expected, docker_client(pulumi.Config("docker").get("host"))))
+        engine = docker_client(host)
+        lines, problems = list(_lines(expected, engine)), list(_problems(expected, engine, local=host is None))
     except (DockerException, RequestException) as error:
-        lines = [(False, f"Docker does not answer: {error}")]
+        lines, problems = [(False, f"Docker does not answer: {error}")], []
     for met, line in lines:
         (pulumi.log.info if met else pulumi.log.warn)(line)
+    if problems:
+        raise pulumi.RunError("nothing was changed:\n" + "\n".join(problems))
 
 
 def _lines(expected: Prerequisites, engine: docker.DockerClient) -> Iterator[tuple[bool, str]]:
     containers = engine.containers.list(all=True, sparse=True)  # one request: none of them is inspected
     states = {name.removeprefix("/"): each.status for each in containers for name in each.attrs["Names"]}
-    if expected.network:
-        yield True, _network(expected.network, engine)
     if expected.server:
         state = states.get(expected.server, "missing")
         yield state == "running", f"server {expected.server}: {state}"
     services = list(expected.services)
     if services:
         yield _services(services, states)
-
-
-def _network(name: str, engine: docker.DockerClient) -> str:
-    for network in engine.networks.list(names=[name]):  # Docker matches a part of a name too
-        if network.name == name:
-            subnets = ", ".join(each["Subnet"] for each in network.attrs["IPAM"]["Config"] or [])
-            return f"network {name}: found, {network.attrs['Driver']}, {subnets}"
-    raise pulumi.RunError(f"network {name}: missing: `docker network create {name}`, or set network: created")
 
 
 def _services(names: list[str], states: States) -> tuple[bool, str]:
@@ -72,3 +82,59 @@ def _services(names: list[str], states: States) -> tuple[bool, str]:
         return True, line
     more = [f"and {len(stopped) - _MAX_NAMES} more"] if len(stopped) > _MAX_NAMES else []
     return False, f"{line}; not {', '.join(stopped[:_MAX_NAMES] + more)}"
+
+
+def _problems(expected: Prerequisites, engine: docker.DockerClient, *, local: bool) -> Iterator[str]:
+    if expected.network and not _has_network(expected.network, engine):
+        create = f"`docker network create {expected.network}`, or set network: created"
+        yield f"network {expected.network}: missing: {create}"
+    if expected.server_api:
+        yield from _other_datacenter(expected.server_api)
+    for image in dict.fromkeys(expected.images):
+        yield from _missing_image(image, engine)
+    for container, (ip, port) in expected.ports.items():
+        yield from _taken_port(container, ip, port, engine, local=local)
+
+
+def _has_network(name: str, engine: docker.DockerClient) -> bool:
+    return any(each.name == name for each in engine.networks.list(names=[name]))  # Docker matches a part of a name too
+
+
+def _other_datacenter(server: Consul) -> Iterator[str]:
+    with suppress(ConsulError):  # it does not answer here: the agent may reach it all the same
+        datacenter, *_ = server.datacenters()
+        if datacenter != DATACENTER:
+            yield f"server {server.address}: is in datacenter {datacenter!r}, and the agent in {DATACENTER!r}"
+
+
+def _missing_image(name: str, engine: docker.DockerClient) -> Iterator[str]:
+    try:
+        engine.images.get(name)
+    except ImageNotFound:
+        try:
+            engine.images.get_registry_data(name)
+        except APIError as error:
+            yield f"image {name}: this Docker engine does not have it, and cannot pull it: {error.explanation}"
+
+
+def _taken_port(container: str, ip: str, port: int, engine: docker.DockerClient, *, local: bool) -> Iterator[str]:
+    everywhere = ("0.0.0.0", "::")  # noqa: S104 - what others publish
+    for other in engine.containers.list(sparse=True):
+        names = [name.removeprefix("/") for name in other.attrs["Names"]]
+        published = {(each.get("IP"), each.get("PublicPort")) for each in other.attrs.get("Ports") or []}
+        if any((host, port) in published for host in (ip, *everywhere)):
+            if container not in names:
+                yield f"port {ip}:{port}: is taken by container {names[0]}: give {container} another one"
+            return
+    if local and _is_bound(ip, port):
+        yield f"port {ip}:{port}: is taken by another process: give {container} another one"
+
+
+def _is_bound(ip: str, port: int) -> bool:
+    with closing(socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET)) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((ip, port))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False

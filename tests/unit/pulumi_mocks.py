@@ -97,7 +97,7 @@ CONTAINER = "docker:index/container:Container"
 
 
 class Docker(pulumi.runtime.Mocks):
-    """A Docker engine with one network, that gives a pulled image its id; keeps what it was asked and expected to have.
+    """A Docker engine that gives a pulled image its id; keeps what it was asked and expected to have.
 
     Args:
         ended: exit code and log of a container that is waited for until it ends.
@@ -115,9 +115,7 @@ class Docker(pulumi.runtime.Mocks):
 
     def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]]]:
         self.calls.append(args)
-        if args.args.get("name") != NETWORK:
-            return {}, [("name", "Could not find docker network")]
-        return {"id": "d0c4e7", "name": NETWORK, "driver": "bridge"}, []
+        return {}, []
 
     def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
         computed = _made(args)
@@ -227,6 +225,8 @@ def deploy(
     secrets: Iterable[str] = (),
     mocks: pulumi.runtime.Mocks | None = None,
     stack_name: str = STACK,
+    *,
+    preview: bool = False,
 ) -> Deployed:
     """Run a program until everything that it started has ended; an exception anywhere in it is raised here.
 
@@ -236,11 +236,12 @@ def deploy(
         secrets: the keys of it that the stack's file holds encrypted.
         mocks: what stands for the providers.
         stack_name: of the stack.
+        preview: run it as a preview does.
     """
 
     def run() -> Deployed:
         monitor = _Monitor(mocks or _Nothing())
-        pulumi.runtime.set_mocks(monitor.mocks, PROJECT, stack_name, preview=False, monitor=monitor)
+        pulumi.runtime.set_mocks(monitor.mocks, PROJECT, stack_name, preview=preview, monitor=monitor)
         pulumi.runtime.set_all_config(
             {f"{PROJECT}:{key}": value for key, value in (config or {}).items()},
             [f"{PROJECT}:{key}" for key in secrets],

@@ -14,7 +14,6 @@ from tests.fake_consul import FakeConsul, Wrote, running
 from tests.forty_services import FORTY
 from tests.unit import authorities
 from tests.unit.pulumi_mocks import SECURED, Deployed, made_password, program, program_with, secret, stack_config
-from tests.unit.test_docker_components import LOOK_UP
 
 TOKEN = "5c1b2b5e-consul-acl-token"  # noqa: S105 - no real one
 
@@ -147,8 +146,9 @@ def test_staging_creates_no_network_no_server_and_no_stand_in() -> None:
     assert named("staging", "consul-staging:docker:StandIns") == []
 
 
-def test_staging_looks_the_platforms_network_up() -> None:
-    assert program("staging")[1].asked == [(LOOK_UP, {"name": "staging_staging-network"})]
+@every_registration
+def test_staging_asks_docker_nothing_while_its_resources_are_declared(registration: str) -> None:
+    assert program("staging", registration)[1].asked == []
 
 
 @every_registration
@@ -173,7 +173,7 @@ def test_stagings_only_containers_are_the_agent_and_those_that_carry_its_config_
     assert named("staging", "docker:index/container:Container") == names
 
 
-def test_stagings_agent_joins_the_network_that_was_looked_up() -> None:
+def test_stagings_agent_joins_the_network_that_exists() -> None:
     assert made("staging").inputs("agent-container")["networksAdvanced"] == [{"name": "staging_staging-network"}]
 
 

@@ -34,7 +34,6 @@ from tests.unit.pulumi_mocks import (
     ROOT,
     VOLUME,
     Deployed,
-    Docker,
     made_password,
     on_docker,
     secret,
@@ -42,7 +41,6 @@ from tests.unit.pulumi_mocks import (
 
 CONSUL_ID = "sha256:5a5d1a1e8b6c"
 STAND_IN = image_name()
-LOOK_UP = "docker:index/getNetwork:getNetwork"
 COMPONENTS = {
     "network": "consul-staging:docker:Network",
     "server": "consul-staging:docker:ConsulServer",
@@ -114,12 +112,8 @@ def test_a_component_registers_its_outputs(component: str, outputs: dict[str, st
 # The network
 
 
-def looked_up(name: str = NETWORK, provider: str | None = None) -> tuple[Deployed, Docker]:
-    def declare() -> None:
-        mine = [pulumi.ProviderResource("docker", provider, {})] if provider else []
-        Network("network", NetworkArgs(name, existing=True), pulumi.ResourceOptions(providers=mine))
-
-    return on_docker(declare)
+def existing() -> Deployed:
+    return on_docker(lambda: Network("network", NetworkArgs(NETWORK, existing=True)))[0]
 
 
 def test_a_network_that_is_created_is_one_resource() -> None:
@@ -130,29 +124,17 @@ def test_a_network_that_is_created_is_exactly_this() -> None:
     assert made().inputs("network-network") == {"name": "staging_staging-network", "driver": "bridge"}
 
 
-def test_a_network_that_is_created_is_not_looked_up() -> None:
-    assert on_docker(lambda: Network("network", NetworkArgs(NETWORK, existing=False)))[1].asked == []
-
-
-def test_a_network_that_exists_is_looked_up_by_its_name_once() -> None:
-    assert looked_up()[1].asked == [(LOOK_UP, {"name": "staging_staging-network"})]
+@pytest.mark.parametrize("existing", [True, False])
+def test_a_network_asks_docker_nothing_so_that_a_preview_does_not(existing: bool) -> None:
+    assert on_docker(lambda: Network("network", NetworkArgs(NETWORK, existing=existing)))[1].asked == []
 
 
 def test_a_network_that_exists_is_no_resource() -> None:
-    assert list(looked_up()[0].requests) == ["network"]
+    assert list(existing().requests) == ["network"]
 
 
 def test_the_name_of_a_network_that_exists_is_its_output() -> None:
-    assert looked_up()[0].outputs[urn("network")] == {"name": "staging_staging-network"}
-
-
-def test_a_network_is_looked_up_with_the_components_provider() -> None:
-    assert [call.provider.split("::")[-2] for call in looked_up(provider="remote")[1].calls] == ["remote"]
-
-
-def test_a_network_that_should_exist_and_does_not_is_an_error() -> None:
-    with pytest.raises(Exception, match="Could not find docker network"):
-        looked_up("another-network")
+    assert existing().outputs[urn("network")] == {"name": "staging_staging-network"}
 
 
 # The Consul server and the agent

@@ -1,12 +1,16 @@
+import json
+import socket
 from collections.abc import Sequence
 from types import SimpleNamespace
 
 import docker
 import pulumi
 import pytest
-from docker.errors import DockerException
+from docker.errors import APIError, DockerException, ImageNotFound
 
+from cluster.client import Consul
 from components.preflight import Prerequisites, report
+from tests.fake_consul import serve
 from tests.unit.pulumi_mocks import deploy
 
 Objects = Sequence[object]
@@ -16,8 +20,24 @@ NETWORK = SimpleNamespace(
 )
 
 
-def container(name: str, status: str) -> SimpleNamespace:
-    return SimpleNamespace(status=status, attrs={"Names": [f"/{name}"]})
+CONSUL, ESM = "hashicorp/consul:1.17.2", "hashicorp/consul-esm:0.9.0"
+
+
+def container(name: str, status: str = "running", ip: str = "", port: int = 0) -> SimpleNamespace:
+    ports = [{"IP": ip, "PublicPort": port}] if port else None
+    return SimpleNamespace(status=status, attrs={"Names": [f"/{name}"], "Ports": ports})
+
+
+class Images:
+    """An engine has one of the two; the registry has it too, and nothing else."""
+
+    def get(self, name: str) -> None:
+        if name != CONSUL:
+            raise ImageNotFound(name)
+
+    def get_registry_data(self, name: str) -> None:
+        if name != CONSUL:
+            raise APIError(name, explanation="manifest unknown")
 
 
 class Engine:
@@ -25,7 +45,8 @@ class Engine:
 
     def __init__(self, networks: Objects, containers: Objects) -> None:
         self.networks = SimpleNamespace(list=lambda names: [each for each in networks if names])
-        self.containers = SimpleNamespace(list=lambda **how: containers if how == {"all": True, "sparse": True} else [])
+        self.containers = SimpleNamespace(list=lambda **how: containers if how["sparse"] else [])
+        self.images = Images()
 
 
 class Reported:
@@ -44,27 +65,26 @@ class Reported:
         monkeypatch.setattr(pulumi.log, "info", lambda line: self.lines.append(("info", line)))
         monkeypatch.setattr(pulumi.log, "warn", lambda line: self.lines.append(("warning", line)))
 
-    def of(self, expected: Prerequisites, **config: str) -> list[tuple[str, str]]:
+    def of(self, expected: Prerequisites, preview: bool = False, host: str | None = None) -> list[tuple[str, str]]:
         def program() -> None:
-            pulumi.runtime.set_all_config(config)
+            pulumi.runtime.set_all_config({"docker:host": host} if host else {})
             report(expected)
 
-        deploy(program)
+        deploy(program, preview=preview)
         return self.lines
 
 
-def test_a_network_that_exists_is_reported_with_its_driver_and_subnet(monkeypatch: pytest.MonkeyPatch) -> None:
-    reported = Reported(monkeypatch, [NETWORK], []).of(Prerequisites("staging_staging-network", None, []))
-    assert reported == [("info", "network staging_staging-network: found, bridge, 172.20.0.0/16")]
+def test_a_network_that_exists_is_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Reported(monkeypatch, [NETWORK], []).of(Prerequisites(network="staging_staging-network")) == []
 
 
 @pytest.mark.parametrize("networks", [[], [SimpleNamespace(name="staging_staging-network-2", attrs={})]])
 def test_a_network_that_is_missing_stops_the_program(monkeypatch: pytest.MonkeyPatch, networks: Objects) -> None:
     # Docker finds networks by a part of their name.
     with pytest.raises(pulumi.RunError) as caught:
-        Reported(monkeypatch, networks, []).of(Prerequisites("staging_staging-network", None, []))
+        Reported(monkeypatch, networks, []).of(Prerequisites(network="staging_staging-network"))
     assert str(caught.value) == (
-        "network staging_staging-network: missing: "
+        "nothing was changed:\nnetwork staging_staging-network: missing: "
         "`docker network create staging_staging-network`, or set network: created"
     )
 
@@ -81,41 +101,41 @@ def test_a_network_that_is_missing_stops_the_program(monkeypatch: pytest.MonkeyP
 def test_a_server_is_reported_with_its_state(
     monkeypatch: pytest.MonkeyPatch, containers: Objects, line: tuple[str, str]
 ) -> None:
-    assert Reported(monkeypatch, [], containers).of(Prerequisites(None, "staging-consul", [])) == [line]
+    assert Reported(monkeypatch, [], containers).of(Prerequisites(server="staging-consul")) == [line]
 
 
 def test_services_that_all_run_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     running = [container(name, "running") for name in ("isa-billing", "isa-auth")]
-    reported = Reported(monkeypatch, [], running).of(Prerequisites(None, None, ["isa-billing", "isa-auth"]))
+    reported = Reported(monkeypatch, [], running).of(Prerequisites(services=["isa-billing", "isa-auth"]))
     assert reported == [("info", "services: 2 of 2 containers run")]
 
 
 def test_services_that_do_not_run_are_named_with_their_state(monkeypatch: pytest.MonkeyPatch) -> None:
     there = [container("isa-billing", "running"), container("isa-auth", "exited")]
-    reported = Reported(monkeypatch, [], there).of(Prerequisites(None, None, ["isa-billing", "isa-auth", "isa-order"]))
+    reported = Reported(monkeypatch, [], there).of(Prerequisites(services=["isa-billing", "isa-auth", "isa-order"]))
     expected = "services: 1 of 3 containers run; not isa-auth (exited), isa-order (missing)"
     assert reported == [("warning", expected)]
 
 
 def test_of_more_than_five_services_that_do_not_run_five_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    reported = Reported(monkeypatch, [], []).of(Prerequisites(None, None, [f"isa-{letter}" for letter in "abcdefg"]))
+    reported = Reported(monkeypatch, [], []).of(Prerequisites(services=[f"isa-{letter}" for letter in "abcdefg"]))
     named = ", ".join(f"isa-{letter} (missing)" for letter in "abcde")
     assert reported == [("warning", f"services: 0 of 7 containers run; not {named}, and 2 more")]
 
 
 def test_what_the_stack_creates_itself_is_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Reported(monkeypatch, [NETWORK], [container("isa-auth", "running")]).of(Prerequisites(None, None, [])) == []
+    assert Reported(monkeypatch, [NETWORK], [container("isa-auth", "running")]).of(Prerequisites()) == []
 
 
 def test_the_engine_is_the_docker_providers(monkeypatch: pytest.MonkeyPatch) -> None:
     reported = Reported(monkeypatch, [], [])
-    reported.of(Prerequisites(None, None, []), **{"docker:host": "ssh://deploy@staging"})
+    reported.of(Prerequisites(), host="ssh://deploy@staging")
     assert reported.addresses == ["ssh://deploy@staging"]
 
 
 def test_without_an_address_it_is_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
     reported = Reported(monkeypatch, [], [])
-    reported.of(Prerequisites(None, None, []))
+    reported.of(Prerequisites())
     assert reported.addresses == [None]
 
 
@@ -126,5 +146,70 @@ def test_an_engine_that_does_not_answer_is_a_warning(monkeypatch: pytest.MonkeyP
         raise DockerException("Error while fetching server API version")
 
     monkeypatch.setattr(docker, "from_env", refuse)
-    lines = reported.of(Prerequisites(None, "staging-consul", []))
+    lines = reported.of(Prerequisites(server="staging-consul"))
     assert lines == [("warning", "Docker does not answer: Error while fetching server API version")]
+
+
+def test_a_preview_looks_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    reported = Reported(monkeypatch, [], [])
+    everything = Prerequisites(network="none", server="none", services=["none"], images=["none:1"])
+    assert reported.of(everything, preview=True) == []
+    assert reported.addresses == []
+
+
+def problems(monkeypatch: pytest.MonkeyPatch, expected: Prerequisites, *containers: object) -> list[str]:
+    """Return what stops the program, a line each."""
+    try:
+        Reported(monkeypatch, [], containers).of(expected)
+    except pulumi.RunError as error:
+        first, *lines = str(error).splitlines()
+        assert first == "nothing was changed:"
+        return lines
+    return []
+
+
+@pytest.mark.parametrize(
+    ("datacenters", "found"),
+    [(["dc1"], []), (["dc1", "dc2"], []), (["eu-1", "dc1"], ["is in datacenter 'eu-1', and the agent in 'dc1'"])],
+)
+def test_a_server_in_another_datacenter_is_a_problem(
+    monkeypatch: pytest.MonkeyPatch, datacenters: list[str], found: list[str]
+) -> None:
+    with serve(lambda _: (200, json.dumps(datacenters).encode(), {})) as address:
+        said = problems(monkeypatch, Prerequisites(server_api=Consul(address)))
+        assert said == [f"server {address}: {each}" for each in found]
+
+
+def test_an_image_that_neither_the_engine_nor_its_registry_has_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert problems(monkeypatch, Prerequisites(images=[CONSUL, ESM])) == [
+        f"image {ESM}: this Docker engine does not have it, and cannot pull it: manifest unknown"
+    ]
+
+
+PUBLISHED = Prerequisites(ports={"consul-agent-shared": ("127.0.0.1", 8501)})
+
+
+@pytest.mark.parametrize("ip", ["127.0.0.1", "0.0.0.0"])  # noqa: S104 - others may publish everywhere
+def test_a_port_that_another_container_publishes_is_a_problem(monkeypatch: pytest.MonkeyPatch, ip: str) -> None:
+    assert problems(monkeypatch, PUBLISHED, container("isa-billing", ip=ip, port=8501)) == [
+        "port 127.0.0.1:8501: is taken by container isa-billing: give consul-agent-shared another one"
+    ]
+
+
+def test_a_port_that_the_stacks_own_container_publishes_is_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = container("consul-agent-shared", ip="127.0.0.1", port=8501)
+    assert problems(monkeypatch, PUBLISHED, own, container("isa-billing", ip="127.0.0.1", port=8502)) == []
+
+
+def test_a_port_that_another_process_has_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert problems(monkeypatch, Prerequisites(ports={"consul-agent-shared": ("127.0.0.1", port)})) == [
+            f"port 127.0.0.1:{port}: is taken by another process: give consul-agent-shared another one"
+        ]
+
+
+def test_all_problems_are_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(problems(monkeypatch, Prerequisites(network="none", images=["none:1", "none:2"]))) == 3
