@@ -183,13 +183,14 @@ class Laboratory:
             self._deploy(change.after)
         except EngineError:
             return [f"{name} {at} {kind}: the next up failed: {self.stack.said[-300:]}"]
-        return [f"{name} {at} {kind}: {violation}" for violation in self._violations(change.after)]
+        return [f"{name} {at} {kind}: {violation}" for violation in self.violations(change.after)]
 
     def _deploy(self, roster: Roster) -> None:
         self.stack.roster = roster
         self.stack.up(refresh=True, parallel=1)
 
-    def _violations(self, roster: Roster) -> Iterator[str]:
+    def violations(self, roster: Roster) -> Iterator[str]:
+        """Yield what is not as it has to be once a roster was deployed."""
         consul = self.stack.consul
         wanted = {service.id: _fields(service) for service in roster.services}
         found = read_services(consul)
