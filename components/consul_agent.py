@@ -24,6 +24,7 @@ class ConsulAgentArgs:
         publish: where its API is published; None: it is not.
         secured: its keys in a secured cluster; None: the cluster is open.
         draining: keeps the services in the catalog while the container is replaced; None: they are removed with it.
+        hooks: of the container.
     """
 
     image: str
@@ -31,6 +32,7 @@ class ConsulAgentArgs:
     publish: Publish | None
     secured: Secured | None = None
     draining: Draining | None = None
+    hooks: pulumi.ResourceHookBinding | None = None
 
 
 class ConsulAgent(pulumi.ComponentResource):
@@ -67,7 +69,7 @@ class ConsulAgent(pulumi.ComponentResource):
         if args.draining:
             drained = args.draining.drain_before(f"{name}-parking", consul, _after(child, prepared.resources))
             child = _after(child, [drained])
-        container = consul_container(name, consul, prepared, child)
+        container = consul_container(name, consul, prepared, child, args.hooks)
         if args.draining:
             args.draining.return_after(f"{name}-parked", consul, _after(child, [container]))
         self.node, self.container, self.image, self.files = container.name, container.id, container.image, files.name

@@ -150,9 +150,18 @@ class Sandbox:
         for process in (self.server_process, self.agent_process):
             if not process.running:
                 raise SandboxError(f"{process.name} ended; the last lines of {process.log}:\n{_tail(process.log)}")
-        with suppress(ConsulError):
-            return bool(self.agent_api.leader()) and AGENT_NODE in self.agent_api.nodes()
+        with suppress(ConsulError, FileNotFoundError):
+            return bool(self.agent_api.leader()) and self._has_joined()
         return False
+
+    def _has_joined(self) -> bool:
+        """Return whether the catalog has the agent, and not one from before it lost its data, which is removed."""
+        entry = self.agent_api.catalog_node(AGENT_NODE)
+        own_id = (self.folder / AGENT_NODE / "data" / "node-id").read_text().strip()
+        if entry and entry["Node"]["ID"] != own_id:
+            self.agent_api.deregister_node(AGENT_NODE)
+            return False
+        return entry is not None
 
     def _refuse_taken_ports(self) -> None:
         problems = self._problems()

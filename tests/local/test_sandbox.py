@@ -1,5 +1,6 @@
 """The processes of the sandbox follow the roster, and are known whatever the clock says."""
 
+import shutil
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster.agent_configuration import AGENT_NODE
 from operations.sandbox.sandbox import Sandbox
 from services.model import Service
 from services.roster import Roster
@@ -64,3 +66,15 @@ def test_stop_also_stops_what_the_roster_states_no_more(sandbox: Sandbox) -> Non
     account, auth, billing = sandbox.roster.services
     assert with_services(sandbox, account, auth).stop() == 5
     assert not listens(billing)
+
+
+def test_an_agent_that_was_killed_and_lost_its_data_joins_again(sandbox: Sandbox) -> None:
+    # It has another node id then, and Consul keeps the name for the old one.
+    agent = sandbox.agent_process.running
+    assert agent
+    agent.kill()
+    agent.wait(5)
+    shutil.rmtree(sandbox.folder / AGENT_NODE / "data")
+    assert sandbox.start() == 1
+    sandbox.agent_api.register({"ID": "one", "Name": "one", "Port": 1})
+    assert within(10, lambda: "one" in sandbox.agent_api.node_services(AGENT_NODE))

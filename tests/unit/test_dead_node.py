@@ -1,0 +1,53 @@
+"""The node of an agent that is gone is removed before another agent takes its name, and no other node."""
+
+from collections.abc import Iterator
+
+import pulumi
+import pytest
+
+from components.consul_connection import Connection
+from components.dead_node import remove_dead_node
+from tests.fake_consul import AGENT, SERVER, FakeConsul, running
+from tests.unit.pulumi_mocks import deploy
+
+ALIVE, LEFT, FAILED = 1, 3, 4
+
+
+@pytest.fixture(name="servers")
+def _servers() -> Iterator[FakeConsul]:
+    with running(FakeConsul()) as consul:
+        for node in (AGENT, SERVER):
+            consul.add_node(node)
+            consul.members[node] = {"Name": node, "Status": ALIVE}
+        yield consul
+
+
+def created(servers: FakeConsul) -> str:
+    """Return what is said before the agent's container is created."""
+
+    def program() -> None:
+        hooks = remove_dead_node(Connection(servers.address))
+        pulumi.CustomResource("test:index:Container", "container", {}, pulumi.ResourceOptions(hooks=hooks))
+
+    return deploy(program).call("remove-dead-node", name=AGENT)
+
+
+@pytest.mark.parametrize(("status", "kept"), [(ALIVE, True), (LEFT, False), (FAILED, False)])
+def test_a_node_is_removed_unless_its_agent_is_alive(servers: FakeConsul, status: int, kept: bool) -> None:
+    servers.members[AGENT]["Status"] = status
+    assert created(servers) == ""
+    assert (AGENT in servers.nodes, SERVER in servers.nodes) == (kept, True)
+
+
+def test_a_cluster_that_never_had_the_agent_is_left_alone(servers: FakeConsul) -> None:
+    del servers.members[AGENT]
+    assert (created(servers), servers.wrote) == ("", [])
+
+
+def test_a_node_that_may_not_be_removed_is_a_warning(servers: FakeConsul, monkeypatch: pytest.MonkeyPatch) -> None:
+    warnings: list[str] = []
+    monkeypatch.setattr(pulumi.log, "warn", warnings.append)
+    servers.members[AGENT]["Status"] = FAILED
+    servers.refuses_writes = (403, "Permission denied")
+    assert created(servers) == ""
+    assert "the catalog may have a dead node consul-agent-shared, which keeps a new agent out: PUT" in warnings[0]
