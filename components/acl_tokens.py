@@ -10,6 +10,7 @@ import pulumi_consul as consul
 
 from cluster.acl_rules import Rules
 from cluster.agent_configuration import DATACENTER
+from cluster.client import ConsulError, ForbiddenError, NoAnswerError
 from components.acl_secret import AclTokenSecret
 from components.child_options import child_options
 from components.consul_connection import Connection
@@ -52,12 +53,21 @@ class AclTokens(pulumi.ComponentResource):
         self.register_outputs({"tokens": list(self.tokens)})
 
 
+_UNKNOWN_TOKEN = "ACL not found"  # noqa: S105 - what Consul says to a token that it does not know
+
+
 def _revoke_old_management_token(name: str, servers: Connection, opts: pulumi.ResourceOptions) -> None:
     """Declare the resource that deletes a management token when another one replaces it. Consul would keep both."""
 
     async def revoke(old: str, _new: str) -> None:
-        accessor = (await replace(servers, token=old).consul()).own_accessor()
-        (await servers.consul()).delete_token(accessor)
+        try:
+            accessor = (await replace(servers, token=old).consul()).own_accessor()
+            (await servers.consul()).delete_token(accessor)
+        except NoAnswerError as error:  # it would stay valid, and no later run would know of it
+            raise ConsulError(f"the old management token is not revoked: {error}") from None
+        except ForbiddenError as error:
+            if _UNKNOWN_TOKEN not in str(error):
+                raise  # else it is gone already
 
     stash(name, servers.secret_token, "revoke-management-token", revoke, opts)
 
