@@ -4,11 +4,13 @@ They need only Docker, so they work also if the machine that runs Pulumi cannot 
 """
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 import pulumi
 import pulumi_docker as docker
+from docker.errors import DockerException
+from requests.exceptions import RequestException
 
 from cluster.agent_configuration import AGENT_NODE, HTTPS_PORT, reloadable_config
 from cluster.ownership import DEFINITION_FILES, roster_with_owner
@@ -17,6 +19,7 @@ from components.config_volume import Uploads, uploads
 from components.consul_agent import FILES_FOLDER, ConsulAgent
 from components.hardening import HARDENED
 from components.registration.switching import stack_owner_prefix
+from docker_engine import docker_client
 from services.consul_definition import definition_files
 from services.roster import Roster
 
@@ -52,11 +55,7 @@ class FilesRegistration(pulumi.ComponentResource):
     """
 
     def __init__(self, name: str, args: FilesRegistrationArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        """Declare the container. Pulumi waits until the agent has reloaded.
-
-        Raises:
-            pulumi.RunError: the agent rejected the files.
-        """
+        """Declare the container. Pulumi waits until the agent has reloaded, and fails if it rejected the files."""
         super().__init__("consul-staging:registration:FilesRegistration", name, None, opts)
         definitions = definition_files(roster_with_owner(args.roster, stack_owner_prefix() + DEFINITION_FILES))
         files: Uploads = {
@@ -67,7 +66,9 @@ class FilesRegistration(pulumi.ComponentResource):
         if args.token is not None and args.ca is not None:
             api, options = f"https://{AGENT_NODE}:{HTTPS_PORT}", [f"-token-file={_TOKEN}", f"-ca-file={_CA}"]
             files = {**files, _TOKEN: pulumi.Output.secret(args.token), _CA: args.ca}
-        container = docker.Container(
+        moves = args.hooks.before_create if args.hooks else None
+        hooks = pulumi.ResourceHookBinding(before_create=moves, after_create=[_refuse_failed_reload(name)])
+        docker.Container(
             f"{name}-reload",
             name=args.agent.node.apply(lambda node: f"{node}-reload"),
             image=args.agent.image,
@@ -83,19 +84,25 @@ class FilesRegistration(pulumi.ComponentResource):
             logs=True,
             must_run=False,
             opts=pulumi.ResourceOptions.merge(
-                child_options(self, opts), pulumi.ResourceOptions(delete_before_replace=True, hooks=args.hooks)
+                child_options(self, opts), pulumi.ResourceOptions(delete_before_replace=True, hooks=hooks)
             ),
             **HARDENED,
         )
-        self.register_outputs(
-            {"reloaded": pulumi.Output.all(container.exit_code, container.container_logs).apply(_check_exit)}
-        )
+        self.register_outputs({})
 
 
-def _check_exit(exit_code_and_log: list[Any]) -> bool:
-    code, log = exit_code_and_log
-    if code:
+def _refuse_failed_reload(name: str) -> pulumi.ResourceHook:
+    """Return the hook that fails if the agent did not reload. It removes the container, so that the next run tries."""
+
+    def refuse(args: pulumi.ResourceHookArgs) -> None:
+        outputs = args.new_outputs or {}
+        if not outputs.get("exitCode"):
+            return
+        with suppress(DockerException, RequestException):
+            docker_client(pulumi.Config("docker").get("host")).containers.get(outputs["name"]).remove(v=True)
         raise pulumi.RunError(
-            f"the agent did not reload its files: {log.strip()}. Its own log says why: docker logs {AGENT_NODE}"
+            f"the agent did not reload its files: {outputs['containerLogs'].strip()}. Its own log says why: "
+            f"docker logs {AGENT_NODE}"
         )
-    return True
+
+    return pulumi.ResourceHook(f"{name}-refuse-failed-reload", refuse)

@@ -97,14 +97,9 @@ CONTAINER = "docker:index/container:Container"
 
 
 class Docker(pulumi.runtime.Mocks):
-    """A Docker engine that gives a pulled image its id; keeps what it was asked and expected to have.
+    """A Docker engine that gives a pulled image its id; keeps what it was asked and expected to have."""
 
-    Args:
-        ended: exit code and log of a container that is waited for until it ends.
-    """
-
-    def __init__(self, ended: tuple[int, str] = (0, "")) -> None:
-        self.ended = ended
+    def __init__(self) -> None:
         self.calls: list[pulumi.runtime.MockCallArgs] = []
         self.expected: list[found.Prerequisites] = []
 
@@ -121,8 +116,6 @@ class Docker(pulumi.runtime.Mocks):
         computed = _made(args)
         if args.typ == REMOTE_IMAGE:
             computed = {"imageId": IDS.get(args.inputs["name"], OTHER_ID)}
-        elif args.typ == CONTAINER and args.inputs.get("attach"):
-            computed = {"exitCode": self.ended[0], "containerLogs": self.ended[1]}
         return f"{args.name}-id", {**args.inputs, **computed}
 
 
@@ -200,15 +193,24 @@ class Deployed:
         """The names of the hooks that a resource is bound to, by when they run."""
         return {when.name: list(hooks) for when, hooks in self.requests[name].hooks.ListFields()}
 
-    def call(self, hook: str, olds: Mapping[str, Any] | None = None, /, **inputs: Any) -> str:  # noqa: ANN401 - the same
+    def call(
+        self,
+        hook: str,
+        olds: Mapping[str, Any] | None = None,
+        /,
+        outputs: Mapping[str, Any] | None = None,
+        **inputs: Any,  # noqa: ANN401 - the same
+    ) -> str:
         """Call a hook as the engine does, for a resource with these inputs; returns why it failed, or blank.
 
         Args:
             hook: its name.
             olds: the resource's inputs before an update.
+            outputs: the resource's, after it was created.
             inputs: the resource's, as they are sent.
         """
         request = ResourceHookRequest()
+        request.new_outputs.update(outputs or {})
         request.new_inputs.update(inputs)
         request.old_inputs.update(olds or {})
 
@@ -275,11 +277,10 @@ def on_docker(
     program: Callable[[], object],
     config: Mapping[str, str] | None = None,
     secrets: Iterable[str] = (),
-    ended: tuple[int, str] = (0, ""),
     names: Collection[str] = (),
 ) -> tuple[Deployed, Docker]:
     """Deploy the forty services, or those of some names, where there is a Docker engine."""
-    engine = Docker(ended)
+    engine = Docker()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(roster, "load_roster", partial(forty_roster, names=names))
         patch.setattr(found, "report", engine.expected.append)  # asks the machine's own engine, if it has one

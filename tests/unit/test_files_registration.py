@@ -1,11 +1,13 @@
 import json
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import pulumi
 import pytest
 
 from components.consul_agent import ConsulAgent, ConsulAgentArgs
+from components.registration import files as files_registration
 from components.registration.files import FilesRegistration, FilesRegistrationArgs
 from services.roster import Roster
 from tests.forty_services import FORTY, Line, forty_roster
@@ -18,9 +20,10 @@ FOLDER = "/consul/config/services"
 NOBODY = Roster(services=())
 
 
-def registered(
-    services: Roster, ended: tuple[int, str] = (0, ""), moves: bool = False, opts: pulumi.ResourceOptions | None = None
-) -> Deployed:
+REFUSE = "files-refuse-failed-reload"
+
+
+def registered(services: Roster, moves: bool = False, opts: pulumi.ResourceOptions | None = None) -> Deployed:
     """Deploy an agent and its files."""
 
     def program() -> None:
@@ -29,7 +32,7 @@ def registered(
         args = FilesRegistrationArgs(services, agent, pulumi.Output.from_input(NETWORK), hooks=hooks if moves else None)
         FilesRegistration("files", args, opts)
 
-    return on_docker(program, ended=ended)[0]
+    return on_docker(program)[0]
 
 
 @cache
@@ -120,13 +123,13 @@ def test_the_container_is_deleted_before_it_is_replaced() -> None:
 
 
 def test_nothing_is_moved_by_default() -> None:
-    assert made().bound("files-reload") == {}
+    assert made().bound("files-reload") == {"after_create": [REFUSE]}
 
 
 def test_what_moves_services_is_bound_to_the_container() -> None:
     # It alone is created anew whenever a file changes.
     found = registered(NOBODY, moves=True)
-    assert (found.bound("files-reload"), found.bound("files")) == ({"before_create": ["move"]}, {})
+    assert (found.bound("files-reload")["before_create"], found.bound("files")) == (["move"], {})
 
 
 def test_protect_reaches_the_container() -> None:
@@ -248,16 +251,39 @@ def test_in_a_secured_cluster_the_container_is_otherwise_the_same() -> None:
 # How it ends
 
 
-def test_the_components_output_is_that_the_agent_has_reloaded() -> None:
-    assert made().outputs[COMPONENT] == {"reloaded": True}
+class Containers:
+    """Docker's containers; keeps the names of those that are removed."""
+
+    def __init__(self) -> None:
+        self.removed: list[str] = []
+
+    def get(self, name: str) -> SimpleNamespace:
+        return SimpleNamespace(remove=lambda v: self.removed.append(name) if v else None)
+
+
+@pytest.fixture(name="containers")
+def _containers(monkeypatch: pytest.MonkeyPatch) -> Containers:
+    containers = Containers()
+    monkeypatch.setattr(files_registration, "docker_client", lambda _: SimpleNamespace(containers=containers))
+    return containers
+
+
+def ended(code: int, log: str) -> str:
+    """Return what is said after the container was created and has ended."""
+    outputs = {"name": "consul-agent-shared-reload", "exitCode": code, "containerLogs": log}
+    return made().call(REFUSE, outputs=outputs)
+
+
+def test_an_agent_that_has_reloaded_is_no_error_and_the_container_stays(containers: Containers) -> None:
+    assert (ended(0, "Configuration reload triggered\n"), containers.removed) == ("", [])
 
 
 @pytest.mark.parametrize("code", [1, 2, 137])
-def test_an_agent_that_refuses_the_files_fails_the_run_with_where_to_look(code: int) -> None:
-    # Pulumi prints a RunError's message alone.
-    with pytest.raises(pulumi.RunError) as caught:
-        registered(forty_roster(), ended=(code, "Error reloading: Unexpected response code: 500\n"))
-    assert str(caught.value) == (
+def test_an_agent_that_refuses_the_files_fails_the_run_which_the_next_one_tries_again(
+    containers: Containers, code: int
+) -> None:
+    assert ended(code, "Error reloading: Unexpected response code: 500\n") == (
         "the agent did not reload its files: Error reloading: Unexpected response code: 500. "
         "Its own log says why: docker logs consul-agent-shared"
     )
+    assert containers.removed == ["consul-agent-shared-reload"]  # a refresh sees that it is missing
