@@ -4,7 +4,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 import psutil
 import pytest
@@ -118,6 +118,34 @@ def test_a_stand_in_stops_and_starts_alone(clone: Clone) -> None:
     assert len(processes(clone)) == before - 1
     assert clone.make("start-service", "SERVICE=billing_service").stdout == "billing_service: started\n"
     assert len(processes(clone)) == before
+
+
+@contextmanager
+def edited(clone: Clone, right: str, other: str) -> Iterator[None]:
+    """Have another text in the file of the user services."""
+    file = clone.folder / "services" / "user_services.py"
+    before = file.read_text()
+    assert right in before
+    file.write_text(before.replace(right, other))
+    try:
+        yield
+    finally:
+        file.write_text(before)
+
+
+def test_a_changed_port_passes_once_its_check_has_run_there(clone: Clone) -> None:
+    with edited(clone, "'billing', 8216", "'billing', 8999"):
+        result = clone.make("up")
+        assert (result.returncode, "40 of 40 passing" in result.stdout) == (0, True), result.stdout + result.stderr
+        [check] = clone.agent.checks("billing_service").values()
+        assert check["Output"].startswith(f"HTTP GET http://{host(clone)}:8999/health: 200 OK")
+
+
+def test_a_health_path_that_is_not_there_is_not_passing(clone: Clone) -> None:
+    with edited(clone, 'HEALTH_PATH = "/health"', 'HEALTH_PATH = "/nowhere"'):
+        result = clone.make("up")
+        assert (result.returncode != 0, "12 of 40 passing" in result.stdout) == (True, True), result.stdout
+    assert clone.make("up").returncode == 0
 
 
 def test_a_service_that_the_roster_does_not_have_is_one_message(clone: Clone) -> None:
