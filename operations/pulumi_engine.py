@@ -6,11 +6,12 @@ import logging
 import os
 import runpy
 import shutil
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -108,17 +109,15 @@ class Engine:
         """Remove the lock of a run that was killed, and files that it wrote in part; return whether it left a lock.
 
         Raises:
-            EngineError: the run that holds the lock is alive.
+            EngineError: the run that holds the lock is alive, or on another machine.
         """
         state = self.folder / "state" / ".pulumi"
-        locks = list((state / "locks").rglob("*.json"))
+        folders = list((state / "locks").glob(f"*/{self.project_name}/{self.stack}"))
+        locks = [lock for folder in folders for lock in folder.glob("*.json")]
         for lock in locks:
-            holder = json.loads(lock.read_text())["pid"]
-            with suppress(psutil.NoSuchProcess):
-                if psutil.Process(holder).name() == "pulumi":
-                    raise EngineError(f"another run is at work on this stack (process {holder}): wait for it to end")
+            _refuse_live_holder(json.loads(lock.read_text()))
             lock.unlink()
-        _remove_partial_files(state)
+        _remove_partial_files(state, folders)
         return bool(locks)
 
     # Queries of the state, on whatever backend it is
@@ -222,13 +221,23 @@ def _passphrase() -> dict[str, str]:
     return {"PULUMI_CONFIG_PASSPHRASE": os.environ.get("PULUMI_CONFIG_PASSPHRASE", "")}
 
 
-def _remove_partial_files(state: Path) -> None:
+def _refuse_live_holder(holder: Mapping[str, Any]) -> None:
+    """Refuse a lock whose run may be alive: on another machine, its process is not seen."""
+    machine, process = holder["hostname"], holder["pid"]
+    if machine != socket.gethostname():
+        raise EngineError(f"a run on {machine} holds this stack's lock: wait for it; if it was killed, pulumi cancel")
+    with suppress(psutil.NoSuchProcess):
+        if psutil.Process(process).name() == "pulumi":
+            raise EngineError(f"another run is at work on this stack (process {process}): wait for it to end")
+
+
+def _remove_partial_files(state: Path, locks: Iterable[Path]) -> None:
     """Remove what no run can read: a file's attributes, which are created empty, and a lock without its name.
 
     A file needs no attributes. The state itself is complete before it gets its name.
     """
     empty = (file for file in state.rglob("*.attrs") if not file.stat().st_size)
-    for file in (*empty, *(state / "locks").rglob("*.tmp")):
+    for file in (*empty, *(file for folder in locks for file in folder.glob("*.tmp"))):
         file.unlink()
 
 

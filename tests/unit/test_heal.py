@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -515,6 +516,34 @@ def test_an_engine_leaves_a_passphrase_that_is_in_a_file_to_pulumi(
     monkeypatch.delenv("PULUMI_CONFIG_PASSPHRASE", raising=False)
     monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE_FILE", "/run/secrets/passphrase")
     assert "PULUMI_CONFIG_PASSPHRASE" not in engine(tmp_path, "").environment
+
+
+def lock(folder: Path, stack: str, hostname: str) -> Path:
+    """Write a lock as Pulumi does, of a process that is not there."""
+    file = folder / "state" / ".pulumi" / "locks" / "organization" / "consul-staging" / stack / "d6a26f5c.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"pid": 2**22 + 1, "username": "root", "hostname": hostname}))
+    return file
+
+
+def test_the_lock_of_a_run_that_was_killed_is_removed(tmp_path: Path) -> None:
+    own = lock(tmp_path, "local", socket.gethostname())
+    assert engine(tmp_path, "").unlock()
+    assert not own.exists()
+
+
+def test_the_lock_of_another_stack_is_left_alone(tmp_path: Path) -> None:
+    other = lock(tmp_path, "docker-local", socket.gethostname())
+    assert not engine(tmp_path, "").unlock()
+    assert other.exists()
+
+
+def test_the_lock_of_a_run_on_another_machine_is_respected(tmp_path: Path) -> None:
+    # Its process cannot be seen here.
+    other = lock(tmp_path, "local", "another-machine")
+    with pytest.raises(EngineError, match="a run on another-machine holds this stack's lock"):
+        engine(tmp_path, "").unlock()
+    assert other.exists()
 
 
 def test_pending_operations_are_noticed(tmp_path: Path) -> None:
