@@ -22,8 +22,12 @@ def killed_up(stack: EditableStack, registered: int) -> int:
     return len(stack.consul.all_services())
 
 
-@pytest.mark.parametrize("checkpoints", [False, True], ids=["state written once", "state written once a resource"])
-@pytest.mark.parametrize("registered", [1, 15, 30])
+# At every step, on fewer services: tests.local.fault_injection.
+@pytest.mark.parametrize(
+    ("registered", "checkpoints"),
+    [(1, False), (15, True), (30, False)],
+    ids=["state written once, early", "state written once a resource", "state written once, late"],
+)
 def test_the_run_after_a_killed_one_completes_it(stack: EditableStack, registered: int, checkpoints: bool) -> None:
     stack.engine = replace(stack.engine, checkpoints=checkpoints)
     stood = killed_up(stack, registered)
