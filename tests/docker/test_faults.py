@@ -1,0 +1,97 @@
+"""An `up` that is killed while it replaces the agent: the next plain `up` completes it, and no status is untrue."""
+
+import itertools
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+
+import psutil
+import pytest
+
+from cluster.agent_configuration import agent_config
+from operations import down, up
+from operations.pulumi_engine import EngineError
+from operations.stack import Stack
+from operations.verify.report import report
+from tests.docker.conftest import SERVER, all_40, changes, docker, instances, passing, project, status
+from tests.polling import polling
+from tests.waiting import within
+
+STEPS = (
+    "agent-carry created replacement",
+    "agent-parking updated",
+    "agent-container deleted original",
+    "agent-container created replacement",
+    "agent-parked updated",
+    "files-reload deleted original",
+    "files-reload created replacement",
+)
+INTERVAL = 10  # seconds, of the check of a user service
+
+_intervals = itertools.count(6)
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    stack = project(tmp_path_factory.mktemp("faults"), "docker-local")
+    try:
+        up.deploy(stack)
+        passing(stack)
+        yield stack
+    finally:
+        docker("start", "isa-billing")
+        down.destroy(stack)
+
+
+def change_the_agent(patch: pytest.MonkeyPatch) -> None:
+    """Have the program state something that replaces the agent's container."""
+    config = {**agent_config(retry_join=SERVER), "retry_interval": f"{next(_intervals)}s"}
+    patch.setattr("components.consul_agent.agent_config", lambda **_: config)
+
+
+def killed_at(step: str, stack: Stack) -> None:
+    """Run an `up`, and kill its engine after a step."""
+    seen: list[str] = []
+
+    def print_line(line: str) -> None:
+        if step in line and not seen:
+            seen.append(line)
+            for child in psutil.Process().children(recursive=True):
+                with suppress(psutil.Error):
+                    if child.name() == "pulumi":
+                        child.kill()
+
+    with pytest.raises(EngineError):
+        replace(stack.engine, print_line=print_line).up(parallel=1)
+    assert seen, f"the run had no step {step!r}"
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_what_was_killed_after_a_step_the_next_up_completes_and_a_stopped_service_never_passes(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    docker("stop", "--time", "0", "isa-billing")
+    within(2 * INTERVAL, lambda: status(stack, "billing_service") == "critical")
+    untrue: list[str] = []
+
+    def look() -> None:
+        checks = stack.server.catalog_checks()
+        untrue.extend(
+            check["Node"]
+            for check in checks
+            if check["ServiceName"] == "billing_service" and check["Status"] == "passing"
+        )
+
+    change_the_agent(monkeypatch)
+    with polling(look, 0.02, at_least=100):
+        killed_at(step, stack)
+        stack.engine.unlock()
+        changes(stack)
+    assert untrue == []
+    assert instances(stack) == all_40(stack)
+    docker("start", "isa-billing")
+    passing(stack)
+    assert [verdict for verdict in report(stack).verdicts if not verdict.well] == []
+    assert changes(stack, refresh=True).keys() == {"same"}
