@@ -7,7 +7,7 @@ Then one plain `up` has to complete what was broken off.
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -224,12 +224,19 @@ def _fields(service: Service) -> dict[str, object]:
     return {key: value for key, value in stated.items() if key != "id"}
 
 
+def _never_reaped(service: Service) -> Service:
+    """Return a service that Consul does not remove while it is stopped."""
+    long = {"deregister_critical_service_after": timedelta(hours=24)}
+    return service.model_copy(update={"checks": tuple(check.model_copy(update=long) for check in service.checks)})
+
+
 @contextmanager
 def laboratory(folder: Path) -> Iterator[Laboratory]:
     """Run a sandbox in which one service is stopped, with a proxy and a client that watches."""
     sandbox: Sandbox = new_sandbox(folder / "consul", SECOND)
     names = (*NAMES, ADDED)
-    few = forty_roster(host=sandbox.roster.services[0].host, names=names, interval=timedelta(seconds=1))
+    stated = forty_roster(host=sandbox.roster.services[0].host, names=names, interval=timedelta(seconds=1))
+    few = Roster(services=tuple(map(_never_reaped, stated.services)))
     sandbox = Sandbox(sandbox.consul, sandbox.server, sandbox.agent, few, sandbox.folder)
     with running(sandbox), proxy(f"http://{sandbox.agent}:8500") as broken:
         [stopped] = [service for service in few.services if service.id == STOPPED]
@@ -241,12 +248,12 @@ def laboratory(folder: Path) -> Iterator[Laboratory]:
             yield made
 
 
-def run(lab: Laboratory, say: Callable[[str], object]) -> tuple[int, list[str]]:
-    """Break every change at every step in every way; return how many faults there were, and the violations."""
+def run(lab: Laboratory, names: Sequence[str], say: Callable[[str], object]) -> tuple[int, list[str]]:
+    """Break changes, or all, at every step in every way; return how many faults there were, and the violations."""
     faults, violations = 0, list[str]()
-    for name in lab.changes:
+    for name in names or lab.changes:
         steps = lab.steps(name)
-        say(f"{name}: {steps} requests")
+        say(f"{name}: {steps} requests, {faults} faults and {len(violations)} violations so far")
         for at in range(1, steps + 1):
             for kind in KINDS:
                 faults += 1
@@ -259,7 +266,7 @@ def run(lab: Laboratory, say: Callable[[str], object]) -> tuple[int, list[str]]:
 def main() -> int:
     """Return the exit code: 1 if there was a violation."""
     with tempfile.TemporaryDirectory() as folder, laboratory(Path(folder)) as lab:
-        faults, violations = run(lab, lambda line: sys.stdout.write(f"{line}\n"))
+        faults, violations = run(lab, sys.argv[1:], lambda line: sys.stdout.write(f"{line}\n"))
     sys.stdout.write(f"{faults} faults, {len(violations)} violations\n")
     return bool(violations)
 
