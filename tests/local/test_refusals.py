@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -202,11 +201,10 @@ def test_the_rights_that_a_token_needs_are_enough_to_register_and_to_remove(acl_
 def test_a_token_that_may_not_see_nodes_is_told_at_once_what_it_needs(acl_stack: EditableStack) -> None:
     rules = 'service "billing_service" { policy = "write" }'
     acl_stack.endpoint = replace(acl_stack.endpoint, token=token_with(acl_stack, rules))
-    started = time.monotonic()
     with pytest.raises(EngineError):
         acl_stack.up()
     assert "beside service:write on the services, the token needs node:read on their node" in acl_stack.said
-    assert time.monotonic() - started < 5
+    assert "the servers do not show it after" not in acl_stack.said  # which is said after 11 s
 
 
 def test_what_the_agent_accepts_and_the_servers_refuse_is_an_error(acl_stack: EditableStack) -> None:
