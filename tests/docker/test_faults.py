@@ -17,8 +17,8 @@ from tests.docker.conftest import SERVER, all_40, changes, docker, instances, pa
 from tests.polling import polling
 from tests.waiting import within
 
-# Not yet after a container was created: where the state was not written before the kill, no run knows the container, and
-# its name is taken. The README says how to go on.
+# Not yet after a container was created: where the state was not written before the kill, no run knows the container,
+# and its name is taken. The README says how to go on.
 STEPS = ("agent-parking updated", "agent-container deleted original", "agent-parked updated")
 INTERVAL = 10  # seconds, of the check of a user service
 
