@@ -86,5 +86,5 @@ def test_what_was_killed_after_a_step_the_next_up_completes_and_a_stopped_servic
     assert instances(stack) == all_40(stack)
     docker("unpause", "isa-billing")
     passing(stack)
-    assert [verdict for verdict in report(stack).verdicts if not verdict.well] == []
+    within(45, lambda: report(stack).well)  # each check has run since it moved
     assert changes(stack, refresh=True).keys() == {"same"}
