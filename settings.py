@@ -154,11 +154,13 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _fitting(self) -> Self:
-        for wrong in (self._unfit_for_registration, self._unfit_for_docker, self._unfit_for_sandbox):
-            if message := wrong():
-                raise ValueError(message)
-        if message := self._unfit_for_security():
-            raise ValueError(message)
+        if wrong := (
+            self._unfit_for_registration()
+            or self._unfit_for_docker()
+            or self._unfit_for_sandbox()
+            or self._unfit_for_security()
+        ):
+            raise ValueError(wrong)
         return self
 
     def _unfit_for_registration(self) -> str | None:

@@ -79,15 +79,15 @@ def _set_by_others(service: Fields) -> Fields:
     return {key: value for key, value in found.items() if value}
 
 
-def catalog_matches(entry: Fields | None, stated: Mapping[str, Any] | None) -> bool:
-    """Return whether the catalog holds a service as it is stated; of a service that is not stated, that it is absent.
+def catalog_matches(entry: Fields | None, stated: Mapping[str, Any]) -> bool:
+    """Return whether the catalog holds a service as it is stated.
 
     Args:
         entry: the service as `Consul.in_catalog` returns it.
         stated: its fields.
     """
-    if entry is None or stated is None:
-        return entry is stated
+    if entry is None:
+        return False
     service = entry["Service"]
     return (
         (service["Address"], service["Port"], service["Tags"] or [], service["Meta"] or {})

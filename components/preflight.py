@@ -4,19 +4,20 @@ A preview looks for nothing: a pull request's runs where neither staging's Docke
 """
 
 import errno
-import socket
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import docker
 import pulumi
 from docker.errors import APIError, DockerException, ImageNotFound
+from docker.models.containers import Container
 from requests.exceptions import RequestException
 
 from cluster.agent_configuration import DATACENTER
 from cluster.client import Consul, ConsulError
 from docker_engine import docker_client
+from ports import why_nothing_can_listen
 
 States = Mapping[str, str]
 
@@ -55,7 +56,9 @@ def report(expected: Prerequisites) -> None:
     host = pulumi.Config("docker").get("host")
     try:
         engine = docker_client(host)
-        lines, problems = list(_lines(expected, engine)), list(_problems(expected, engine, local=host is None))
+        containers = engine.containers.list(all=True, sparse=True)  # one request: none of them is inspected
+        lines = list(_lines(expected, containers))
+        problems = list(_problems(expected, engine, containers, local=host is None))
     except (DockerException, RequestException) as error:
         lines, problems = [(False, f"Docker does not answer: {error}")], []
     for met, line in lines:
@@ -64,9 +67,12 @@ def report(expected: Prerequisites) -> None:
         raise pulumi.RunError("nothing was changed:\n" + "\n".join(problems))
 
 
-def _lines(expected: Prerequisites, engine: docker.DockerClient) -> Iterator[tuple[bool, str]]:
-    containers = engine.containers.list(all=True, sparse=True)  # one request: none of them is inspected
-    states = {name.removeprefix("/"): each.status for each in containers for name in each.attrs["Names"]}
+def _names(container: Container) -> list[str]:
+    return [name.removeprefix("/") for name in container.attrs["Names"]]
+
+
+def _lines(expected: Prerequisites, containers: Sequence[Container]) -> Iterator[tuple[bool, str]]:
+    states = {name: each.status for each in containers for name in _names(each)}
     if expected.server:
         state = states.get(expected.server, "missing")
         yield state == "running", f"server {expected.server}: {state}"
@@ -84,7 +90,9 @@ def _services(names: list[str], states: States) -> tuple[bool, str]:
     return False, f"{line}; not {', '.join(stopped[:_MAX_NAMES] + more)}"
 
 
-def _problems(expected: Prerequisites, engine: docker.DockerClient, *, local: bool) -> Iterator[str]:
+def _problems(
+    expected: Prerequisites, engine: docker.DockerClient, containers: Sequence[Container], *, local: bool
+) -> Iterator[str]:
     if expected.network and not _has_network(expected.network, engine):
         create = f"`docker network create {expected.network}`, or set network: created"
         yield f"network {expected.network}: missing: {create}"
@@ -93,7 +101,7 @@ def _problems(expected: Prerequisites, engine: docker.DockerClient, *, local: bo
     for image in dict.fromkeys(expected.images):
         yield from _missing_image(image, engine)
     for container, (ip, port) in expected.ports.items():
-        yield from _taken_port(container, ip, port, engine, local=local)
+        yield from _taken_port(container, ip, port, containers, local=local)
 
 
 def _has_network(name: str, engine: docker.DockerClient) -> bool:
@@ -117,24 +125,15 @@ def _missing_image(name: str, engine: docker.DockerClient) -> Iterator[str]:
             yield f"image {name}: this Docker engine does not have it, and cannot pull it: {error.explanation}"
 
 
-def _taken_port(container: str, ip: str, port: int, engine: docker.DockerClient, *, local: bool) -> Iterator[str]:
+def _taken_port(container: str, ip: str, port: int, containers: Sequence[Container], *, local: bool) -> Iterator[str]:
     everywhere = ("0.0.0.0", "::")  # noqa: S104 - what others publish
-    for other in engine.containers.list(sparse=True):
-        names = [name.removeprefix("/") for name in other.attrs["Names"]]
+    for other in containers:
+        names = _names(other)
         published = {(each.get("IP"), each.get("PublicPort")) for each in other.attrs.get("Ports") or []}
         if any((host, port) in published for host in (ip, *everywhere)):
             if container not in names:
                 yield f"port {ip}:{port}: is taken by container {names[0]}: give {container} another one"
             return
-    if local and _is_bound(ip, port):
+    error = why_nothing_can_listen(ip, port) if local else None
+    if error and error.errno == errno.EADDRINUSE:
         yield f"port {ip}:{port}: is taken by another process: give {container} another one"
-
-
-def _is_bound(ip: str, port: int) -> bool:
-    with closing(socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET)) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((ip, port))
-        except OSError as error:
-            return error.errno == errno.EADDRINUSE
-    return False

@@ -3,11 +3,10 @@
 import errno
 import json
 import shutil
-import socket
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from errors import UserError
 from operations.paths import LOCAL_FOLDER
 from operations.sandbox import stand_in_program
 from operations.sandbox.processes import BackgroundProcess, recorded_processes
+from ports import why_nothing_can_listen
 from services.model import Service
 from services.roster import Roster
 from settings import Settings
@@ -219,17 +219,14 @@ def _config_file(node: str, folder: Path) -> Path:
 
 def _problem(host: str, port: int, ours: Collection[int]) -> str | None:
     """Return why nothing can listen on an address, or None; what processes of ours hold is given back in time."""
-    with closing(socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                owner = _owner(host, port)
-                return None if owner in ours else f"{host}:{port} is taken by {_described(owner)}: stop it"
-            hint = f" (on macOS: sudo ifconfig lo0 alias {host} up)" if sys.platform == "darwin" else ""
-            return f"{host}:{port} cannot be used: {error.strerror}{hint}"
-    return None
+    error = why_nothing_can_listen(host, port)
+    if error is None:
+        return None
+    if error.errno == errno.EADDRINUSE:
+        owner = _owner(host, port)
+        return None if owner in ours else f"{host}:{port} is taken by {_described(owner)}: stop it"
+    hint = f" (on macOS: sudo ifconfig lo0 alias {host} up)" if sys.platform == "darwin" else ""
+    return f"{host}:{port} cannot be used: {error.strerror}{hint}"
 
 
 def _owner(host: str, port: int) -> int | None:

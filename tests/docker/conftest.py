@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -121,16 +121,23 @@ def project(folder: Path, stack: str, **config: object) -> Stack:
     return replace(loaded, engine=replace(loaded.engine, folder=folder / "pulumi"))
 
 
-@pytest.fixture(scope="module", params=REGISTRATIONS)
-def staging(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """`make up STACK=docker-local` with each of the registrations, and `make down` at the end."""
-    stack = project(tmp_path_factory.mktemp(request.param), "docker-local", registration=request.param)
+@contextmanager
+def deployed(stack: Stack) -> Iterator[Stack]:
+    """`make up` until every service passes, and `make down` at the end."""
     try:
         up.deploy(stack)
         passing(stack)
         yield stack
     finally:
         down.destroy(stack)
+
+
+@pytest.fixture(scope="module", params=REGISTRATIONS)
+def staging(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The stack `docker-local` with each of the registrations."""
+    folder = tmp_path_factory.mktemp(request.param)
+    with deployed(project(folder, "docker-local", registration=request.param)) as stack:
+        yield stack
 
 
 # As consul_registry.py registers it (guide, "Before (HTTP API Registration)"): with the server, over its API.

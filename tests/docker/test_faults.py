@@ -9,11 +9,10 @@ import psutil
 import pytest
 
 from cluster.agent_configuration import agent_config
-from operations import down, up
 from operations.pulumi_engine import EngineError
 from operations.stack import Stack
 from operations.verify.report import report
-from tests.docker.conftest import SERVER, all_40, changes, docker, instances, passing, project, status
+from tests.docker.conftest import SERVER, all_40, changes, deployed, docker, instances, passing, project, status
 from tests.polling import polling
 from tests.waiting import within
 
@@ -29,13 +28,8 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    stack = project(tmp_path_factory.mktemp("faults"), "docker-local")
-    try:
-        up.deploy(stack)
-        passing(stack)
+    with deployed(project(tmp_path_factory.mktemp("faults"), "docker-local")) as stack:
         yield stack
-    finally:
-        down.destroy(stack)
 
 
 def change_the_agent(patch: pytest.MonkeyPatch) -> None:

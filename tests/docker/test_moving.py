@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from operations import down, up
 from tests.docker.catalog_watch import watch_catalog
-from tests.docker.conftest import all_40, changes, instances, ours, passing, project
+from tests.docker.conftest import all_40, changes, deployed, instances, ours, passing, project
 
 # Each registration after each other one.
 WAY = ("agent", "catalog", "files", "agent", "files", "catalog", "agent")
@@ -19,13 +18,8 @@ MOVES = tuple(pairwise(WAY))
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("moving")
-    stack = project(folder, "docker-local", registration=WAY[0])
-    try:
-        up.deploy(stack)
-        passing(stack)
+    with deployed(project(folder, "docker-local", registration=WAY[0])):
         yield folder
-    finally:
-        down.destroy(stack)
 
 
 @pytest.mark.parametrize(("before", "after"), MOVES)

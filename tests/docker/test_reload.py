@@ -7,24 +7,18 @@ from typing import Any
 import pytest
 
 from cluster.agent_configuration import agent_config
-from operations import down, up
 from operations.pulumi_engine import EngineError
 from operations.stack import Stack
 from services.consul_definition import definition_files
 from services.roster import Roster
 from tests.docker.catalog_watch import watch_catalog
-from tests.docker.conftest import AGENT, SERVER, changes, docker, passing, project
+from tests.docker.conftest import AGENT, SERVER, changes, deployed, docker, passing, project
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    stack = project(tmp_path_factory.mktemp("reload"), "docker-local", registration="files")
-    try:
-        up.deploy(stack)
-        passing(stack)
+    with deployed(project(tmp_path_factory.mktemp("reload"), "docker-local", registration="files")) as stack:
         yield stack
-    finally:
-        down.destroy(stack)
 
 
 def container() -> str:

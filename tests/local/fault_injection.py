@@ -9,7 +9,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,16 +21,12 @@ import urllib3
 import toolchain
 from cluster.client import ConsulError
 from cluster.drift import read_services
-from cluster.ownership import with_owner
 from cluster.waiting import wait_until
 from components.consul_connection import Connection
 from operations.pulumi_engine import Engine, EngineError
-from operations.sandbox.sandbox import Sandbox
-from services.consul_definition import definition
 from services.model import Service
 from services.roster import Roster
-from tests.forty_services import forty_roster
-from tests.local.stacks import OWNER, SECOND, EditableStack, new_project, new_sandbox, running
+from tests.local.stacks import SECOND, EditableStack, as_deployed, new_project, new_sandbox, running, service_of
 from tests.polling import polling
 from tests.statuses import statuses
 
@@ -192,7 +188,7 @@ class Laboratory:
     def violations(self, roster: Roster) -> Iterator[str]:
         """Yield what is not as it has to be once a roster was deployed."""
         consul = self.stack.consul
-        wanted = {service.id: _fields(service) for service in roster.services}
+        wanted = {service.id: as_deployed(service) for service in roster.services}
         found = read_services(consul)
         if found != wanted:
             yield f"on the agent: {found.keys()} as stated: {[key for key in wanted if found.get(key) == wanted[key]]}"
@@ -219,11 +215,6 @@ class Laboratory:
                     self.lies.append(f"{STOPPED} is stopped, and was shown as passing: {check['Output']}")
 
 
-def _fields(service: Service) -> dict[str, object]:
-    stated = definition(with_owner(service, f"{OWNER}registration-{service.id}"))
-    return {key: value for key, value in stated.items() if key != "id"}
-
-
 def _never_reaped(service: Service) -> Service:
     """Return a service that Consul does not remove while it is stopped."""
     long = {"deregister_critical_service_after": timedelta(hours=24)}
@@ -233,14 +224,12 @@ def _never_reaped(service: Service) -> Service:
 @contextmanager
 def laboratory(folder: Path) -> Iterator[Laboratory]:
     """Run a sandbox in which one service is stopped, with a proxy and a client that watches."""
-    sandbox: Sandbox = new_sandbox(folder / "consul", SECOND)
-    names = (*NAMES, ADDED)
-    stated = forty_roster(host=sandbox.roster.services[0].host, names=names, interval=timedelta(seconds=1))
-    few = Roster(services=tuple(map(_never_reaped, stated.services)))
-    sandbox = Sandbox(sandbox.consul, sandbox.server, sandbox.agent, few, sandbox.folder)
+    whole = new_sandbox(folder / "consul", SECOND)
+    some = [service for service in whole.roster.services if service.id in (*NAMES, ADDED)]
+    few = Roster(services=tuple(map(_never_reaped, some)))
+    sandbox = replace(whole, roster=few)
     with running(sandbox), proxy(f"http://{sandbox.agent}:8500") as broken:
-        [stopped] = [service for service in few.services if service.id == STOPPED]
-        sandbox.stand_in(stopped).stop()
+        sandbox.stand_in(service_of(few, STOPPED)).stop()
         engine = Engine(toolchain.pulumi, folder / "pulumi", new_project(folder), checkpoints=True)
         stack = EditableStack(sandbox, engine, few, Connection(broken.address))
         made = Laboratory(stack, broken)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import urllib3
 from pulumi.automation import OpType
@@ -156,10 +157,15 @@ def deployed_stack(folder: Path) -> Iterator[EditableStack]:
         yield stack
 
 
+def as_deployed(service: Service) -> dict[str, Any]:
+    """Return a service as the deployed stack registers it, in the form of `cluster.drift.read_service`."""
+    stated = definition(with_owner(service, f"{OWNER}registration-{service.id}"))
+    return {key: value for key, value in stated.items() if key != "id"}
+
+
 def register(sandbox: Sandbox, service: Service, **fields: object) -> None:
     """Register a service as the deployed stack does, but for some fields."""
-    stated = with_owner(service, f"{OWNER}registration-{service.id}")
-    sandbox.agent_api.register(register_request({**definition(stated), **fields}))
+    sandbox.agent_api.register(register_request({"id": service.id, **as_deployed(service), **fields}))
 
 
 def repair(sandbox: Sandbox) -> None:
@@ -174,8 +180,7 @@ def repair(sandbox: Sandbox) -> None:
         for service_id in server.node_services(node):
             server.deregister_from_catalog(node, service_id)
     for service_id, service in services.items():
-        wanted = definition(with_owner(service, f"{OWNER}registration-{service_id}"))
-        if read_service(agent, service_id) != {key: value for key, value in wanted.items() if key != "id"}:
+        if read_service(agent, service_id) != as_deployed(service):
             register(sandbox, service)
     # A check of a service that was started a moment ago may still turn critical while the service does not listen.
     within(20, lambda: all(_listens(service) for service in services.values()))
