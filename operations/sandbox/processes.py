@@ -63,6 +63,8 @@ class BackgroundProcess:
                 self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
         self._record.write_text(json.dumps({"pid": child.pid, "command": self._arguments}))
+        # On a loaded machine Linux shows the command of a new process only some milliseconds after its start.
+        wait_until(lambda: self.running or child.poll() is not None, seconds=5, pause=0.01)
         return True
 
     def stop(self, seconds: float = 20) -> bool:

