@@ -16,8 +16,8 @@ from pulumi.runtime.config import CONFIG
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
-from cluster.agent_configuration import AGENT_NODE, SERVER_NODE
-from cluster.security_stages import Stage
+from consul_cluster.agent_configuration import AGENT_NODE, SERVER_NODE
+from consul_cluster.security_stages import Stage
 from errors import UserError
 from services.model import Host, Identifier, host
 

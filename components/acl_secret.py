@@ -11,9 +11,9 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import ConfigureRequest, CreateResult, DiffResult, Resource, ResourceProvider
 
-from cluster.client import Consul
 from components.consul_connection import Connection
 from components.provider_errors import send_user_errors_without_traceback
+from consul_cluster.client import Consul
 
 Props = dict[str, Any]
 

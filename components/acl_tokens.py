@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 import pulumi
 import pulumi_consul as consul
 
-from cluster.acl_rules import Rules
-from cluster.agent_configuration import DATACENTER
-from cluster.client import ConsulError, ForbiddenError, NoAnswerError
 from components.acl_secret import AclTokenSecret
 from components.child_options import child_options
 from components.consul_connection import Connection
 from components.resource_hooks import stash
+from consul_cluster.acl_rules import Rules
+from consul_cluster.agent_configuration import DATACENTER
+from consul_cluster.client import ConsulError, ForbiddenError, NoAnswerError
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from ipaddress import ip_address
 import pulumi
 import pulumi_tls as tls
 
-from cluster.agent_configuration import DATACENTER, SERVER_NODE
+from consul_cluster.agent_configuration import DATACENTER, SERVER_NODE
 
 # Every `up` in a certificate's last month renews it, and `preview` shows that.
 _AUTHORITY_HOURS, _CERTIFICATE_HOURS, _RENEWAL_HOURS = 10 * 365 * 24, 365 * 24, 30 * 24

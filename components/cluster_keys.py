@@ -8,10 +8,10 @@ from uuid import UUID
 import pulumi
 import pulumi_random as random
 
-from cluster.agent_configuration import AGENT_NODE, SERVER_NODE
 from components.certificates import Certificate, create_authority, create_certificate
 from components.consul_connection import Connection
 from components.resource_hooks import stash
+from consul_cluster.agent_configuration import AGENT_NODE, SERVER_NODE
 
 
 @dataclass(frozen=True)

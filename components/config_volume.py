@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_docker as docker
 
-from components.hardening import HARDENED
+from components.container_hardening import HARDENED
 
 CONFIG_FOLDER = "/consul/config"
 """Where the volume is mounted: the folder that Consul's image reads."""

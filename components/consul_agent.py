@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_docker as docker
 
-from cluster.agent_configuration import AGENT_NODE, SERVER_NODE, agent_config
 from components.child_options import child_options
 from components.consul_container import ConsulContainerArgs, Publish, Secured, consul_container, prepare
 from components.registration.draining import Draining
+from consul_cluster.agent_configuration import AGENT_NODE, SERVER_NODE, agent_config
 
 FILES_FOLDER = "/consul/config/services"
 """Where the agent reads its definition files."""

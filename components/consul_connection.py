@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import pulumi
 
-from cluster.client import Consul
+from consul_cluster.client import Consul
 
 
 @dataclass(frozen=True)

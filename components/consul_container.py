@@ -8,11 +8,11 @@ from typing import Any
 import pulumi
 import pulumi_docker as docker
 
-from cluster.agent_configuration import HTTPS_PORT
-from cluster.security_stages import CA_FILE, TLS_FOLDER, Stage, stage_config
 from components.cluster_keys import ClusterKeys
 from components.config_volume import CONFIG_FOLDER, ConfigVolume, Uploads, config_volume
-from components.hardening import HARDENED
+from components.container_hardening import HARDENED
+from consul_cluster.agent_configuration import HTTPS_PORT
+from consul_cluster.security_stages import CA_FILE, TLS_FOLDER, Stage, stage_config
 
 # An agent takes up to 15 s to leave the cluster. The catalog keeps a node that was killed before as failed for 72 h.
 # https://developer.hashicorp.com/consul/docs/agent/config/config-files#leave_drain_time

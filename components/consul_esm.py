@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 import pulumi
 import pulumi_docker as docker
 
-from cluster.agent_configuration import ESM_METRICS, ESM_NODE, esm_config
 from components.config_volume import uploads
-from components.hardening import HARDENED
+from components.container_hardening import HARDENED
+from consul_cluster.agent_configuration import ESM_METRICS, ESM_NODE, esm_config
 
 _FOLDER = "/etc/consul-esm"
 _CONFIG, _CA = f"{_FOLDER}/config.json", f"{_FOLDER}/ca.pem"

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import pulumi
 
-from cluster.agent_configuration import SERVER_NODE, server_config
-from cluster.security_stages import Stage, why_change_is_refused
 from components.consul_connection import Connection
 from components.consul_container import ConsulContainerArgs, Publish, Secured, consul_container, prepare
 from components.resource_hooks import wait_for_leader
+from consul_cluster.agent_configuration import SERVER_NODE, server_config
+from consul_cluster.security_stages import Stage, why_change_is_refused
 
 
 @dataclass(frozen=True)

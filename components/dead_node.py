@@ -7,10 +7,10 @@ https://developer.hashicorp.com/consul/docs/agent/config/config-files#reconnect_
 
 import pulumi
 
-from cluster.agent_configuration import AGENT_NODE
-from cluster.client import ConsulError
 from components.consul_connection import Connection
 from components.resource_hooks import consul_hook
+from consul_cluster.agent_configuration import AGENT_NODE
+from consul_cluster.client import ConsulError
 
 _ALIVE = 1
 

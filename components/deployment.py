@@ -5,9 +5,6 @@ from dataclasses import dataclass, field, replace
 
 import pulumi
 
-from cluster.acl_rules import agent_tokens, server_tokens, token_rules
-from cluster.agent_configuration import AGENT_NODE, ESM_NODE, SERVER_NODE
-from cluster.client import Consul
 from components import preflight
 from components.acl_tokens import AclTokens, AclTokensArgs
 from components.cluster_keys import ClusterKeys, ClusterKeysArgs
@@ -24,6 +21,9 @@ from components.registration.draining import Draining
 from components.registration.files import FilesRegistration, FilesRegistrationArgs
 from components.registration.switching import ServiceLocations, switch_to_agent, switch_to_catalog
 from components.stand_in_containers import StandIns, StandInsArgs
+from consul_cluster.acl_rules import agent_tokens, server_tokens, token_rules
+from consul_cluster.agent_configuration import AGENT_NODE, ESM_NODE, SERVER_NODE
+from consul_cluster.client import Consul
 from services.roster import Roster
 from settings import Settings
 

@@ -14,10 +14,10 @@ from docker.errors import APIError, DockerException, ImageNotFound
 from docker.models.containers import Container
 from requests.exceptions import RequestException
 
-from cluster.agent_configuration import DATACENTER
-from cluster.client import Consul, ConsulError
+from consul_cluster.agent_configuration import DATACENTER
+from consul_cluster.client import Consul, ConsulError
 from docker_engine import docker_client
-from ports import why_nothing_can_listen
+from port_probe import why_nothing_can_listen
 
 States = Mapping[str, str]
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pulumi
 
-from cluster.client import Consul, ConsulError, NoAnswerError
-from cluster.waiting import wait_until
+from consul_cluster.client import Consul, ConsulError, NoAnswerError
+from waiting import wait_until
 
 _TIMEOUT = 60  # seconds
 

@@ -7,15 +7,15 @@ from pathlib import Path
 import pulumi
 import pulumi_docker as docker
 
-from components.hardening import HARDENED
+from components.container_hardening import HARDENED
 from services.roster import Roster
 
-_CONTEXT = "components/standin"  # relative to the project, so that the state does not contain the path of a clone
+_CONTEXT = "components/stand_in_image"  # relative, so that the state does not contain the path of a clone
 
 
 def image_name() -> str:
     """Return the image's name. Its tag is a hash of the files: an edited Dockerfile replaces the containers too."""
-    folder = Path(__file__).with_name("standin")
+    folder = Path(__file__).with_name("stand_in_image")
     content = b"".join(path.name.encode() + path.read_bytes() for path in sorted(folder.iterdir()))
     return f"consul-staging/standin:{hashlib.sha256(content).hexdigest()[:12]}"
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from cluster.client import Consul
+from consul_cluster.client import Consul
 from errors import UserError
 from settings import Settings
 

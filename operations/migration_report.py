@@ -7,9 +7,9 @@ from typing import Any
 
 import typer
 
-from cluster.agent_configuration import AGENT_NODE
-from cluster.client import Consul
-from cluster.health_status import worst_status
+from consul_cluster.agent_configuration import AGENT_NODE
+from consul_cluster.client import Consul
+from consul_cluster.health_status import worst_status
 from operations.command_line import DEFAULT_STACK, AsJson, StackName
 from operations.output import print_json, print_line, print_rows
 from operations.stack import Stack
@@ -123,7 +123,7 @@ def compare_stack(stack: Stack) -> list[Comparison]:
     """Return each service of a stack beside what else the catalog has under its name; a request a node, and two more.
 
     Raises:
-        cluster.client.ConsulError: Consul does not answer.
+        consul_cluster.client.ConsulError: Consul does not answer.
     """
     found = list(_instances(stack.consul))
     return [_comparison(stack, service, found) for service in stack.roster.services]

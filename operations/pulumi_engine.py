@@ -24,8 +24,8 @@ import yaml
 from pulumi import automation
 
 from errors import UserError
-from operations.deployed_state import DeployedState, deployed_state
 from operations.paths import ROOT
+from operations.pulumi_state import DeployedState, deployed_state
 
 Result = TypeVar("Result")
 

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 import typer
 
-from cluster.agent_configuration import SERVER_NODE, agent_config
-from cluster.ownership import DEFINITION_FILES, roster_with_owner
-from cluster.security_stages import stage_config
+from consul_cluster.agent_configuration import SERVER_NODE, agent_config
+from consul_cluster.ownership import DEFINITION_FILES, roster_with_owner
+from consul_cluster.security_stages import stage_config
 from operations.command_line import DEFAULT_STACK, StackName
 from operations.stack import Stack
 from services.consul_definition import definition_files

@@ -10,8 +10,8 @@ import yaml
 
 import settings
 import toolchain
-from cluster.client import Consul
-from cluster.ownership import owner_prefix
+from consul_cluster.client import Consul
+from consul_cluster.ownership import owner_prefix
 from errors import UserError
 from operations.command_line import DEFAULT_STACK
 from operations.credentials import Credentials, Role, credentials

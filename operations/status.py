@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from rich.table import Table
 
-from cluster.health_status import service_statuses
+from consul_cluster.health_status import service_statuses
 from operations.command_line import DEFAULT_STACK, StackName
 from operations.output import GROUP_TITLES, STATUS_COLOURS, console
 from operations.stack import Stack

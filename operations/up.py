@@ -4,15 +4,15 @@ from datetime import timedelta
 
 import typer
 
-from cluster.client import Consul
-from cluster.drift import ran_as_stated
-from cluster.health_status import UNCHECKED, service_statuses
-from cluster.ownership import is_owned_by
-from cluster.waiting import wait_until
+from consul_cluster.client import Consul
+from consul_cluster.drift import ran_as_stated
+from consul_cluster.health_status import UNCHECKED, service_statuses
+from consul_cluster.ownership import is_owned_by
 from operations.command_line import DEFAULT_STACK, StackName
 from operations.output import console, print_line
 from operations.stack import Stack, StackError
 from operations.status import status_table
+from waiting import wait_until
 
 _PULUMI = {"up": "up", "down": "destroy"}
 _MARGIN = 5  # seconds beyond those in which every check runs once

@@ -20,7 +20,7 @@ DEREGISTER_FLOOR = timedelta(minutes=1)
 SHORTEST_INTERVAL = timedelta(seconds=1)
 
 OWNER_KEY = "managed-by"
-"""Key in a service's meta that names its owner: the Pulumi resource that registered it (`cluster.ownership`)."""
+"""Key in a service's meta that names its owner: the Pulumi resource that registered it (`consul_cluster.ownership`)."""
 
 # Consul's limits: https://developer.hashicorp.com/consul/docs/services/configuration/services-configuration-reference#meta
 _META_KEYS = 63  # Consul takes one more: the owner.

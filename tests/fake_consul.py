@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from cluster.client import Consul
+from consul_cluster.client import Consul
 
 Fields = dict[str, Any]
 Answer = tuple[int, bytes, dict[str, str]]

@@ -1,10 +1,10 @@
 """The statuses of services in the catalog."""
 
-from cluster.agent_configuration import AGENT_NODE
-from cluster.client import Consul
-from cluster.health_status import service_statuses
-from cluster.waiting import wait_until
+from consul_cluster.agent_configuration import AGENT_NODE
+from consul_cluster.client import Consul
+from consul_cluster.health_status import service_statuses
 from services.roster import Roster
+from waiting import wait_until
 
 
 def statuses(consul: Consul, roster: Roster, node: str = AGENT_NODE) -> dict[str, str]:

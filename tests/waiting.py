@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from cluster.waiting import wait_until
+from waiting import wait_until
 
 
 def within(seconds: float, condition: Callable[[], object]) -> float:

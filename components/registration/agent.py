@@ -22,13 +22,13 @@ from pulumi.dynamic import (
     UpdateResult,
 )
 
-from cluster.client import Consul, ConsulError, ForbiddenError, HiddenError, NoAnswerError
-from cluster.drift import COMPARED_FIELDS, UNSTATED_FIELDS, catalog_matches, read_service
-from cluster.ownership import definition_files_owner, with_owner
 from components.child_options import child_options
 from components.consul_connection import Connection
 from components.provider_errors import send_user_errors_without_traceback
 from components.registration.switching import stack_owner_prefix
+from consul_cluster.client import Consul, ConsulError, ForbiddenError, HiddenError, NoAnswerError
+from consul_cluster.drift import COMPARED_FIELDS, UNSTATED_FIELDS, catalog_matches, read_service
+from consul_cluster.ownership import definition_files_owner, with_owner
 from services.consul_definition import definition, register_request
 from services.model import OWNER_KEY, Service
 from services.roster import Roster

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_consul as consul
 
-from cluster.agent_configuration import EXTERNAL_NODE_META
-from cluster.ownership import with_owner
 from components.acl_tokens import consul_provider
 from components.child_options import child_options
 from components.consul_connection import Connection
 from components.registration.switching import refuse_foreign_node, stack_owner_prefix
+from consul_cluster.agent_configuration import EXTERNAL_NODE_META
+from consul_cluster.ownership import with_owner
 from services.consul_definition import definition
 from services.model import OWNER_KEY, Service
 from services.roster import Roster

@@ -11,14 +11,14 @@ from typing import Any
 
 import pulumi
 
-from cluster.agent_configuration import AGENT_NODE, SERVER_NODE
-from cluster.client import Consul, ConsulError, NoAnswerError
-from cluster.drift import read_services
-from cluster.ownership import is_owned_by
 from components.consul_connection import Connection
 from components.consul_container import ConsulContainerArgs
 from components.registration.switching import ServiceLocations, move_to_agent, register_with_status
 from components.resource_hooks import stash, wait_for_leader, wait_until_ready
+from consul_cluster.agent_configuration import AGENT_NODE, SERVER_NODE
+from consul_cluster.client import Consul, ConsulError, NoAnswerError
+from consul_cluster.drift import read_services
+from consul_cluster.ownership import is_owned_by
 from services.consul_definition import duration
 from services.model import SHORTEST_INTERVAL
 

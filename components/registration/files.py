@@ -12,18 +12,19 @@ import pulumi_docker as docker
 from docker.errors import DockerException
 from requests.exceptions import RequestException
 
-from cluster.agent_configuration import AGENT_NODE, HTTPS_PORT, reloadable_config
-from cluster.ownership import DEFINITION_FILES, roster_with_owner
 from components.child_options import child_options
 from components.config_volume import Uploads, uploads
 from components.consul_agent import FILES_FOLDER, ConsulAgent
-from components.hardening import HARDENED
+from components.container_hardening import HARDENED
 from components.registration.switching import stack_owner_prefix
+from consul_cluster.agent_configuration import AGENT_NODE, HTTPS_PORT, reloadable_config
+from consul_cluster.ownership import DEFINITION_FILES, roster_with_owner
 from docker_engine import docker_client
 from services.consul_definition import definition_files
 from services.roster import Roster
 
 _TOKEN, _CA = "/reload/token", "/reload/ca.pem"
+_PURPOSE = f"makes {AGENT_NODE} read its files again, then ends"
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,11 @@ class FilesRegistration(pulumi.ComponentResource):
             user="consul",
             entrypoints=["consul"],
             command=["reload", f"-http-addr={api}", *options],
-            # Another agent's container replaces this one, so that the new agent reloads too.
-            labels=[docker.ContainerLabelArgs(label="agent", value=args.agent.container)],
+            labels=[
+                # Another agent's container replaces this one, so that the new agent reloads too.
+                docker.ContainerLabelArgs(label="agent", value=args.agent.container),
+                docker.ContainerLabelArgs(label="purpose", value=_PURPOSE),
+            ],
             networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=args.network)],
             volumes=[docker.ContainerVolumeArgs(container_path=FILES_FOLDER, volume_name=args.agent.files)],
             uploads=uploads(files),

@@ -12,10 +12,10 @@ from typing import Any
 
 import pulumi
 
-from cluster.client import Consul, ConsulError, is_maintenance
-from cluster.ownership import is_owned_by, owner_prefix
 from components.consul_connection import Connection
 from components.resource_hooks import consul_hook
+from consul_cluster.client import Consul, ConsulError, is_maintenance
+from consul_cluster.ownership import is_owned_by, owner_prefix
 from services.consul_definition import definition, register_request
 from services.model import OWNER_KEY
 from services.roster import Roster
@@ -118,7 +118,7 @@ def register_with_status(consul: Consul, service_id: str, fields: Mapping[str, A
     Args:
         consul: the agent that gets it.
         service_id: its id.
-        fields: its fields, in the form of `cluster.drift.read_service`.
+        fields: its fields, in the form of `consul_cluster.drift.read_service`.
         checks: its checks there, by id.
     """
     body = register_request({**fields, "id": service_id})

@@ -7,8 +7,7 @@ from typing import Any
 
 import typer
 
-from cluster.health_status import worst_status
-from cluster.waiting import wait_until
+from consul_cluster.health_status import worst_status
 from errors import UserError
 from operations import signals
 from operations.command_line import DEFAULT_STACK, AsJson, ServiceName, StackName
@@ -22,6 +21,7 @@ from operations.drill.running_service import (
 from operations.output import print_json, print_line, print_rows
 from operations.stack import Stack
 from services.model import Service
+from waiting import wait_until
 
 _PATIENCE = 2  # Times the promise: a missed promise is measured too, and the service is not reaped meanwhile.
 
@@ -72,7 +72,7 @@ class Drill:
         Raises:
             DrillError: it is not passing, so that a drill would show nothing.
             RunningServiceError: it cannot be stopped, or started again.
-            cluster.client.ConsulError: Consul does not answer.
+            consul_cluster.client.ConsulError: Consul does not answer.
         """
         self._refuse_unless_passing()
         self.running_service.refuse_unless_running()

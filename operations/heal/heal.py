@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cluster.client import ConsulError
+from consul_cluster.client import ConsulError
 from errors import UserError
 from operations import signals
 from operations.command_line import DEFAULT_STACK, StackName, duration_option

@@ -11,16 +11,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from cluster.agent_configuration import SERVER_NODE
-from cluster.client import Consul, ConsulError, NoAnswerError
-from cluster.drift import catalog_matches, read_service, read_services, seconds_of_one_run
-from cluster.ownership import definition_files_owner
-from cluster.waiting import wait_until
-from operations.deployed_state import DeployedService, DeployedState
+from consul_cluster.agent_configuration import SERVER_NODE
+from consul_cluster.client import Consul, ConsulError, NoAnswerError
+from consul_cluster.drift import catalog_matches, read_service, read_services, seconds_of_one_run
+from consul_cluster.ownership import definition_files_owner
 from operations.pulumi_engine import Engine
+from operations.pulumi_state import DeployedService, DeployedState
 from services.consul_definition import definition, register_request
 from services.model import OWNER_KEY, Service
 from services.roster import Roster
+from waiting import wait_until
 
 # The agent hands a registration to the servers within milliseconds, or after a retry when it has just lost them.
 _CATALOG_SECONDS = 10

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from cluster.waiting import wait_until
+from waiting import wait_until
 
 _RECORD = ".json"
 

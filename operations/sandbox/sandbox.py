@@ -15,17 +15,17 @@ from urllib.parse import urlsplit
 import psutil
 
 import toolchain
-from cluster.agent_configuration import AGENT_NODE, SERVER_NODE, agent_config, server_config
-from cluster.client import Consul, ConsulError
-from cluster.waiting import wait_until
+from consul_cluster.agent_configuration import AGENT_NODE, SERVER_NODE, agent_config, server_config
+from consul_cluster.client import Consul, ConsulError
 from errors import UserError
 from operations.paths import LOCAL_FOLDER
 from operations.sandbox import stand_in_program
 from operations.sandbox.processes import BackgroundProcess, recorded_processes
-from ports import why_nothing_can_listen
+from port_probe import why_nothing_can_listen
 from services.model import Service
 from services.roster import Roster
 from settings import Settings
+from waiting import wait_until
 
 # What each Consul process listens on: API, DNS, LAN gossip; on a server also RPC, WAN gossip and gRPC.
 # https://developer.hashicorp.com/consul/docs/install/ports

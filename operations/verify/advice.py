@@ -1,6 +1,6 @@
 """What to do about a finding."""
 
-from cluster.agent_configuration import AGENT_NODE, SERVER_NODE
+from consul_cluster.agent_configuration import AGENT_NODE, SERVER_NODE
 from operations.stack import Stack
 from operations.verify.observed_state import Place
 from services.model import Service

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cluster.agent_configuration import AGENT_NODE, ESM_NODE, SERVER_NODE
+from consul_cluster.agent_configuration import AGENT_NODE, ESM_NODE, SERVER_NODE
 from operations.stack import Stack
 from operations.verify import advice
 from operations.verify.findings import Finding, Verdict, unseen

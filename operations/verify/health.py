@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from cluster.client import is_maintenance
+from consul_cluster.client import is_maintenance
 from operations.stack import Stack
 from operations.verify import advice
 from operations.verify.findings import Finding, Verdict, unseen
@@ -64,7 +64,7 @@ def metrics(observed: ObservedState) -> Verdict:
             f"{agent.address}/v1/agent/metrics?format=prometheus",
             METRIC,
             answer[:200] or "nothing",
-            "set telemetry.prometheus_retention_time in the agent's config, as in cluster/agent_configuration.py",
+            "set telemetry.prometheus_retention_time in the agent's config: consul_cluster/agent_configuration.py",
         )
     ]
     return Verdict("metrics", f"{count} for Prometheus", [] if METRIC in answer else findings)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from cluster.agent_configuration import AGENT_NODE, SERVER_NODE
+from consul_cluster.agent_configuration import AGENT_NODE, SERVER_NODE
 from operations.stack import Stack
 from operations.verify import advice
 from operations.verify.findings import Finding, Verdict, unseen

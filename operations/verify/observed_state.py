@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
-from cluster.client import Consul, ConsulError, NoAnswerError
+from consul_cluster.client import Consul, ConsulError, NoAnswerError
 from operations.stack import Stack
 
 Fields = Mapping[str, Any]

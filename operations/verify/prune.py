@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-from cluster.agent_configuration import AGENT_NODE, SERVER_NODE
-from cluster.waiting import wait_until
+from consul_cluster.agent_configuration import AGENT_NODE, SERVER_NODE
 from operations.stack import Stack
 from operations.verify.duplicates import Stray
 from operations.verify.report import Report, report
+from waiting import wait_until
 
 # An agent tells the servers of a removal within milliseconds, or on its next try if it has just lost them.
 _CATALOG_SECONDS = 8
@@ -16,7 +16,7 @@ def prune(stack: Stack, latest: Report, output: Callable[[str], object]) -> tupl
     """Remove what the report lists as left behind, and print each; return those, and a report after that.
 
     Raises:
-        cluster.client.ConsulError: Consul refused one. Those before it are removed.
+        consul_cluster.client.ConsulError: Consul refused one. Those before it are removed.
     """
     left_behind = [stray for stray in latest.strays if stray.removable]
     if not left_behind:

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from cluster.agent_configuration import SERVER_NODE
-from cluster.drift import normalize
-from cluster.ownership import DEFINITION_FILES, is_owned_by, with_owner
+from consul_cluster.agent_configuration import SERVER_NODE
+from consul_cluster.drift import normalize
+from consul_cluster.ownership import DEFINITION_FILES, is_owned_by, with_owner
 from operations.stack import Stack
 from operations.verify import advice
 from operations.verify.findings import Finding, Verdict, unseen

@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from cluster.waiting import wait_until
 from operations.command_line import DEFAULT_STACK, AsJson, StackName, duration_option
 from operations.stack import Stack
 from operations.verify.duplicates import Stray
 from operations.verify.print_report import print_report, report_as_json
 from operations.verify.prune import prune
 from operations.verify.report import Report, report
+from waiting import wait_until
 
 Fix = Annotated[
     bool,

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from cluster.client import ConsulError
+from consul_cluster.client import ConsulError
 from operations.watch.events import Away, Back, Changed, Event, Started
 from services.roster import Roster
 

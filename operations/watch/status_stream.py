@@ -3,8 +3,8 @@
 import time
 from collections.abc import Iterator, Mapping
 
-from cluster.client import Consul, ConsulError
-from cluster.health_status import service_statuses
+from consul_cluster.client import Consul, ConsulError
+from consul_cluster.health_status import service_statuses
 from services.roster import Roster
 
 _WAIT = "10s"  # Consul adds up to a sixteenth; a read ends after 15 s

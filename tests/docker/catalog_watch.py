@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from cluster.client import Consul, ConsulError
+from consul_cluster.client import Consul, ConsulError
 from services.roster import Roster
 from tests.polling import polling
 

@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 import toolchain
-from cluster.agent_configuration import server_config
-from cluster.client import Consul, ConsulError
+from consul_cluster.agent_configuration import server_config
+from consul_cluster.client import Consul, ConsulError
 from operations import down, up
 from operations.paths import ROOT
 from operations.stack import Stack

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from cluster.client import Consul
+from consul_cluster.client import Consul
 from operations.stack import Stack
 from tests.docker.conftest import (
     AGENT,

@@ -8,7 +8,7 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from cluster.agent_configuration import agent_config
+from consul_cluster.agent_configuration import agent_config
 from operations.pulumi_engine import EngineError
 from operations.stack import Stack
 from operations.verify.report import report

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cluster.agent_configuration import agent_config
+from consul_cluster.agent_configuration import agent_config
 from operations.pulumi_engine import EngineError
 from operations.stack import Stack
 from services.consul_definition import definition_files

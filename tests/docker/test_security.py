@@ -13,7 +13,7 @@ import psutil
 import pytest
 import urllib3
 
-from cluster.client import Consul, ConsulError, ForbiddenError
+from consul_cluster.client import Consul, ConsulError, ForbiddenError
 from operations import down, up
 from operations.pulumi_engine import EngineError
 from operations.stack import Stack

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from cluster.client import Consul
+from consul_cluster.client import Consul
 from operations.stack import Stack
 from tests.docker.conftest import CONSUL, HTTPS, SERVER, changes, docker, instances, ours, project
 from tests.statuses import statuses

@@ -19,16 +19,16 @@ import psutil
 import urllib3
 
 import toolchain
-from cluster.client import ConsulError
-from cluster.drift import read_services
-from cluster.waiting import wait_until
 from components.consul_connection import Connection
+from consul_cluster.client import ConsulError
+from consul_cluster.drift import read_services
 from operations.pulumi_engine import Engine, EngineError
 from services.model import Service
 from services.roster import Roster
 from tests.local.stacks import SECOND, EditableStack, as_deployed, new_project, new_sandbox, running, service_of
 from tests.polling import polling
 from tests.statuses import statuses
+from waiting import wait_until
 
 Kind = Literal["kill before", "kill after", "500", "403", "no answer", "answer lost"]
 KINDS: tuple[Kind, ...] = ("kill before", "kill after", "500", "403", "no answer", "answer lost")

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import settings
 import toolchain
-from cluster.agent_configuration import SERVER_NODE, agent_config, server_config
-from cluster.client import Consul, ConsulError
 from components.consul_connection import Connection
 from components.registration.agent import AgentRegistration, AgentRegistrationArgs
+from consul_cluster.agent_configuration import SERVER_NODE, agent_config, server_config
+from consul_cluster.client import Consul, ConsulError
 from operations.command_line import DEFAULT_STACK
 from operations.pulumi_engine import Engine
 from operations.sandbox.processes import BackgroundProcess

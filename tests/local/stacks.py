@@ -13,12 +13,12 @@ import urllib3
 from pulumi.automation import OpType
 
 import toolchain
-from cluster.agent_configuration import AGENT_NODE, SERVER_NODE
-from cluster.client import Consul
-from cluster.drift import read_service
-from cluster.ownership import with_owner
 from components.consul_connection import Connection
 from components.registration.agent import AgentRegistration, AgentRegistrationArgs
+from consul_cluster.agent_configuration import AGENT_NODE, SERVER_NODE
+from consul_cluster.client import Consul
+from consul_cluster.drift import read_service
+from consul_cluster.ownership import with_owner
 from operations.pulumi_engine import Engine
 from operations.sandbox.sandbox import Sandbox
 from services.consul_definition import definition, register_request
@@ -158,7 +158,7 @@ def deployed_stack(folder: Path) -> Iterator[EditableStack]:
 
 
 def as_deployed(service: Service) -> dict[str, Any]:
-    """Return a service as the deployed stack registers it, in the form of `cluster.drift.read_service`."""
+    """Return a service as the deployed stack registers it, in the form of `consul_cluster.drift.read_service`."""
     stated = definition(with_owner(service, f"{OWNER}registration-{service.id}"))
     return {key: value for key, value in stated.items() if key != "id"}
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from cluster.agent_configuration import AGENT_NODE
+from consul_cluster.agent_configuration import AGENT_NODE
 from operations.command_line import duration_option
 from operations.heal import heal
 from operations.heal.reconcile import Reconciler, Round

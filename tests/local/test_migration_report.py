@@ -5,7 +5,7 @@ from typing import Any
 import consul
 
 import settings
-from cluster.agent_configuration import SERVER_NODE
+from consul_cluster.agent_configuration import SERVER_NODE
 from operations.migration_report import Comparison, compare_stack
 from operations.stack import Stack
 from services.model import Service

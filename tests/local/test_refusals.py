@@ -13,9 +13,9 @@ import pytest
 import urllib3
 
 import toolchain
-from cluster.agent_configuration import agent_config, server_config
-from cluster.client import Consul, ConsulError
 from components.consul_connection import Connection
+from consul_cluster.agent_configuration import agent_config, server_config
+from consul_cluster.client import Consul, ConsulError
 from operations.pulumi_engine import Engine, EngineError
 from operations.sandbox.processes import BackgroundProcess
 from tests.local.stacks import EditableStack, new_project, new_sandbox

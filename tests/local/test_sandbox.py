@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.agent_configuration import AGENT_NODE
+from consul_cluster.agent_configuration import AGENT_NODE
 from operations.sandbox.processes import BackgroundProcess
 from operations.sandbox.sandbox import Sandbox
 from services.model import Service

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import toolchain
-from cluster.agent_configuration import agent_config, server_config
+from consul_cluster.agent_configuration import agent_config, server_config
 from services.consul_definition import definition_file
 from services.model import Kind
 from tests.forty_services import forty_roster

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import urllib3
 
-from cluster.agent_configuration import AGENT_NODE, SERVER_NODE
+from consul_cluster.agent_configuration import AGENT_NODE, SERVER_NODE
 from services.model import OWNER_KEY
 from tests.local.clones import Clone
 from tests.local.stacks import OWNER, register, repair

@@ -8,8 +8,8 @@ import pytest
 import urllib3
 
 import toolchain
-from cluster.agent_configuration import EXTERNAL_NODE_META
-from cluster.client import Consul
+from consul_cluster.agent_configuration import EXTERNAL_NODE_META
+from consul_cluster.client import Consul
 from operations.pulumi_engine import Engine
 from operations.sandbox.sandbox import Sandbox
 from operations.stack import Stack

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cluster.agent_configuration import EXTERNAL_NODE_META
+from consul_cluster.agent_configuration import EXTERNAL_NODE_META
 from operations.paths import LOCAL_FOLDER
 from operations.pulumi_engine import Engine
 from operations.stack import Stack

@@ -12,12 +12,12 @@ import pulumi
 import pytest
 from pulumi.dynamic import Config, ConfigureRequest
 
-from cluster.acl_rules import Rules
-from cluster.client import ConsulError, ForbiddenError, NoAnswerError
 from components.acl_secret import AclTokenSecret, AclTokenSecretProvider
 from components.acl_tokens import AclTokens, AclTokensArgs
 from components.consul_connection import Connection
 from components.registration.agent import AgentServiceProvider
+from consul_cluster.acl_rules import Rules
+from consul_cluster.client import ConsulError, ForbiddenError, NoAnswerError
 from tests.fake_consul import FakeConsul, running
 from tests.unit.pulumi_mocks import ROOT, Deployed, deploy, secret
 

@@ -9,7 +9,6 @@ from typing import Any
 import pulumi
 import pytest
 
-from cluster.client import ConsulError, ForbiddenError, NoAnswerError
 from components.consul_connection import Connection
 from components.registration.agent import (
     AgentRegistration,
@@ -17,6 +16,7 @@ from components.registration.agent import (
     AgentService,
     AgentServiceProvider,
 )
+from consul_cluster.client import ConsulError, ForbiddenError, NoAnswerError
 from services.environment import Environment
 from services.model import Service
 from services.roster import Roster

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from urllib3.util import Timeout
 
-from cluster import client as consul_api
-from cluster.client import Consul, ConsulError, ForbiddenError, HiddenError
+from consul_cluster import client as consul_api
+from consul_cluster.client import Consul, ConsulError, ForbiddenError, HiddenError
 from tests.fake_consul import Answer, Request, serve
 
 TOKEN = "5c1b2b5e-consul-acl-token"  # noqa: S105 - no real one

@@ -8,11 +8,11 @@ from typing import Any
 import pulumi
 import pytest
 
-from cluster import waiting
-from cluster.client import Consul, ConsulError, NoAnswerError
+import waiting
 from components import resource_hooks as hooks
 from components.consul_connection import Connection
 from components.resource_hooks import consul_hook, wait_for_leader
+from consul_cluster.client import Consul, ConsulError, NoAnswerError
 from tests.fake_consul import FakeConsul, running
 from tests.unit.pulumi_mocks import Deployed, deploy, secret
 

@@ -2,7 +2,13 @@ import json
 
 import pytest
 
-from cluster.agent_configuration import EXTERNAL_NODE_META, agent_config, esm_config, reloadable_config, server_config
+from consul_cluster.agent_configuration import (
+    EXTERNAL_NODE_META,
+    agent_config,
+    esm_config,
+    reloadable_config,
+    server_config,
+)
 from services.consul_definition import (
     definition,
     definition_file,

@@ -85,6 +85,22 @@ def unless_ignored(request: RegisterResourceRequest, new: Mapping[str, Any], old
     }
 
 
+# What today's program changes on purpose, by the name of the resource, with the fields that differ.
+_CHANGED = {
+    "standins-image": {"build"},  # another folder with the same files: built again, with the same tag
+    "files-reload": {"labels"},  # it got the label `purpose`: it is replaced, and the agent reads the same files
+}
+
+
+def without_changed(urn: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    changed = _CHANGED.get(urn.rpartition("::")[2], set())
+    return {key: value for key, value in inputs.items() if key not in changed}
+
+
+def without_intended_changes(resources: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {urn: without_changed(urn, inputs) for urn, inputs in resources.items()}
+
+
 @every_state
 def test_todays_program_states_the_resources_of_the_state_with_the_same_inputs(state: DeployedState) -> None:
     deployed = run(state)
@@ -94,7 +110,9 @@ def test_todays_program_states_the_resources_of_the_state_with_the_same_inputs(s
         each: unless_ignored(deployed.requests[name], plain(deployed.sent(name)), old.get(each, {}))
         for each, name in requests.items()
     }
-    assert inputs == old
+    assert without_intended_changes(inputs) == without_intended_changes(old)
+    changed = {each.rpartition("::")[2] for each in old if inputs[each] != old[each]}
+    assert changed == {name for name in _CHANGED if any(each.endswith(f"::{name}") for each in old)}
 
 
 def test_the_two_dynamic_providers_of_the_states_load() -> None:

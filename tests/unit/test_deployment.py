@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from cluster.security_stages import Stage, stage_config
+from consul_cluster.security_stages import Stage, stage_config
 from tests.fake_consul import FakeConsul, Wrote, running
 from tests.forty_services import FORTY
 from tests.unit import authorities

@@ -9,9 +9,6 @@ from uuid import UUID
 import pulumi
 import pytest
 
-from cluster.acl_rules import server_tokens
-from cluster.agent_configuration import agent_config, server_config
-from cluster.security_stages import Stage, stage_config
 from components import stand_in_containers as standins
 from components.cluster_keys import ClusterKeys, ClusterKeysArgs
 from components.consul_agent import ConsulAgent, ConsulAgentArgs
@@ -20,6 +17,9 @@ from components.consul_container import Publish, Secured
 from components.consul_server import ConsulServer, ConsulServerArgs
 from components.network import Network, NetworkArgs
 from components.stand_in_containers import StandIns, StandInsArgs, image_name
+from consul_cluster.acl_rules import server_tokens
+from consul_cluster.agent_configuration import agent_config, server_config
+from consul_cluster.security_stages import Stage, stage_config
 from services.roster import Roster
 from tests.fake_consul import FakeConsul, running
 from tests.forty_services import FORTY, Line, forty_roster
@@ -544,7 +544,7 @@ def test_a_smaller_roster_has_fewer_stand_ins() -> None:
 def test_the_stand_ins_image_is_built_from_the_projects_folder_and_pushed_nowhere() -> None:
     assert made().inputs("standins-image") == {
         "imageName": STAND_IN,
-        "build": {"context": "components/standin", "dockerfile": "components/standin/Dockerfile"},
+        "build": {"context": "components/stand_in_image", "dockerfile": "components/stand_in_image/Dockerfile"},
         "skipPush": True,
         "buildOnPreview": False,
     }
@@ -556,9 +556,9 @@ def test_the_stand_ins_image_has_a_tag_of_12_hexadecimal_digits() -> None:
 
 def folder_of_stand_ins(folder: Path, **files: str) -> str:
     """The image's name where these are its files."""
-    (folder / "standin").mkdir(parents=True)
+    (folder / "stand_in_image").mkdir(parents=True)
     for name, content in files.items():
-        (folder / "standin" / name).write_text(content)
+        (folder / "stand_in_image" / name).write_text(content)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(standins, "__file__", str(folder / "standins.py"))
         return image_name()

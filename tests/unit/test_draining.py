@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 import pulumi
 import pytest
 
-from cluster.client import Consul, NoAnswerError
 from components import resource_hooks as hooks
 from components.cluster_keys import ClusterKeys, ClusterKeysArgs
 from components.consul_agent import ConsulAgent, ConsulAgentArgs
@@ -14,6 +13,7 @@ from components.consul_connection import Connection
 from components.consul_container import ConsulContainerArgs, Publish, Secured
 from components.registration.draining import Draining
 from components.registration.switching import ServiceLocations
+from consul_cluster.client import Consul, NoAnswerError
 from services.roster import Roster
 from tests.fake_consul import FakeConsul, Wrote, running
 from tests.forty_services import FORTY, Line, forty_roster

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from cluster.drift import catalog_matches
+from consul_cluster.drift import catalog_matches
 
 STATED: dict[str, Any] = {
     "address": "isa-billing",

@@ -17,7 +17,7 @@ from requests.exceptions import ReadTimeout
 from typer.testing import CliRunner
 
 import settings
-from cluster.client import ConsulError
+from consul_cluster.client import ConsulError
 from operations import signals
 from operations.drill import drill
 from operations.drill.drill import Drill, DrillError, Step

@@ -83,7 +83,10 @@ def test_the_container_is_exactly_this() -> None:
         "user": "consul",
         "entrypoints": ["consul"],
         "command": ["reload", "-http-addr=http://consul-agent-shared:8500"],
-        "labels": [{"label": "agent", "value": "agent-container-id"}],
+        "labels": [
+            {"label": "agent", "value": "agent-container-id"},
+            {"label": "purpose", "value": "makes consul-agent-shared read its files again, then ends"},
+        ],
         "networksAdvanced": [{"name": "staging_staging-network"}],
         "volumes": [{"containerPath": "/consul/config/services", "volumeName": "consul-agent-shared-files"}],
         "attach": True,

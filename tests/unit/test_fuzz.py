@@ -17,7 +17,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from cluster.ownership import with_owner
+from consul_cluster.ownership import with_owner
 from services.ai_services import ai_service
 from services.consul_definition import definition, definition_files, register_request
 from services.environment import Environment

@@ -15,16 +15,16 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from cluster.client import NoAnswerError
-from cluster.drift import read_service, read_services
-from cluster.ownership import with_owner
+from consul_cluster.client import NoAnswerError
+from consul_cluster.drift import read_service, read_services
+from consul_cluster.ownership import with_owner
 from operations import signals
 from operations.command_line import duration_option
-from operations.deployed_state import DeployedService, DeployedState
 from operations.heal import heal
 from operations.heal import reconcile as healer
 from operations.heal.reconcile import Reconciler, Round
 from operations.pulumi_engine import Engine, EngineError
+from operations.pulumi_state import DeployedService, DeployedState
 from operations.stack import Stack
 from services.consul_definition import definition, register_request
 from services.model import OWNER_KEY

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from cluster.client import Consul
+from consul_cluster.client import Consul
 from services.roster import Roster
 from tests.fake_consul import FakeConsul, running
 from tests.forty_services import forty_roster

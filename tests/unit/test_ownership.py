@@ -1,6 +1,6 @@
 import pytest
 
-from cluster.ownership import DEFINITION_FILES, definition_files_owner, owner_prefix, with_owner
+from consul_cluster.ownership import DEFINITION_FILES, definition_files_owner, owner_prefix, with_owner
 from tests.forty_services import forty_roster
 
 BILLING = next(each for each in forty_roster().services if each.name == "billing_service")

@@ -152,7 +152,7 @@ def test_every_image_that_is_built_has_a_tag_of_its_content() -> None:
 
 
 def test_every_image_that_one_is_built_from_has_an_exact_tag() -> None:
-    bases = re.findall(r"(?m)^FROM (\S+)", (HOUSE / "components" / "standin" / "Dockerfile").read_text())
+    bases = re.findall(r"(?m)^FROM (\S+)", (HOUSE / "components" / "stand_in_image" / "Dockerfile").read_text())
     assert ([image for image in bases if not EXACT.fullmatch(image)], len(bases)) == ([], 1)
 
 

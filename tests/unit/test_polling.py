@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from cluster.client import Consul, ConsulError
+from consul_cluster.client import Consul, ConsulError
 from services.roster import Roster
 from tests.docker.catalog_watch import watch_catalog
 from tests.forty_services import forty_roster

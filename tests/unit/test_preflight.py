@@ -8,8 +8,8 @@ import pulumi
 import pytest
 from docker.errors import APIError, DockerException, ImageNotFound
 
-from cluster.client import Consul
 from components.preflight import Prerequisites, report
+from consul_cluster.client import Consul
 from tests.fake_consul import serve
 from tests.unit.pulumi_mocks import deploy
 

@@ -2,10 +2,10 @@ from typing import Any, get_args
 
 import pytest
 
-from cluster.acl_rules import agent_tokens, server_tokens, token_rules
-from cluster.agent_configuration import agent_config, reloadable_config, server_config
-from cluster.security_stages import CA_FILE, Stage, stage_config, why_change_is_refused
 from components.certificates import certificate_host_names
+from consul_cluster.acl_rules import agent_tokens, server_tokens, token_rules
+from consul_cluster.agent_configuration import agent_config, reloadable_config, server_config
+from consul_cluster.security_stages import CA_FILE, Stage, stage_config, why_change_is_refused
 from services.roster import Roster
 from tests.forty_services import FORTY, forty_roster
 from tests.unit.stacks import two_services

@@ -6,7 +6,7 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from cluster.client import Consul
+from consul_cluster.client import Consul
 from operations import credentials as module
 from operations.credentials import NotDeployedError, Role
 from operations.pulumi_engine import Engine

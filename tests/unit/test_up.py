@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from cluster.health_status import UNCHECKED
+from consul_cluster.health_status import UNCHECKED
 from operations import down, up
 from operations.stack import StackError
 from operations.up import wait_for_passing

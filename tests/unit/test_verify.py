@@ -13,7 +13,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from cluster import client as consul_api
+from consul_cluster import client as consul_api
 from operations.stack import Stack
 from operations.verify import advice
 from operations.verify import verify as command

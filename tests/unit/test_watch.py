@@ -12,8 +12,8 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
-from cluster.client import ConsulError, NoAnswerError
-from cluster.health_status import service_statuses
+from consul_cluster.client import ConsulError, NoAnswerError
+from consul_cluster.health_status import service_statuses
 from operations.stack import Stack
 from operations.watch import status_stream as feeding
 from operations.watch import watch as command

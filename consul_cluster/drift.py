@@ -12,7 +12,7 @@ from typing import Any
 
 import durationpy
 
-from cluster.client import Consul, is_maintenance
+from consul_cluster.client import Consul, is_maintenance
 from services.consul_definition import duration, from_notes
 
 Fields = dict[str, Any]

@@ -6,7 +6,7 @@ https://developer.hashicorp.com/consul/docs/security/acl/acl-rules
 from collections.abc import Mapping
 from typing import Any
 
-from cluster.agent_configuration import AGENT_NODE, ESM_NODE
+from consul_cluster.agent_configuration import AGENT_NODE, ESM_NODE
 from services.roster import Roster
 
 Rules = Mapping[str, Mapping[str, Mapping[str, str]]]

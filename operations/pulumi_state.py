@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.drift import COMPARED_FIELDS
+from consul_cluster.drift import COMPARED_FIELDS
 
 _TYPE = "pulumi-python:dynamic/consul:AgentService"
 
@@ -16,7 +16,7 @@ class DeployedService:
     Attributes:
         agent: address of the API at which it was registered.
         owner: the owner that its meta names.
-        fields: its fields, in the form of `cluster.drift.read_service`.
+        fields: its fields, in the form of `consul_cluster.drift.read_service`.
     """
 
     agent: str

@@ -6,7 +6,7 @@ https://developer.hashicorp.com/consul/docs/security/encryption/gossip#enabling-
 
 from typing import Any, Literal, get_args
 
-from cluster.agent_configuration import HTTPS_PORT
+from consul_cluster.agent_configuration import HTTPS_PORT
 
 Stage = Literal["off", "accepted", "sent", "on"]
 """What a cluster does with encryption, TLS and tokens.
