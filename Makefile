@@ -6,9 +6,9 @@ WORKERS := 6 # more than cores: most of the time, tests/local waits
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.local/pycache
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.local/hypothesis
 
-.PHONY: up down status verify watch migration-report heal drill start-service stop-service test style test-unit test-docker bench scale faults lock
+.PHONY: up down status verify watch self-registrations heal drill start-service stop-service test style test-unit test-docker bench scale faults lock
 
-up down status watch migration-report heal: $(VENV)/up
+up down status watch self-registrations heal: $(VENV)/up
 	@$(PYTHON) -m operations $@ --stack $(STACK)
 
 verify: $(VENV)/up

@@ -11,6 +11,7 @@ import pulumi_consul as consul
 from components.acl_secret import AclTokenSecret
 from components.child_options import child_options
 from components.consul_connection import Connection
+from components.interrupted_creation import remove_policy
 from components.resource_hooks import stash
 from consul_cluster.acl_rules import Rules
 from consul_cluster.agent_configuration import DATACENTER
@@ -89,7 +90,13 @@ def consul_provider(name: str, servers: Connection, opts: pulumi.ResourceOptions
 def _token(
     name: str, policy_name: str, rules: Rules, servers: Connection, opts: pulumi.ResourceOptions
 ) -> pulumi.Output[str]:
-    policy = consul.AclPolicy(f"{name}-policy", name=policy_name, rules=json.dumps(rules, indent=2), opts=opts)
+    hooks = pulumi.ResourceHookBinding(before_create=[remove_policy(f"{name}-remove-policy", servers)])
+    policy = consul.AclPolicy(
+        f"{name}-policy",
+        name=policy_name,
+        rules=json.dumps(rules, indent=2),
+        opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(hooks=hooks)),
+    )
     token = consul.AclToken(f"{name}-token", description=policy_name, policies=[policy.name], opts=opts)
     child = pulumi.ResourceOptions(parent=opts.parent)
     return AclTokenSecret(f"{name}-secret", servers, token.id, child).secret

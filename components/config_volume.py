@@ -7,6 +7,7 @@ import pulumi
 import pulumi_docker as docker
 
 from components.container_hardening import HARDENED
+from components.interrupted_creation import remove_container
 
 CONFIG_FOLDER = "/consul/config"
 """Where the volume is mounted: the folder that Consul's image reads."""
@@ -60,7 +61,12 @@ def config_volume(
         labels=[docker.ContainerLabelArgs(label="purpose", value=f"writes the configuration of {node}, then ends")],
         # Stacks that were deployed without the label keep their container: a change to a label would replace it.
         opts=pulumi.ResourceOptions.merge(
-            opts, pulumi.ResourceOptions(delete_before_replace=True, ignore_changes=["labels"])
+            opts,
+            pulumi.ResourceOptions(
+                delete_before_replace=True,
+                ignore_changes=["labels"],
+                hooks=pulumi.ResourceHookBinding(before_create=[remove_container]),
+            ),
         ),
         **HARDENED,
     )

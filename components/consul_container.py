@@ -11,6 +11,7 @@ import pulumi_docker as docker
 from components.cluster_keys import ClusterKeys
 from components.config_volume import CONFIG_FOLDER, ConfigVolume, Uploads, config_volume
 from components.container_hardening import HARDENED
+from components.interrupted_creation import remove_container
 from consul_cluster.agent_configuration import HTTPS_PORT
 from consul_cluster.security_stages import CA_FILE, TLS_FOLDER, Stage, stage_config
 
@@ -161,6 +162,7 @@ def consul_container(
 ) -> docker.Container:
     """Declare the container. Its name begins with the given name."""
     config = prepared.config
+    own = pulumi.ResourceHookBinding(before_create=[remove_container])
     volumes = {"/consul/data": prepared.data.name, CONFIG_FOLDER: config.volume.name, **args.folders}
     return docker.Container(
         f"{name}-container",
@@ -172,7 +174,10 @@ def consul_container(
         networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=args.network)],
         ports=_ports(args.publish),
         volumes=[docker.ContainerVolumeArgs(container_path=path, volume_name=name) for path, name in volumes.items()],
-        opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(delete_before_replace=True, hooks=hooks)),
+        opts=pulumi.ResourceOptions.merge(
+            opts,
+            pulumi.ResourceOptions(delete_before_replace=True, hooks=pulumi.ResourceHookBinding.merge(own, hooks)),
+        ),
         **_RUN,
     )
 

@@ -7,6 +7,7 @@ import pulumi_docker as docker
 
 from components.config_volume import uploads
 from components.container_hardening import HARDENED
+from components.interrupted_creation import remove_container
 from consul_cluster.agent_configuration import ESM_METRICS, ESM_NODE, esm_config
 
 _FOLDER = "/etc/consul-esm"
@@ -63,7 +64,9 @@ class ConsulEsm(pulumi.ComponentResource):
             wait_timeout=60,
             restart="unless-stopped",
             destroy_grace_seconds=10,
-            opts=child,
+            opts=pulumi.ResourceOptions.merge(
+                child, pulumi.ResourceOptions(hooks=pulumi.ResourceHookBinding(before_create=[remove_container]))
+            ),
             **HARDENED,
         )
         self.register_outputs({})

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_docker as docker
 
+from components.interrupted_creation import remove_network
+
 
 @dataclass(frozen=True)
 class NetworkArgs:
@@ -31,7 +33,12 @@ class Network(pulumi.ComponentResource):
             self.name = pulumi.Output.from_input(args.name)
         else:
             created = docker.Network(
-                f"{name}-network", name=args.name, driver="bridge", opts=pulumi.ResourceOptions(parent=self)
+                f"{name}-network",
+                name=args.name,
+                driver="bridge",
+                opts=pulumi.ResourceOptions(
+                    parent=self, hooks=pulumi.ResourceHookBinding(before_create=[remove_network])
+                ),
             )
             self.name = created.name
         self.register_outputs({"name": self.name})

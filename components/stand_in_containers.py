@@ -8,6 +8,7 @@ import pulumi
 import pulumi_docker as docker
 
 from components.container_hardening import HARDENED
+from components.interrupted_creation import remove_container
 from services.roster import Roster
 
 _CONTEXT = "components/stand_in_image"  # relative, so that the state does not contain the path of a clone
@@ -57,7 +58,11 @@ class StandIns(pulumi.ComponentResource):
                 restart="unless-stopped",
                 read_only=True,
                 user="65534:65534",  # nobody
-                opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
+                opts=pulumi.ResourceOptions(
+                    parent=self,
+                    delete_before_replace=True,
+                    hooks=pulumi.ResourceHookBinding(before_create=[remove_container]),
+                ),
                 **HARDENED,
             )
         self.register_outputs({})

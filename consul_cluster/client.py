@@ -236,6 +236,22 @@ class Consul:
         """Remove an ACL token; no token can remove itself."""
         self._ask("DELETE", f"/v1/acl/token/{_path(accessor)}")
 
+    def policy(self, name: str) -> dict[str, Any] | None:
+        """Return an ACL policy, or None.
+
+        https://developer.hashicorp.com/consul/api-docs/acl/policies
+        """
+        ids = [each["ID"] for each in self._ask("GET", "/v1/acl/policies") if each["Name"] == name]
+        return dict(self._ask("GET", f"/v1/acl/policy/{_path(ids[0])}")) if ids else None
+
+    def policy_tokens(self, policy_id: str) -> list[dict[str, Any]]:
+        """Return the ACL tokens that a policy is linked to."""
+        return list(self._ask("GET", "/v1/acl/tokens", {"policy": policy_id}))
+
+    def delete_policy(self, policy_id: str) -> None:
+        """Remove an ACL policy. The tokens that it is linked to lose its rights."""
+        self._ask("DELETE", f"/v1/acl/policy/{_path(policy_id)}")
+
     def replace_gossip_key(self, key: str) -> None:
         """Have every member take a key, and send with it from then on; what it sends with so far is still taken.
 

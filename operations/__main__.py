@@ -7,8 +7,8 @@ from errors import UserError
 from operations.down import down
 from operations.drill.drill import drill
 from operations.heal.heal import heal
-from operations.migration_report import migration_report
 from operations.render_config import render_config
+from operations.self_registrations import self_registrations
 from operations.start_service import start_service
 from operations.status import status
 from operations.stop_service import stop_service
@@ -33,7 +33,7 @@ for command in (
     watch,
     drill,
     render_config,
-    migration_report,
+    self_registrations,
     heal,
 ):
     app.command()(command)

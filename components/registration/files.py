@@ -16,6 +16,7 @@ from components.child_options import child_options
 from components.config_volume import Uploads, uploads
 from components.consul_agent import FILES_FOLDER, ConsulAgent
 from components.container_hardening import HARDENED
+from components.interrupted_creation import remove_container
 from components.registration.switching import stack_owner_prefix
 from consul_cluster.agent_configuration import AGENT_NODE, HTTPS_PORT, reloadable_config
 from consul_cluster.ownership import DEFINITION_FILES, roster_with_owner
@@ -67,8 +68,10 @@ class FilesRegistration(pulumi.ComponentResource):
         if args.token is not None and args.ca is not None:
             api, options = f"https://{AGENT_NODE}:{HTTPS_PORT}", [f"-token-file={_TOKEN}", f"-ca-file={_CA}"]
             files = {**files, _TOKEN: pulumi.Output.secret(args.token), _CA: args.ca}
-        moves = args.hooks.before_create if args.hooks else None
-        hooks = pulumi.ResourceHookBinding(before_create=moves, after_create=[_refuse_failed_reload(name)])
+        moves = args.hooks.before_create or [] if args.hooks else []
+        hooks = pulumi.ResourceHookBinding(
+            before_create=[remove_container, *moves], after_create=[_refuse_failed_reload(name)]
+        )
         docker.Container(
             f"{name}-reload",
             name=args.agent.node.apply(lambda node: f"{node}-reload"),

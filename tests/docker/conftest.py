@@ -101,6 +101,23 @@ def changes(stack: Stack, **options: object) -> dict[str, int]:
     return {str(what): count for what, count in summary.items()}
 
 
+def forget(stack: Stack, name: str) -> None:
+    """Remove a resource and its dependents from the state, as if a run was killed before it wrote the state."""
+    [urn] = [each for each in stack.engine.urns() if each.endswith(f"::{name}")]
+    command = (
+        toolchain.pulumi(),
+        "state",
+        "delete",
+        urn,
+        "--target-dependents",
+        "--yes",
+        "--stack",
+        stack.engine.stack,
+    )
+    environment = {**os.environ, **stack.engine.environment}
+    subprocess.run(command, cwd=stack.engine.project, env=environment, capture_output=True, check=True)
+
+
 def members() -> dict[str, str]:
     """Return the status of each member of the cluster, as the server's container prints them."""
     lines = docker("exec", SERVER, "consul", "members").splitlines()[1:]

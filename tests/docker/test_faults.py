@@ -12,13 +12,32 @@ from consul_cluster.agent_configuration import agent_config
 from operations.pulumi_engine import EngineError
 from operations.stack import Stack
 from operations.verify.report import report
-from tests.docker.conftest import SERVER, all_40, changes, deployed, docker, instances, passing, project, status
+from tests.docker.conftest import (
+    AGENT,
+    NETWORK,
+    SERVER,
+    all_40,
+    changes,
+    deployed,
+    docker,
+    forget,
+    instances,
+    passing,
+    project,
+    status,
+)
 from tests.polling import polling
 from tests.waiting import within
 
-# Not yet after a container was created: where the state was not written before the kill, no run knows the container,
-# and its name is taken. The README says how to go on.
-STEPS = ("agent-parking updated", "agent-container deleted original", "agent-parked updated")
+# After which line of the run, and once which container exists, the engine is killed.
+STEPS = (
+    ("agent-parking updated", None),
+    ("agent-container deleted original", None),
+    ("agent-container creating", AGENT),
+    ("agent-container replaced", None),
+    ("agent-parked updated", None),
+    ("files-reload creating", f"{AGENT}-reload"),
+)
 INTERVAL = 10  # seconds, of the check of a user service
 
 _intervals = itertools.count(6)
@@ -28,6 +47,7 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    docker("network", "create", NETWORK)  # as if an earlier `up` was killed when it had created the network
     with deployed(project(tmp_path_factory.mktemp("faults"), "docker-local")) as stack:
         yield stack
 
@@ -38,13 +58,18 @@ def change_the_agent(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("components.consul_agent.agent_config", lambda **_: config)
 
 
-def killed_at(step: str, stack: Stack) -> None:
+def exists(container: str | None) -> bool:
+    return container is None or bool(docker("ps", "--all", "--quiet", "--filter", f"name=^{container}$"))
+
+
+def killed_at(step: str, container: str | None, stack: Stack) -> None:
     """Run an `up`, and kill its engine after a step."""
     seen: list[str] = []
 
     def print_line(line: str) -> None:
         if step in line and not seen:
             seen.append(line)
+            within(10, lambda: exists(container))
             for child in psutil.Process().children(recursive=True):
                 with suppress(psutil.Error):
                     if child.name() == "pulumi":
@@ -55,9 +80,9 @@ def killed_at(step: str, stack: Stack) -> None:
     assert seen, f"the run had no step {step!r}"
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(("step", "container"), STEPS)
 def test_what_was_killed_after_a_step_the_next_up_completes_and_a_stopped_service_never_passes(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch, step: str
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, step: str, container: str | None
 ) -> None:
     docker("pause", "isa-billing")  # a refresh would start one that was stopped
     within(2 * INTERVAL, lambda: status(stack, "billing_service") == "critical")
@@ -73,7 +98,7 @@ def test_what_was_killed_after_a_step_the_next_up_completes_and_a_stopped_servic
 
     change_the_agent(monkeypatch)
     with polling(look, 0.02, at_least=100):
-        killed_at(step, stack)
+        killed_at(step, container, stack)
         stack.engine.unlock()
         changes(stack)
     assert untrue == []
@@ -82,3 +107,25 @@ def test_what_was_killed_after_a_step_the_next_up_completes_and_a_stopped_servic
     passing(stack)
     within(45, lambda: report(stack).well)  # each check has run since it moved
     assert changes(stack, refresh=True).keys() == {"same"}
+
+
+@pytest.mark.parametrize("name", ["server-container", "agent-carry", "agent-container", "standins-isa-billing"])
+def test_a_container_that_the_state_does_not_know_is_created_again_by_the_next_up(stack: Stack, name: str) -> None:
+    forget(stack, name)
+    assert changes(stack)["create"]
+    passing(stack)
+    assert instances(stack) == all_40(stack)
+    assert changes(stack).keys() == {"same"}
+
+
+def test_a_container_of_somebody_else_is_left_alone(stack: Stack) -> None:
+    forget(stack, "standins-isa-billing")
+    docker("rm", "--force", "isa-billing")
+    docker("run", "--detach", "--name", "isa-billing", "busybox:1.37.0", "sleep", "600")
+    theirs = docker("inspect", "--format", "{{.Id}}", "isa-billing")
+    with pytest.raises(EngineError):
+        stack.engine.up()
+    assert docker("inspect", "--format", "{{.Id}}", "isa-billing") == theirs
+    docker("rm", "--force", "isa-billing")
+    changes(stack)
+    passing(stack)

@@ -190,8 +190,17 @@ class Deployed:
         return {each.rpartition("::")[2] for each in self.requests[name].dependencies}
 
     def bound(self, name: str) -> dict[str, list[str]]:
-        """The names of the hooks that a resource is bound to, by when they run."""
-        return {when.name: list(hooks) for when, hooks in self.requests[name].hooks.ListFields()}
+        """The names of the hooks that a resource is bound to, by when they run; plain functions have no name."""
+        fields = self.requests[name].hooks.ListFields()
+        named = {when.name: [hook for hook in hooks if not self._is_function(hook, name)] for when, hooks in fields}
+        return {when: hooks for when, hooks in named.items() if hooks}
+
+    def functions_before_creation(self, name: str) -> int:
+        """How many plain functions are called before a resource is created."""
+        return sum(self._is_function(hook, name) for hook in self.requests[name].hooks.before_create)
+
+    def _is_function(self, hook: str, name: str) -> bool:
+        return hook.startswith(f"{self.requests[name].type}_{name}_")  # the SDK's own name for it
 
     def call(
         self,

@@ -6,7 +6,7 @@ import consul
 
 import settings
 from consul_cluster.agent_configuration import SERVER_NODE
-from operations.migration_report import Comparison, compare_stack
+from operations.self_registrations import Comparison, compare_stack
 from operations.stack import Stack
 from services.model import Service
 from tests.local.stacks import EditableStack

@@ -1,4 +1,4 @@
-"""`migration-report`: which services still register themselves beside the stack, and which of them can stop."""
+"""`self-registrations`: which services still register themselves beside the stack, and which of them can stop."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -163,7 +163,7 @@ def _worst(checks: Iterable[Mapping[str, Any]]) -> str:
     return worst_status(check["Status"] for check in checks)
 
 
-def migration_report(stack: StackName = DEFAULT_STACK, as_json: AsJson = False) -> None:
+def self_registrations(stack: StackName = DEFAULT_STACK, as_json: AsJson = False) -> None:
     """Show which services still register themselves, and which of them can stop.
 
     For each service: the agent's registration, with its status and where it
@@ -174,7 +174,7 @@ def migration_report(stack: StackName = DEFAULT_STACK, as_json: AsJson = False) 
     The exit code is 1 where the two contradict each other: another port than the roster's, heartbeats of a service
     whose check fails, or another party that holds the service's id at the agent.
 
-    Example: python -m operations migration-report --stack staging --json
+    Example: python -m operations self-registrations --stack staging --json
     """
     compared = compare_stack(Stack.load(stack))
     if as_json:

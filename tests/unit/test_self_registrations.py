@@ -7,8 +7,8 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from operations import migration_report as command
-from operations.migration_report import ENVIRONMENT, Comparison, compare_stack
+from operations import self_registrations as command
+from operations.self_registrations import ENVIRONMENT, Comparison, compare_stack
 from operations.stack import Stack
 from tests.fake_consul import AGENT, SERVER, FakeConsul, running
 from tests.unit.stacks import BILLING, MINIO, only_stack, stack_at, two_services
@@ -145,7 +145,7 @@ def test_it_asks_once_a_node_and_twice_more_whatever_the_number_of_services(cons
 def typed(consul: FakeConsul, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
     only_stack(monkeypatch, lambda: stack(consul))
     app = typer.Typer()
-    app.command()(command.migration_report)
+    app.command()(command.self_registrations)
     return CliRunner().invoke(app, arguments)
 
 

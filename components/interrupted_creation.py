@@ -1,0 +1,82 @@
+"""Removes what an interrupted run created and could not record, before the next run creates it again.
+
+Pulumi writes a resource to the state after the provider has created it. If the run is killed in between, the next one
+would fail: the name is taken. What is removed is as the program states it, and nothing uses it.
+https://www.pulumi.com/docs/iac/concepts/resources/options/hooks/
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import docker
+import pulumi
+from docker.errors import DockerException
+from docker.models.containers import Container
+from requests.exceptions import RequestException
+
+from components.consul_connection import Connection
+from components.resource_hooks import consul_hook
+from docker_engine import docker_client
+
+_MESSAGE = "an interrupted run created it and could not record it: it is removed, and created again"
+
+
+# Nobody has the name; or the engine does not answer, and then the provider says so.
+_NOTHING_TO_REMOVE = (DockerException, RequestException)
+
+
+def _engine() -> docker.DockerClient:
+    return docker_client(pulumi.Config("docker").get("host"))
+
+
+def remove_container(args: pulumi.ResourceHookArgs) -> None:
+    """Remove a container if its name, image, command, security options and labels' names are about to be created."""
+    stated = args.new_inputs or {}
+    with suppress(*_NOTHING_TO_REMOVE):
+        container = _engine().containers.get(stated["name"])
+        if _is_as_stated(container, stated):
+            pulumi.log.warn(f"container {container.name}: {_MESSAGE}")
+            container.remove(v=True, force=True)
+
+
+def _is_as_stated(container: Container, stated: Mapping[str, Any]) -> bool:
+    config, host = container.attrs["Config"], container.attrs["HostConfig"]
+    return (
+        config["Image"] == stated["image"]
+        and config["Cmd"] == stated["command"]
+        and host["CapDrop"] == stated["capabilities"]["drops"]
+        and host["SecurityOpt"] == stated["securityOpts"]
+        and {each["label"] for each in stated.get("labels") or []} <= set(container.labels)
+    )
+
+
+def remove_network(args: pulumi.ResourceHookArgs) -> None:
+    """Remove a network without containers and labels that has the name of the one that is about to be created."""
+    name = (args.new_inputs or {})["name"]
+    with suppress(*_NOTHING_TO_REMOVE):
+        for network in _engine().networks.list(names=[name], greedy=True):  # Docker matches a part of a name too
+            if network.name == name and not network.containers and not network.attrs["Labels"]:
+                pulumi.log.warn(f"network {name}: {_MESSAGE}")
+                network.remove()
+
+
+def remove_policy(name: str, servers: Connection) -> pulumi.ResourceHook:
+    """Return the hook that removes an ACL policy with the same name and rules as the one that is about to be created.
+
+    No token may be linked to it.
+
+    Args:
+        name: of the hook.
+        servers: the servers' API, with the management token.
+    """
+
+    async def remove(args: pulumi.ResourceHookArgs) -> None:
+        stated = args.new_inputs or {}
+        consul = await servers.consul()
+        policy = consul.policy(stated["name"])
+        if policy and policy["Rules"] == stated["rules"] and not consul.policy_tokens(policy["ID"]):
+            pulumi.log.warn(f"ACL policy {policy['Name']}: {_MESSAGE}")
+            consul.delete_policy(policy["ID"])
+
+    return consul_hook(name, remove)

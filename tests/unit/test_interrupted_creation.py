@@ -1,0 +1,121 @@
+from types import SimpleNamespace
+from typing import Any
+
+import docker
+import pulumi
+import pytest
+from docker.errors import DockerException, NotFound
+
+from components.interrupted_creation import remove_container, remove_network
+from tests.unit.pulumi_mocks import Deployed, deploy
+from tests.unit.test_deployment import made
+
+STATED = {
+    "name": "consul-esm",
+    "image": "sha256:e50e",
+    "command": ["consul-esm", "-config-file=/etc/consul-esm/config.json"],
+    "capabilities": {"drops": ["ALL"]},
+    "securityOpts": ["no-new-privileges=true"],
+    "labels": [{"label": "config", "value": "8c1e"}],
+}
+NAMED = {"driver": "bridge", "name": "staging_staging-network"}
+
+
+class Engine:
+    """A Docker engine with one container and one network; it notes what is removed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.removed: list[str] = []
+        self.container = SimpleNamespace(
+            name="consul-esm",
+            labels={"config": "of an earlier run"},
+            attrs={
+                "Config": {"Image": "sha256:e50e", "Cmd": STATED["command"]},
+                "HostConfig": {"CapDrop": ["ALL"], "SecurityOpt": ["no-new-privileges=true"]},
+            },
+            remove=lambda v, force: self.removed.append("container") if v and force else None,
+        )
+        self.network = SimpleNamespace(
+            name=NAMED["name"], containers=[], attrs={"Labels": {}}, remove=lambda: self.removed.append("network")
+        )
+        self.containers = SimpleNamespace(get=self._container)
+        self.networks = SimpleNamespace(list=lambda names, greedy: [self.network] if names and greedy else [])
+        monkeypatch.setattr(docker, "from_env", lambda **_: self)
+
+    def _container(self, name: str) -> SimpleNamespace:
+        if name != self.container.name:
+            raise NotFound(name)
+        return self.container
+
+    def before_creation(self, hook: pulumi.ResourceHookFunction, inputs: dict[str, Any]) -> list[str]:
+        """Call a hook as the engine does; returns what it removed."""
+        deploy(lambda: hook(pulumi.ResourceHookArgs("urn", "id", "name", "type", new_inputs=inputs)))
+        return self.removed
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
+    return Engine(monkeypatch)
+
+
+def test_a_container_that_is_as_stated_is_removed(engine: Engine) -> None:
+    assert engine.before_creation(remove_container, STATED) == ["container"]
+
+
+def test_a_container_that_does_not_exist_is_not_removed(engine: Engine) -> None:
+    assert engine.before_creation(remove_container, {**STATED, "name": "consul-agent-shared"}) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("image", "sha256:c0de"),
+        ("command", ["consul-esm"]),
+        ("capabilities", {"drops": ["NET_ADMIN"]}),
+        ("securityOpts", []),
+        ("labels", [{"label": "purpose", "value": "another"}]),
+    ],
+)
+def test_a_container_of_somebody_else_is_not_removed(engine: Engine, field: str, value: object) -> None:
+    assert engine.before_creation(remove_container, {**STATED, field: value}) == []
+
+
+def test_an_empty_network_of_the_name_is_removed(engine: Engine) -> None:
+    assert engine.before_creation(remove_network, NAMED) == ["network"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", "staging_staging-network-2"),
+        ("containers", ["isa-billing"]),
+        ("attrs", {"Labels": {"com.docker.compose.project": "staging"}}),
+    ],
+)
+def test_a_network_of_somebody_else_is_not_removed(engine: Engine, field: str, value: object) -> None:
+    setattr(engine.network, field, value)
+    assert engine.before_creation(remove_network, NAMED) == []
+
+
+def test_an_engine_that_does_not_answer_is_left_to_the_provider(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def from_env(**_: object) -> Engine:
+        raise DockerException("no answer")
+
+    monkeypatch.setattr(docker, "from_env", from_env)
+    assert engine.before_creation(remove_container, STATED) == []
+
+
+# Where it is bound
+
+
+def of_types(found: Deployed, *types: str) -> list[str]:
+    return [name for name, request in found.requests.items() if request.type in types]
+
+
+def test_every_container_and_network_is_looked_for_before_it_is_created() -> None:
+    found = made("docker-local", "catalog")
+    names = of_types(found, "docker:index/container:Container", "docker:index/network:Network")
+    assert len(names) == 47
+    assert {name: found.functions_before_creation(name) for name in names} == dict.fromkeys(names, 1)
