@@ -8,6 +8,8 @@ from services.roster import Roster
 MISSING = "missing"
 UNCHECKED = "unchecked"
 """Stands for the status of a check that was changed and has not run since: Consul shows the one of before."""
+DRAINED = "drained"
+"""Stands for a service that the server's own agent has, while the shared agent's container is replaced."""
 _BEST_FIRST = ("passing", "warning", "critical")
 
 

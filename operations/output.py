@@ -22,6 +22,7 @@ STATUS_COLOURS: Mapping[str, str] = {
     "passing": "green",
     "warning": "yellow",
     "unchecked": "yellow",
+    "drained": "yellow",
     "critical": "red",
     "missing": "red",
 }

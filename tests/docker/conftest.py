@@ -7,8 +7,11 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import timedelta
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import yaml
@@ -19,6 +22,7 @@ from consul_cluster.client import Consul, ConsulError
 from operations import down, up
 from operations.paths import ROOT
 from operations.stack import Stack
+from tests.forty_services import forty_roster
 from tests.statuses import require_passing, statuses
 from tests.waiting import within
 
@@ -136,6 +140,14 @@ def project(folder: Path, stack: str, **config: object) -> Stack:
     said: list[str] = []
     loaded = Stack.load(stack, folder, said.append)
     return replace(loaded, engine=replace(loaded.engine, folder=folder / "pulumi"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _services() -> Iterator[None]:
+    """The program and the commands have forty services that are checked every second, to wait less."""
+    quick = partial(forty_roster, interval=timedelta(seconds=1))
+    with patch("services.roster.load_roster", quick), patch("operations.stack.load_roster", quick):
+        yield
 
 
 @contextmanager

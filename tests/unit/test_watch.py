@@ -21,11 +21,13 @@ from operations.watch.events import Away, Back, Changed, Started, fields, line
 from operations.watch.screen import screen
 from operations.watch.service_board import Board
 from operations.watch.status_stream import status_stream
-from tests.fake_consul import AGENT, FakeConsul, running
+from services.model import OWNER_KEY
+from tests.fake_consul import AGENT, SERVER, FakeConsul, running
 from tests.forty_services import forty_roster
 from tests.unit.stacks import consul_of, only_stack, stack_at
 
 ROSTER = forty_roster()
+OWNER_PREFIX = "pulumi/consul-staging/staging/"
 GONE = NoAnswerError("GET http://127.0.0.2:8500/v1/health/node/x: no answer: refused")
 
 
@@ -181,7 +183,7 @@ def _fake() -> FakeConsul:
 def _fed(fake: FakeConsul, monkeypatch: pytest.MonkeyPatch) -> Iterator[Iterator[Mapping[str, str] | ConsulError]]:
     monkeypatch.setattr(feeding, "_PAUSE", 0)
     with running(fake):
-        yield status_stream(fake.api, AGENT, ROSTER)
+        yield status_stream(fake.api, AGENT, ROSTER, OWNER_PREFIX)
 
 
 Fed = Iterator[Mapping[str, str] | ConsulError]
@@ -197,6 +199,19 @@ def test_a_change_ends_the_wait_at_once(fake: FakeConsul, fed: Fed) -> None:
     started = time.monotonic()
     assert next(fed) == statuses(billing_service="critical")
     assert time.monotonic() - started < 0.5
+
+
+@pytest.mark.parametrize(
+    ("owner", "status"), [(f"{OWNER_PREFIX}registration", "drained"), ("nobody of the stack", "missing")]
+)
+def test_a_service_that_is_drained_is_told_from_one_that_is_missing(
+    fake: FakeConsul, fed: Fed, owner: str, status: str
+) -> None:
+    next(fed)
+    fake.remove(AGENT, "billing_service")
+    fake.nodes[SERVER]["Services"]["billing_service"] = {"Service": "billing_service", "Meta": {OWNER_KEY: owner}}
+    fake.index += 1
+    assert next(fed) == statuses(billing_service=status)
 
 
 def test_it_asks_with_the_index_of_the_last_answer_and_a_wait(fake: FakeConsul, fed: Fed) -> None:

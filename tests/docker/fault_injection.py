@@ -1,0 +1,230 @@
+"""Kills the engine after every step of a change on a Docker engine, and counts what is wrong afterwards.
+
+`make faults STACK=docker-local`. After each kill, one plain `up` has to complete the change.
+"""
+
+import re
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from unittest.mock import patch
+
+import psutil
+
+from consul_cluster.agent_configuration import agent_config
+from consul_cluster.client import Consul, ConsulError
+from operations import down
+from operations.pulumi_engine import EngineError
+from operations.stack import Stack
+from services.roster import Roster
+from tests.docker.conftest import HTTPS, SERVER, docker, instances, ours, project, status
+from tests.forty_services import forty_roster
+from tests.polling import polling
+from waiting import wait_until
+
+NAMES = ("account_service", "billing_service", "mcp_service", "minio_grpc_service")
+STOPPED, ADDED = "billing_service", "order_service"
+_STEP = re.compile(r"^ *(\+|-|~|\+-|\+\+|--|<|>|=) .*\b(creat|updat|delet|replac)(ing|ed)\b")
+_SETTLED = 20  # seconds in which each check runs, consul-esm's too
+
+
+@dataclass(frozen=True)
+class State:
+    """What is deployed.
+
+    Attributes:
+        name: of the state.
+        config: more settings of the stack.
+        retry: the agent's retry_interval; another one replaces its container.
+        added: whether the roster has one service more.
+        replaces: names of resources that the change to this state replaces.
+    """
+
+    name: str
+    config: Mapping[str, str] = field(default_factory=dict)
+    retry: str = "5s"
+    added: bool = False
+    replaces: tuple[str, ...] = ()
+
+
+def _secured(stage: str, *replaces: str) -> State:
+    https = HTTPS if stage in ("sent", "on") else {}
+    return State(f"{stage} {' '.join(replaces)}", {"security": stage, **https}, replaces=replaces)
+
+
+def _registration(registration: str) -> State:
+    return State(registration, {"registration": registration})
+
+
+# Each is a circle of states: the change from each one to the next is broken, again and again.
+CHANGES: Mapping[str, Sequence[State]] = {
+    "agent": (State("retry 6s", retry="6s"), State("retry 7s", retry="7s")),
+    "services": (State("four"), State("five", added=True)),
+    "registration": tuple(map(_registration, ("agent", "catalog", "files", "agent", "files", "catalog"))),
+    "security": tuple(map(_secured, ("accepted", "sent", "on", "sent"))),
+    "keys": (
+        _secured("on", "keys-gossip"),
+        _secured("on", "acl-registration-token"),
+        _secured("on", "acl-agent-token"),
+        _secured("on", "keys-management"),
+        _secured("on", "keys-staging-consul-key", "keys-consul-agent-shared-key"),
+        _secured("on", "keys-authority-key"),
+    ),
+}
+
+
+def _roster(added: bool) -> Roster:
+    """Return services with quick checks, none of which Consul removes while it is stopped."""
+    checks = {"deregister_critical_service_after": timedelta(hours=24), "timeout": timedelta(seconds=1)}
+    roster = forty_roster(names=(*NAMES, ADDED) if added else NAMES, interval=timedelta(seconds=1))
+    return Roster(
+        services=tuple(
+            service.model_copy(update={"checks": tuple(check.model_copy(update=checks) for check in service.checks)})
+            for service in roster.services
+        )
+    )
+
+
+@dataclass
+class Laboratory:
+    """A stack that is changed, and a client that watches a stopped service."""
+
+    folder: Path
+    lies: list[str] = field(default_factory=list)
+    ways: list[Consul] = field(default_factory=list)
+
+    @contextmanager
+    def stack(self, state: State) -> Iterator[Stack]:
+        """Have the program state what a state deploys."""
+        roster = _roster(state.added)
+        config = {**agent_config(retry_join=SERVER), "retry_interval": state.retry}
+        with (
+            patch("services.roster.load_roster", lambda *_: roster),
+            patch("operations.stack.load_roster", lambda *_: roster),
+            patch("components.consul_agent.agent_config", lambda **_: config),
+        ):
+            yield project(self.folder, "docker-local", **{"security": "off", **state.config})
+
+    def deploy(self, state: State, kill_after: int = 0) -> int:
+        """Run `up`, and kill the engine after a step; returns how many steps there were.
+
+        Raises:
+            EngineError: the run did not finish.
+        """
+        steps = 0
+
+        def print_line(line: str) -> None:
+            nonlocal steps
+            steps += bool(_STEP.search(line))
+            if steps == kill_after and _STEP.search(line):
+                kill_engine()
+
+        with self.stack(state) as stack:
+            urns = [each for each in stack.engine.urns() if each.rpartition("::")[2] in state.replaces]
+            with suppress(EngineError):
+                replace(stack.engine, print_line=print_line).up(parallel=1, replace=urns if kill_after else None)
+        return steps
+
+    def complete(self, state: State) -> Iterator[str]:
+        """Run one plain `up`, and yield what is wrong after it."""
+        said: list[str] = []
+        with self.stack(state) as stack:
+            stack.engine.unlock()
+            try:
+                replace(stack.engine, print_line=said.append).up()
+            except EngineError:
+                yield f"the next up failed: {' '.join(said)[-1500:]}"
+                return
+            self.ways = [stack.server]
+            yield from self.violations(stack)
+
+    def violations(self, stack: Stack) -> Iterator[str]:
+        """Yield what is not as it has to be after an `up`."""
+        wanted = {service.id: "critical" if service.id == STOPPED else "passing" for service in stack.roster.services}
+        if not wait_until(lambda: {key: status(stack, key) for key in wanted} == wanted, _SETTLED):
+            yield f"statuses: { {key: status(stack, key) for key in wanted} }"
+        places = sorted((service.name, stack.node) for service in stack.roster.services)
+        if instances(stack) != places:
+            yield f"in the catalog: {instances(stack)}"
+        yield from self.lies
+        self.lies.clear()
+        said: list[str] = []
+        again = replace(stack.engine, print_line=said.append).up().summary.resource_changes or {}
+        if {str(what) for what in again} != {"same"}:
+            yield f"the second up changes something: {again} {' '.join(filter(_STEP.search, said))}"
+
+    def watch(self) -> None:
+        """Look whether the stopped service is said to pass."""
+        for way in self.ways:
+            with suppress(ConsulError):
+                for check in way.catalog_checks():
+                    if check["ServiceName"] == STOPPED and check["Status"] == "passing":
+                        self.lies.append(f"passes on {check['Node']}: {check['Output'][:60]}")
+
+
+def kill_engine() -> None:
+    """Kill the engine that this process started, with SIGKILL."""
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if child.name() == "pulumi":
+                child.kill()
+
+
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def run(lab: Laboratory, name: str, stride: int) -> tuple[int, int]:
+    """Break every change of a circle after every step; returns how many faults and violations there were."""
+    states = CHANGES[name]
+    faults = violations = 0
+    lab.deploy(states[0])
+    docker("pause", "isa-billing")
+    list(lab.complete(states[0]))
+    todo, at = set(range(len(states))), 1
+    while todo:
+        for index in (*range(1, len(states)), 0):
+            state = states[index]
+            steps = lab.deploy(state, at)
+            if steps < at:
+                todo.discard(index)
+            faults += steps >= at
+            found = list(lab.complete(state))
+            violations += len(found)
+            say(f"{name}: to {state.name}, killed after step {at} of {steps}: {found or 'well'}")
+        at += stride
+    return faults, violations
+
+
+@contextmanager
+def laboratory() -> Iterator[Laboratory]:
+    with tempfile.TemporaryDirectory() as folder:
+        lab = Laboratory(Path(folder))
+        with polling(lab.watch, 0.02):
+            try:
+                yield lab
+            finally:
+                with lab.stack(State("end")) as stack:
+                    with suppress(Exception):
+                        docker("unpause", "isa-billing")
+                    down.destroy(stack)
+
+
+def main(stride: str = "1", *names: str) -> int:
+    faults = violations = 0
+    for name in names or CHANGES:
+        with laboratory() as lab:
+            new = run(lab, name, int(stride))
+        faults, violations = faults + new[0], violations + new[1]
+        say(f"{name}: {faults} faults, {violations} violations so far")
+    say(f"{faults} faults, {violations} violations; left over: {ours() or 'nothing'}")
+    return bool(violations)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
