@@ -266,7 +266,7 @@ def _await_presence(consul: Consul, service_id: str, stated: Props) -> None:
     """
 
     def shown() -> bool:
-        return any(catalog_matches(entry, stated) for entry in consul.instances(stated["name"], service_id))
+        return any(catalog_matches(entry, stated) for entry in _on_agents(consul, stated["name"], service_id))
 
     _await_catalog(
         shown, f"the agent {consul.address} accepted the change to {service_id!r}, but the servers do not show it"
@@ -283,7 +283,7 @@ def _await_absence(consul: Consul, service_id: str, props: Props) -> None:
     """
 
     def gone() -> bool:
-        entries = consul.instances(props["name"], service_id)
+        entries = _on_agents(consul, props["name"], service_id)
         owned = [entry for entry in entries if (entry["Service"]["Meta"] or {}).get(OWNER_KEY) == props["mark"]]
         if owned and time.monotonic() - started > _AGENT_SECONDS:
             for entry in owned:
@@ -292,6 +292,15 @@ def _await_absence(consul: Consul, service_id: str, props: Props) -> None:
 
     started = time.monotonic()
     _await_catalog(gone, f"the agent {consul.address} removed {service_id!r}, but the servers still show it")
+
+
+def _on_agents(consul: Consul, name: str, service_id: str) -> list[dict[str, Any]]:
+    """Return what the servers hold of a service, except on an external node, which is a stack's own.
+
+    `registration: catalog` registers the service there, with the same owner.
+    """
+    entries = consul.instances(name, service_id)
+    return [entry for entry in entries if OWNER_KEY not in (entry["Node"]["Meta"] or {})]
 
 
 def _await_catalog(condition: Callable[[], bool], message: str) -> None:

@@ -671,6 +671,17 @@ def test_a_service_is_read_and_removed_with_the_token_for_that_where_there_is_on
     assert consul.services == {}
 
 
+def test_a_service_that_the_stack_moved_to_its_external_node_is_not_removed_there() -> None:
+    # Pulumi deletes the old resource after it has created the one on the external node. The owner is the same.
+    consul = FakeConsul()
+    node = {"Node": "staging-external", "Meta": {"managed-by": "pulumi/consul-staging/test/registration-node"}}
+    moved = {"Service": "billing_service", "Meta": {"managed-by": OURS}}
+    consul.nodes["staging-external"] = {"Node": node, "Services": {"billing_service": moved}}
+    with running(consul):
+        AgentServiceProvider().delete("billing_service", {**STATE, "agent": consul.address})
+    assert consul.wrote == []
+
+
 def test_a_service_is_registered_with_its_own_token_and_no_other() -> None:
     consul = FakeConsul()
     with running(consul):
