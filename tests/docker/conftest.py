@@ -22,6 +22,7 @@ from consul_cluster.client import Consul, ConsulError
 from operations import down, up
 from operations.paths import ROOT
 from operations.stack import Stack
+from services.roster import Roster
 from tests.forty_services import forty_roster
 from tests.statuses import require_passing, statuses
 from tests.waiting import within
@@ -105,21 +106,26 @@ def changes(stack: Stack, **options: object) -> dict[str, int]:
     return {str(what): count for what, count in summary.items()}
 
 
+def run_pulumi(stack: Stack, *arguments: str, stdin: str | None = None) -> str:
+    """Run a command of Pulumi's on a stack; returns what it prints."""
+    engine = stack.engine
+    command = (str(engine.pulumi()), *arguments, "--stack", engine.stack)
+    environment = {**os.environ, **engine.environment}
+    done = subprocess.run(
+        command, cwd=engine.project, env=environment, input=stdin, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
 def forget(stack: Stack, name: str) -> None:
     """Remove a resource and its dependents from the state, as if a run was killed before it wrote the state."""
     [urn] = [each for each in stack.engine.urns() if each.endswith(f"::{name}")]
-    command = (
-        toolchain.pulumi(),
-        "state",
-        "delete",
-        urn,
-        "--target-dependents",
-        "--yes",
-        "--stack",
-        stack.engine.stack,
-    )
-    environment = {**os.environ, **stack.engine.environment}
-    subprocess.run(command, cwd=stack.engine.project, env=environment, capture_output=True, check=True)
+    run_pulumi(stack, "state", "delete", urn, "--target-dependents", "--yes")
+
+
+def without_billing(stack: Stack) -> Roster:
+    """Return the services of a stack without one of them."""
+    return Roster(services=tuple(service for service in stack.roster.services if service.name != "billing_service"))
 
 
 def members() -> dict[str, str]:

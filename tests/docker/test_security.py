@@ -1,7 +1,6 @@
 """What `security` promises, on a real Docker engine: a cluster that runs is secured without losing a service."""
 
 import json
-import os
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -19,7 +18,6 @@ from operations.pulumi_engine import EngineError
 from operations.stack import Stack
 from operations.verify.report import report
 from services import roster
-from services.roster import Roster
 from tests.docker.catalog_watch import CatalogWatch, watch_catalog
 from tests.docker.conftest import (
     AGENT,
@@ -34,6 +32,8 @@ from tests.docker.conftest import (
     ours,
     passing,
     project,
+    run_pulumi,
+    without_billing,
 )
 from tests.polling import polling
 from tests.waiting import within
@@ -122,10 +122,6 @@ def test_a_second_up_changes_nothing_and_a_refresh_finds_no_drift(secured: Secur
 def test_the_catalog_has_each_of_the_40_once_and_every_check_passes(secured: Secured) -> None:
     assert instances(secured.stack) == all_40(secured.stack)
     passing(secured.stack, 1)
-
-
-def without_billing(stack: Stack) -> Roster:
-    return Roster(services=tuple(service for service in stack.roster.services if service.name != "billing_service"))
 
 
 def test_a_service_is_dropped_and_added_again_within_the_rights_that_its_name_has(
@@ -251,11 +247,7 @@ def test_a_preview_asks_no_consul(secured: Secured) -> None:
 
 def exported(stack: Stack, *options: str) -> dict[str, Any]:
     """Return the stack's state, as pulumi exports it."""
-    engine = stack.engine
-    command = (str(engine.pulumi()), "stack", "export", "--stack", engine.stack, *options)
-    environment = {**os.environ, **engine.environment}
-    done = subprocess.run(command, cwd=engine.project, env=environment, capture_output=True, text=True, check=True)
-    return dict(json.loads(done.stdout))
+    return dict(json.loads(run_pulumi(stack, "stack", "export", *options)))
 
 
 def secrets_of(stack: Stack) -> dict[str, str]:
