@@ -19,7 +19,7 @@ from components.consul_connection import Connection
 from components.resource_hooks import consul_hook
 from docker_engine import docker_client
 
-_MESSAGE = "an interrupted run created it and could not record it: it is removed, and created again"
+_MESSAGE = "the state does not have it, as after an interrupted run: it is removed, and created again"
 
 
 # Nobody has the name; or the engine does not answer, and then the provider says so.

@@ -89,6 +89,8 @@ def new_clone(folder: Path, interval: timedelta = SECOND) -> Clone:
     copy_project(folder)
     (folder / ".local").mkdir()
     (folder / ".local" / "venv").symlink_to(sys.prefix)
+    if sys.pycache_prefix:  # where `make test` has the bytecode of this environment's packages
+        (folder / ".local" / "pycache").symlink_to(sys.pycache_prefix)
     for pins in folder.glob("requirements*.txt"):
         os.utime(pins, (0, 0))  # older than the environment: make has nothing to install
     sandbox = new_sandbox(folder / ".local" / "consul", interval)
