@@ -22,7 +22,7 @@ drill: $(VENV)/up
 
 # All that needs no Docker. What has to be quick is measured when nothing else runs.
 test: style test-unit
-	@$(PYTHON) -m pytest tests/local -m "not alone" -n $(WORKERS) --dist loadfile
+	@$(PYTHON) -m pytest tests/local -m "not alone" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 	@$(PYTHON) -m pytest tests/local -m alone
 
 style: $(VENV)/test

@@ -391,6 +391,7 @@ def test_a_wrong_duration_is_refused(text: str) -> None:
         duration_option(text)
 
 
+@pytest.mark.real_roster
 @pytest.mark.parametrize(
     ("registration", "said"),
     [("catalog", "pulumi up registers"), ("files", "docker exec consul-agent-shared consul reload")],
@@ -408,6 +409,7 @@ def test_for_another_registration_the_error_has_the_command_that_heals(
         heal.reconciler_of(Stack.load("other", tmp_path))
 
 
+@pytest.mark.real_roster
 def test_a_secured_agent_is_healed_with_the_registrations_token(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -16,6 +16,8 @@ from operations.stack import Stack
 from services.model import OWNER_KEY, Kind
 from services.roster import load_roster
 
+pytestmark = pytest.mark.real_roster
+
 FILES = ["agent-config.json", "ai-services.json", "grpc-services.json", "user-services.json"]
 
 

@@ -20,6 +20,8 @@ from services.roster import Roster, RosterError, load_roster
 from services.user_services import user_service
 from tests.forty_services import FORTY, Line, forty_roster
 
+pytestmark = pytest.mark.real_roster
+
 STAGING = Environment("staging")
 
 

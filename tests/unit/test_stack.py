@@ -16,6 +16,8 @@ from settings import SettingsError
 from tests.unit.authorities import AUTHORITY
 from tests.unit.stacks import fake_outputs
 
+pytestmark = pytest.mark.real_roster
+
 AGENT = "http://127.0.0.1:8501"
 SERVER = "http://127.0.0.1:8500"
 TOKEN = "5c1b2b5e-consul-acl-token"  # noqa: S105 - no real one

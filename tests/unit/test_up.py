@@ -45,6 +45,7 @@ def test_a_check_that_has_not_run_since_it_was_changed_is_not_taken_for_passing(
     assert lines == [f"{2 if status == 'passing' else 1} of 2 passing"]
 
 
+@pytest.mark.real_roster
 @pytest.mark.parametrize(
     ("command", "instead"), [(up.up, "pulumi up --stack staging"), (down.down, "pulumi destroy --stack staging")]
 )

@@ -640,6 +640,7 @@ def test_json_with_fix_is_one_object_with_what_was_removed(case: Case, run: CliR
     assert (said["well"], [stray["id"] for stray in said["removed"]]) == (True, ["order-2"])
 
 
+@pytest.mark.real_roster
 def test_in_a_secured_stack_the_command_that_removes_a_stray_has_the_token_and_the_authority() -> None:
     staging = Stack.load("staging")
     addresses = {"agent_address": "https://127.0.0.1:8501", "server_address": "https://127.0.0.1:8500"}

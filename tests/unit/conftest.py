@@ -1,0 +1,18 @@
+"""Unit tests bring services of their own. Only a test with the marker `real_roster` sees those of the project."""
+
+import pytest
+
+from services import roster
+from services.environment import Environment
+from services.model import Service
+
+
+def _refuse(_: Environment) -> tuple[Service, ...]:
+    pytest.fail("this test reads the project's roster: mark it `real_roster`, or take tests.forty_services")
+
+
+@pytest.fixture(autouse=True)
+def _no_roster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the project's services from a test, so that no edit of them can break it."""
+    if not request.node.get_closest_marker("real_roster"):
+        monkeypatch.setattr(roster, "_GROUPS", (_refuse,))
