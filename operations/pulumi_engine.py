@@ -141,8 +141,8 @@ class Engine:
         Raises:
             EngineError: nothing was ever deployed, the passphrase is wrong, or the backend does not answer.
         """
-        shown = self._query("stack", "output", "--json", "--show-secrets", "--stack", self.stack)
-        outputs: Mapping[str, Any] = json.loads(shown)
+        printed = self._query("stack", "output", "--json", "--show-secrets", "--stack", self.stack)
+        outputs: Mapping[str, Any] = json.loads(printed)
         return outputs
 
     @property

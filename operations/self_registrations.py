@@ -221,7 +221,7 @@ def _document(one: Comparison) -> dict[str, Any]:
         "agent": _listed(one.ours) if one.ours else None,
         "own": [_listed(each) for each in one.own],
         "phase": verdict.phase,
-        "says": verdict.message,
+        "message": verdict.message,
         "wrong": verdict.wrong,
         "can_drop": one.can_drop,
         "environment": list(ENVIRONMENT) if one.can_drop else [],

@@ -265,11 +265,12 @@ def _await_presence(consul: Consul, service_id: str, stated: Props) -> None:
         ConsulError: the catalog has it otherwise, or the agent has no servers.
     """
 
-    def shown() -> bool:
+    def is_registered() -> bool:
         return any(catalog_matches(entry, stated) for entry in _on_agents(consul, stated["name"], service_id))
 
     _await_catalog(
-        shown, f"the agent {consul.address} accepted the change to {service_id!r}, but the servers do not show it"
+        is_registered,
+        f"the agent {consul.address} accepted the change to {service_id!r}, but the servers do not show it",
     )
 
 

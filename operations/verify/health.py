@@ -126,8 +126,8 @@ def _ran(service: Service, check: Check, observed: ObservedState) -> re.Pattern[
 
     Where the agent that runs it does not show the output, the servers' may be of the target that it had before.
     """
-    shown = observed.agent or observed.stack.settings.registration == "catalog"
-    target = re.escape(check_target(service, check)) if shown else r"\S+"
+    is_current = observed.agent or observed.stack.settings.registration == "catalog"
+    target = re.escape(check_target(service, check)) if is_current else r"\S+"
     return re.compile(
         rf"HTTP GET {target}: 2\d\d " if isinstance(check, HttpCheck) else rf"TCP connect {target}: Success"
     )

@@ -1,4 +1,4 @@
-"""What the guide's deployment promises, on a real Docker engine, with each of the three registrations."""
+"""What a deployed staging promises, on a real Docker engine, with each of the three registrations."""
 
 import re
 import time
@@ -40,7 +40,7 @@ def registration(stack: Stack) -> str:
     return stack.settings.registration
 
 
-def test_members_shows_server_and_agent_alive_with_the_guides_names(staging: Stack) -> None:
+def test_members_shows_server_and_agent_alive_under_their_names(staging: Stack) -> None:
     assert members() == {SERVER: "alive", AGENT: "alive"}
 
 
@@ -65,7 +65,7 @@ def test_verify_finds_all_well(staging: Stack) -> None:
     assert [verdict for verdict in report(staging).verdicts if not verdict.well] == []
 
 
-def test_discovery_through_the_agent_as_in_the_guide(staging: Stack) -> None:
+def test_a_client_of_the_agent_discovers_a_service(staging: Stack) -> None:
     client = consul.Consul(host="127.0.0.1", port=8501)
     _, services = client.health.service("billing_service", passing=True)
     assert [(s["Service"]["Address"], s["Service"]["Port"]) for s in services] == [("isa-billing", 8216)]

@@ -31,7 +31,7 @@ SERVER = "127.0.4.1"
 FIRST_AGENT = 11  # of 127.0.4.0/24
 FIRST_PORT = 10_000
 
-# Of the guide's 40 services, 31 have an HTTP check every 10 s, and 9 a TCP check every 30 s.
+# Of 40 services, 31 have an HTTP check every 10 s, and 9 a TCP check every 30 s.
 FORTY, OVER_HTTP = 40, 31
 
 

@@ -1,4 +1,4 @@
-"""`compare` on a real catalog, with services that register themselves over python-consul, as the guide's "Before"."""
+"""`self-registrations` on a real catalog, with services that register themselves over python-consul."""
 
 from typing import Any
 
