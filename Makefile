@@ -39,9 +39,9 @@ test-docker: $(VENV)/test
 bench: $(VENV)/test
 	@$(PYTHON) -m tests.$(if $(filter local,$(STACK)),local,docker).bench
 
-# Breaks deployments at every step, in half an hour: how many faults, and how many violations.
+# Breaks deployments at every step, for hours on Docker: how many faults, and how many violations.
 faults: $(VENV)/test
-	@$(PYTHON) -m tests.local.fault_injection
+	@$(PYTHON) -m tests.$(if $(filter local,$(STACK)),local,docker).fault_injection
 
 scale: $(VENV)/test
 	@$(PYTHON) -m tests.local.scale
