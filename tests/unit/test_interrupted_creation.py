@@ -1,3 +1,4 @@
+import json
 from types import SimpleNamespace
 from typing import Any
 
@@ -6,9 +7,11 @@ import pulumi
 import pytest
 from docker.errors import DockerException, NotFound
 
-from components.interrupted_creation import remove_container, remove_network
+from components.consul_connection import Connection
+from components.interrupted_creation import remove_container, remove_network, remove_policy
+from tests.fake_consul import Answer, Request, serve
 from tests.unit.pulumi_mocks import Deployed, deploy
-from tests.unit.test_deployment import made
+from tests.unit.test_deployment import SECURED, made
 
 STATED = {
     "name": "consul-esm",
@@ -119,3 +122,55 @@ def test_every_container_and_network_is_looked_for_before_it_is_created() -> Non
     names = of_types(found, "docker:index/container:Container", "docker:index/network:Network")
     assert len(names) == 47
     assert {name: found.functions_before_creation(name) for name in names} == dict.fromkeys(names, 1)
+
+
+# The hook of ACL policies
+
+RULES = '{"node_prefix": {"": {"policy": "read"}}}'
+
+
+def policies_deleted(rules: str, tokens: list[dict[str, str]], name: str = "consul-staging-verify") -> list[str]:
+    """Call the hook with a policy and its tokens in Consul; returns the paths of what it deleted."""
+    deleted: list[str] = []
+    answers = {
+        "/v1/acl/policies": [{"ID": "0", "Name": "global-management"}, {"ID": "7", "Name": name}],
+        "/v1/acl/policy/7": {"ID": "7", "Name": name, "Rules": rules},
+        "/v1/acl/tokens": tokens,
+    }
+
+    def answer(request: Request) -> Answer:
+        if request.method == "DELETE":
+            deleted.append(request.path)
+        if request.path == "/v1/acl/tokens":
+            assert request.query == {"policy": ["7"]}
+        return 200, json.dumps(answers.get(request.path)).encode(), {}
+
+    with serve(answer) as address:
+        found = deploy(lambda: remove_policy("remove-policy", Connection(address, "management")))
+        assert found.call("remove-policy", name="consul-staging-verify", rules=RULES) == ""
+    return deleted
+
+
+def test_a_policy_that_is_as_stated_and_that_no_token_uses_is_removed() -> None:
+    assert policies_deleted(RULES, []) == ["/v1/acl/policy/7"]
+
+
+@pytest.mark.parametrize(
+    ("rules", "tokens", "name"),
+    [
+        ("{}", [], "consul-staging-verify"),
+        (RULES, [{"AccessorID": "5c1b"}], "consul-staging-verify"),
+        (RULES, [], "consul-staging-reload"),
+    ],
+    ids=["other rules", "a token uses it", "another name"],
+)
+def test_a_policy_of_somebody_else_is_not_removed(rules: str, tokens: list[dict[str, str]], name: str) -> None:
+    assert policies_deleted(rules, tokens, name) == []
+
+
+def test_every_policy_is_looked_for_before_it_is_created() -> None:
+    found = made(SECURED)
+    names = of_types(found, "consul:index/aclPolicy:AclPolicy")
+    assert len(names) == 5
+    bound = {name: found.bound(name) for name in names}
+    assert bound == {name: {"before_create": [f"{name.removesuffix('-policy')}-remove-policy"]} for name in names}
