@@ -10,8 +10,8 @@ from docker.errors import DockerException, NotFound
 from components.consul_connection import Connection
 from components.interrupted_creation import remove_container, remove_network, remove_policy
 from tests.fake_consul import Answer, Request, serve
-from tests.unit.pulumi_mocks import Deployed, deploy
-from tests.unit.test_deployment import SECURED, made
+from tests.unit.pulumi_mocks import SECURED, Deployed, deploy
+from tests.unit.test_deployment import made
 
 STATED = {
     "name": "consul-esm",
