@@ -4,6 +4,7 @@ PYTHON := $(VENV)/bin/python
 STACK := local
 WORKERS := 6 # more than cores: most of the time, tests/local waits
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.local/pycache
+export PYTHONDONTWRITEBYTECODE := # off: without bytecode, each command takes three times as long to start
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.local/hypothesis
 
 .PHONY: up down status verify watch self-registrations heal drill start-service stop-service test style test-unit test-docker bench scale faults lock

@@ -2,10 +2,8 @@
 
 import itertools
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 
-import psutil
 import pytest
 
 from consul_cluster.agent_configuration import agent_config
@@ -26,6 +24,7 @@ from tests.docker.conftest import (
     project,
     status,
 )
+from tests.killing import kill_engine
 from tests.polling import polling
 from tests.waiting import within
 
@@ -70,10 +69,7 @@ def killed_at(step: str, container: str | None, stack: Stack) -> None:
         if step in line and not seen:
             seen.append(line)
             within(10, lambda: exists(container))
-            for child in psutil.Process().children(recursive=True):
-                with suppress(psutil.Error):
-                    if child.name() == "pulumi":
-                        child.kill()
+            kill_engine()
 
     with pytest.raises(EngineError):
         replace(stack.engine, print_line=print_line).up(parallel=1)

@@ -15,7 +15,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Literal
 
-import psutil
 import urllib3
 
 import toolchain
@@ -25,6 +24,7 @@ from consul_cluster.drift import read_services
 from operations.pulumi_engine import Engine, EngineError
 from services.model import Service
 from services.roster import Roster
+from tests.killing import kill_engine
 from tests.local.stacks import SECOND, EditableStack, as_deployed, new_project, new_sandbox, running, service_of
 from tests.polling import polling
 from tests.statuses import statuses
@@ -81,7 +81,7 @@ def proxy(target: str) -> Iterator[Proxy]:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             breaks, first = 0 < made.at <= number, number == made.at
             if first and made.kind == "kill before":
-                _kill_engines()
+                kill_engine()
             if breaks and made.kind in ("500", "403"):
                 self._send(int(made.kind), b"broken on purpose")
                 return
@@ -90,7 +90,7 @@ def proxy(target: str) -> Iterator[Proxy]:
                 return
             answer = http.request(self.command, f"{made.target}{self.path}", body=body, headers=dict(self.headers))
             if first and made.kind == "kill after":
-                _kill_engines()
+                kill_engine()
             if first and made.kind == "answer lost":
                 self.close_connection = True
                 return
@@ -114,13 +114,6 @@ def proxy(target: str) -> Iterator[Proxy]:
         made.address = f"http://127.0.0.1:{server.server_port}"
         yield made
         server.shutdown()
-
-
-def _kill_engines() -> None:
-    for child in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):
-            if child.name() == "pulumi" and {"up", "destroy"} & set(child.cmdline()):
-                child.kill()
 
 
 @dataclass(frozen=True)

@@ -195,6 +195,11 @@ class Deployed:
         named = {when.name: [hook for hook in hooks if not self._is_function(hook, name)] for when, hooks in fields}
         return {when: hooks for when, hooks in named.items() if hooks}
 
+    @property
+    def named_hooks(self) -> set[str]:
+        """The names of all hooks; plain functions have none."""
+        return {hook for hook in self.hooks if not any(self._is_function(hook, name) for name in self.requests)}
+
     def functions_before_creation(self, name: str) -> int:
         """How many plain functions are called before a resource is created."""
         return sum(self._is_function(hook, name) for hook in self.requests[name].hooks.before_create)

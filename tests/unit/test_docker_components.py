@@ -492,8 +492,7 @@ def test_a_secured_server_is_waited_for_until_it_has_a_leader() -> None:
 
 def test_an_open_server_is_waited_for_until_it_is_healthy_alone() -> None:
     found = led(None)
-    assert found.bound("server-container") == {}
-    assert "await-leader" not in found.hooks
+    assert (found.bound("server-container"), found.named_hooks) == ({}, {"refuse-stage"})
 
 
 def test_a_server_is_waited_for_with_the_token_that_it_is_to_know() -> None:

@@ -244,7 +244,7 @@ def test_the_container_is_replaced_after_its_services_are_drained() -> None:
 
 def test_an_agent_without_draining_has_none() -> None:
     found = agent(parking=False)
-    assert (list(found.of_type(STASH)), found.bound("agent-container")) == ([], {})
+    assert (list(found.of_type(STASH)), found.named_hooks, found.bound("agent-container")) == ([], set(), {})
 
 
 # Draining
