@@ -191,6 +191,16 @@ class Consul:
         found: dict[str, Any] | None = self._ask("GET", f"/v1/catalog/node/{_path(node)}")
         return found
 
+    def has_synchronized(self, node: str) -> bool:
+        """Return whether the agent of a node has told the servers all that it holds.
+
+        An agent that the servers did not answer tries again after 15 to 30 s: until then they learn nothing of what is
+        registered on it. https://developer.hashicorp.com/consul/docs/architecture/anti-entropy
+        """
+        # The servers themselves create the node of a new member, but the agent alone sends its tagged addresses.
+        found = self.catalog_node(node)
+        return bool(found and found["Node"]["TaggedAddresses"])
+
     def node_services(self, node: str) -> dict[str, dict[str, Any]]:
         """Return the services that the catalog has on a node, by id; none where it has no such node."""
         found = self.catalog_node(node)

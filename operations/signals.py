@@ -1,6 +1,7 @@
 """What a command does when it is told to end: by Ctrl-C, by `kill`, or by a terminal that closes."""
 
 import signal
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
@@ -10,6 +11,7 @@ from typing import NoReturn, TypeVar
 
 Item = TypeVar("Item")
 
+_AGAIN_AFTER = 1  # seconds after which a block is cut again: an exception that a signal raises can be lost
 _NOTICED_WITHIN = 0.2  # seconds: a signal that comes just before a wait does not end it
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -17,17 +19,33 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Handler = Callable[[int, FrameType | None], object]
 
 
+Sleep = Callable[[float], object]
+
+
 @contextmanager
-def interrupting() -> Iterator[None]:
-    """Have the first signal end the block as Ctrl-C does, with a `KeyboardInterrupt`; more of them change nothing."""
+def interrupting() -> Iterator[Sleep]:
+    """Have the first signal end the block as Ctrl-C does, with a `KeyboardInterrupt`; more of them change nothing.
+
+    Yields:
+        what the block sleeps with. It raises a `KeyboardInterrupt` that was lost: one that is raised while Python
+        finalizes a file or an HTTP response leaves no trace (CPython's iobase_finalize clears it).
+    """
+    came = False
 
     def interrupt(*_: object) -> None:
+        nonlocal came
+        came = True
         for each in ENDING:
             signal.signal(each, _nothing)
         raise KeyboardInterrupt
 
+    def sleep(seconds: float) -> None:
+        if came:
+            raise KeyboardInterrupt
+        time.sleep(seconds)
+
     with _handled(interrupt):
-        yield
+        yield sleep
 
 
 @contextmanager
@@ -53,7 +71,7 @@ def limited(seconds: float) -> Iterator[None]:
         raise TooLongError(f"took longer than {seconds:g} s")
 
     handler = signal.signal(signal.SIGALRM, cut)
-    timer = signal.setitimer(signal.ITIMER_REAL, seconds)
+    timer = signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN_AFTER)
     try:
         yield
     finally:
@@ -68,9 +86,8 @@ class _EndedError(Exception):
 def until_interrupted(source: Iterable[Item]) -> Iterator[Item]:
     """Yield what a source gives, got by a thread of its own, until it ends or somebody presses Ctrl-C.
 
-    Ctrl-C leaves word instead of raising KeyboardInterrupt: one that is raised while Python finalizes a file or an
-    HTTP response is lost without a trace (CPython's iobase_finalize clears it), and the loop would go on for ever. A
-    second Ctrl-C raises it, where the first cannot be noticed.
+    Ctrl-C leaves word instead of raising a KeyboardInterrupt, which can be lost (see `interrupting`): the loop would go
+    on for ever. A second Ctrl-C raises it, where the first cannot be noticed.
 
     Raises:
         Exception: what the source raised.

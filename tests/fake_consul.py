@@ -190,7 +190,8 @@ class FakeConsul:
 
     def catalog(self) -> dict[str, Fields]:
         """Every node, with its services."""
-        own = {AGENT: {"Node": {"Node": AGENT, "Meta": {}}, "Services": {}}} if self.services else {}
+        node = {"Node": AGENT, "Meta": {}, "TaggedAddresses": None}
+        own: dict[str, Fields] = {AGENT: {"Node": node, "Services": {}}} if self.services else {}
         agent = self.services if self.in_sync else {}
         return {
             name: {**node, "Services": {**node["Services"], **(agent if name == AGENT else {})}}

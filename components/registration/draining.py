@@ -83,7 +83,7 @@ class Draining:
 
     async def _return(self, _old: dict[str, Any], _new: dict[str, Any]) -> None:
         servers = await self.locations.servers.consul()
-        await wait_until_ready(lambda: _has_joined(servers), _NOT_JOINED)
+        await wait_until_ready(lambda: servers.has_synchronized(AGENT_NODE), _NOT_JOINED)
         try:
             await move_to_agent(self.locations)
         except NoAnswerError as error:  # a service may be between server and agent
@@ -106,10 +106,3 @@ def _checked_at_once(fields: dict[str, Any]) -> dict[str, Any]:
     """Return a service whose checks run each second: a status that moved along is confirmed at once."""
     often = duration(SHORTEST_INTERVAL)
     return {**fields, "checks": {key: {**check, "interval": often} for key, check in fields["checks"].items()}}
-
-
-def _has_joined(servers: Consul) -> bool:
-    """Return whether the agent has synchronized itself with the servers: they then have its registrations at once."""
-    # The servers themselves create the node of a new member, but without the meta, which only the agent sends.
-    entry = servers.catalog_node(AGENT_NODE)
-    return bool(entry and entry["Node"]["Meta"])

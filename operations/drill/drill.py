@@ -76,22 +76,22 @@ class Drill:
         """
         self._refuse_unless_passing()
         self.running_service.refuse_unless_running()
-        with signals.interrupting():
-            steps = self._stop_and_measure()
+        with signals.interrupting() as sleep:
+            steps = self._stop_and_measure(sleep)
             started = time.monotonic()
             back = self._measure(
-                "passing, and found again", started, lambda: self._status == "passing" and self._discovered
+                "passing, and found again", started, lambda: self._status == "passing" and self._discovered, sleep
             )
         return [*steps, back]
 
-    def _stop_and_measure(self) -> list[Step]:
+    def _stop_and_measure(self, sleep: signals.Sleep) -> list[Step]:
         try:
             self.running_service.stop()
             self.output(f"{self.service.name}: stopped")
             since = time.monotonic()
             return [
-                self._measure("critical in the catalog", since, lambda: self._status == "critical"),
-                self._measure("left out by ?passing", since, lambda: not self._discovered),
+                self._measure("critical in the catalog", since, lambda: self._status == "critical", sleep),
+                self._measure("left out by ?passing", since, lambda: not self._discovered, sleep),
             ]
         finally:
             self._start_again()
@@ -115,8 +115,8 @@ class Drill:
         instances = [(entry["Node"]["Node"], entry["Service"]["ID"]) for entry in entries]
         return (self.stack.node, self.service.id) in instances
 
-    def _measure(self, what: str, since: float, condition: Callable[[], bool]) -> Step:
-        happened = wait_until(condition, since + _PATIENCE * self.promise - time.monotonic())
+    def _measure(self, what: str, since: float, condition: Callable[[], bool], sleep: signals.Sleep) -> Step:
+        happened = wait_until(condition, since + _PATIENCE * self.promise - time.monotonic(), sleep=sleep)
         step = Step(what, self.promise, time.monotonic() - since if happened else None)
         self.output(f"{self.service.name}: {what} {_after(step)}")
         return step

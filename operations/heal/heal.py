@@ -1,8 +1,6 @@
 """`heal`: registers again what Consul removed, as it was last deployed."""
 
 import logging
-import time
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Annotated
 
@@ -44,8 +42,12 @@ def reconciler_of(stack: Stack) -> Reconciler:
     return Reconciler(stack.roster, agent, stack.node, stack.engine)
 
 
-def once(reconciler: Reconciler) -> bool:
+def once(reconciler: Reconciler, sleep: signals.Sleep) -> bool:
     """Run a round, and more where a difference has to stand for a while; returns whether all is as deployed.
+
+    Args:
+        reconciler: whose rounds.
+        sleep: takes the seconds to wait.
 
     Raises:
         ConsulError: the agent does not answer.
@@ -53,17 +55,17 @@ def once(reconciler: Reconciler) -> bool:
         signals.TooLongError: a round took longer than it may.
     """
     while (result := _round(reconciler)).waiting:
-        time.sleep(1)
+        sleep(1)
     return not result.troubles
 
 
-def keep(reconciler: Reconciler, every: timedelta, wait: Callable[[float], object] = time.sleep) -> None:
+def keep(reconciler: Reconciler, every: timedelta, sleep: signals.Sleep) -> None:
     """Run a round again and again, until a signal ends it; sooner after one that failed.
 
     Args:
         reconciler: whose rounds.
         every: between the end of a round and the next.
-        wait: takes the seconds to wait.
+        sleep: takes the seconds to wait.
     """
     failures, last = 0, ""
     while True:
@@ -78,7 +80,7 @@ def keep(reconciler: Reconciler, every: timedelta, wait: Callable[[float], objec
             if str(error) != last:
                 log.error(f"{error}; trying again, every {_BACKOFF[-1]} s at the latest")
                 last = str(error)
-        wait(pause)
+        sleep(pause)
 
 
 def _round(reconciler: Reconciler) -> Round:
@@ -112,15 +114,15 @@ def heal(stack: StackName = DEFAULT_STACK, every: Every = None) -> None:
     """
     _log_to_stderr()
     try:
-        with signals.interrupting():
+        with signals.interrupting() as sleep:
             reconciler = reconciler_of(Stack.load(stack))
             pace = f"every {duration(every)}" if every else "once"
             log.info(
                 f"stack {stack} on {reconciler.agent.address}, {pace}; the state is in {reconciler.engine.backend}"
             )
             if every is None:
-                raise typer.Exit(not once(reconciler))
-            keep(reconciler, every)
+                raise typer.Exit(not once(reconciler, sleep))
+            keep(reconciler, every, sleep)
     except KeyboardInterrupt:
         log.info("ended by a signal")
         raise typer.Exit(0 if every else 130) from None

@@ -63,6 +63,11 @@ class Sandbox:
         return Consul(f"http://{self.agent}:8500")
 
     @property
+    def server_api(self) -> Consul:
+        """The API of the server."""
+        return Consul(f"http://{self.server}:8500")
+
+    @property
     def server_process(self) -> BackgroundProcess:
         """The process of the server."""
         return consul_process(self.consul(), SERVER_NODE, self.folder)
@@ -125,8 +130,11 @@ class Sandbox:
             write_config(config, node, self.folder)
         for process in self.left_over:
             process.stop()
-        started = sum(process.start() for process in self.processes)
-        self._wait_until_ready()
+        server, agent, *stand_ins = self.processes
+        started = sum(process.start() for process in (server, *stand_ins))
+        self._wait_until(self._leads, server, "the server has elected no leader")
+        started += agent.start()
+        self._wait_until(self._has_joined, agent, "the agent has not joined the server")
         return started
 
     def stop(self) -> int:
@@ -141,27 +149,28 @@ class Sandbox:
         shutil.rmtree(self.folder, ignore_errors=True)
         return stopped
 
-    def _wait_until_ready(self) -> None:
-        if not wait_until(self._ready, _READY_SECONDS):
-            logs = f"{self.server_process.log} and {self.agent_process.log}"
-            raise SandboxError(f"the agent has not joined the server after {_READY_SECONDS} s: see {logs}")
-
-    def _ready(self) -> bool:
-        for process in (self.server_process, self.agent_process):
+    def _wait_until(self, ready: Callable[[], bool], process: BackgroundProcess, problem: str) -> None:
+        def is_ready() -> bool:
             if not process.running:
                 raise SandboxError(f"{process.name} ended; the last lines of {process.log}:\n{_tail(process.log)}")
-        with suppress(ConsulError, FileNotFoundError):
-            return bool(self.agent_api.leader()) and self._has_joined()
-        return False
+            with suppress(ConsulError, FileNotFoundError):
+                return ready()
+            return False
+
+        if not wait_until(is_ready, _READY_SECONDS):
+            raise SandboxError(f"{problem} after {_READY_SECONDS} s: see {process.log}")
+
+    def _leads(self) -> bool:
+        return bool(self.server_api.leader())
 
     def _has_joined(self) -> bool:
         """Return whether the catalog has the agent, and not one from before it lost its data, which is removed."""
-        entry = self.agent_api.catalog_node(AGENT_NODE)
+        entry = self.server_api.catalog_node(AGENT_NODE)
         own_id = (self.folder / AGENT_NODE / "data" / "node-id").read_text().strip()
         if entry and entry["Node"]["ID"] != own_id:
-            self.agent_api.deregister_node(AGENT_NODE)
+            self.server_api.deregister_node(AGENT_NODE)
             return False
-        return entry is not None
+        return self.server_api.has_synchronized(AGENT_NODE)
 
     def _refuse_taken_ports(self) -> None:
         problems = self._problems()

@@ -36,7 +36,7 @@ class Clone:
 
     @property
     def server(self) -> Consul:
-        return Consul(f"http://{self.sandbox.server}:8500")
+        return self.sandbox.server_api
 
     def service(self, service_id: str) -> Service:
         return service_of(self.sandbox.roster, service_id)

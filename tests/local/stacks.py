@@ -171,7 +171,7 @@ def register(sandbox: Sandbox, service: Service, **fields: object) -> None:
 def repair(sandbox: Sandbox) -> None:
     """Have processes and registrations as they are where the services of a sandbox are deployed, and nothing else."""
     sandbox.start()
-    agent, server = sandbox.agent_api, Consul(f"http://{sandbox.server}:8500")
+    agent, server = sandbox.agent_api, sandbox.server_api
     services = {service.id: service for service in sandbox.roster.services}
     for consul in (agent, server):
         for service_id in consul.all_services().keys() - services.keys():

@@ -50,7 +50,7 @@ def test_each_step_is_measured_and_within_its_promise(clone: Clone, name: str, p
 def test_what_is_seen_is_told_as_it_happens_and_once_more_as_rows(clone: Clone) -> None:
     drill = clone.run("drill", BILLING)
     lines = drill.stdout.splitlines()
-    assert drill.returncode == 0
+    assert drill.returncode == 0, drill.stdout + drill.stderr
     assert lines[0] == "billing_service: stopped"
     assert lines[1].startswith("billing_service: critical in the catalog after ")
     assert lines[3] == "billing_service: started again"
@@ -78,7 +78,7 @@ def interrupted(clone: Clone, *signals: signal.Signals) -> subprocess.Popen[str]
 def test_the_service_runs_again_after(clone: Clone, signals: tuple[signal.Signals, ...]) -> None:
     run = interrupted(clone, *signals)
     output, errors = run.communicate(timeout=30)
-    assert run.returncode != 0
+    assert run.returncode != 0, output + errors
     assert clone.stand_in(BILLING).running
     assert output.endswith("billing_service: started again\n")
     assert "Traceback" not in errors

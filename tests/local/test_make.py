@@ -106,7 +106,7 @@ def test_make_up_ends_with_40_of_40_passing_and_the_uis_address(clone: Clone) ->
 def test_a_second_make_up_changes_nothing_and_says_so(clone: Clone) -> None:
     before = {process.pid for process in processes(clone)}
     result = clone.make("up")
-    assert result.returncode == 0
+    assert result.returncode == 0, result.stdout + result.stderr
     assert "consul: 0 of 42 processes started, 42 ran already" in result.stdout
     assert "pulumi: nothing to change" in result.stdout
     assert {process.pid for process in processes(clone)} == before
@@ -145,7 +145,8 @@ def test_a_health_path_that_is_not_there_is_not_passing(clone: Clone) -> None:
     with edited(clone, 'HEALTH_PATH = "/health"', 'HEALTH_PATH = "/nowhere"'):
         result = clone.make("up")
         assert (result.returncode != 0, "12 of 40 passing" in result.stdout) == (True, True), result.stdout
-    assert clone.make("up").returncode == 0
+    result = clone.make("up")
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_a_service_that_the_roster_does_not_have_is_one_message(clone: Clone) -> None:
@@ -172,12 +173,13 @@ def test_make_down_destroys_and_stops_what_up_started_and_only_that(clone: Clone
 
 def test_make_down_twice_is_no_error(clone: Clone) -> None:
     result = clone.make("down")
-    assert result.returncode == 0
+    assert result.returncode == 0, result.stdout + result.stderr
     assert "there is nothing to deregister" in result.stdout
 
 
 def test_the_same_clone_comes_up_again(clone: Clone) -> None:
-    assert clone.make("up").returncode == 0
+    result = clone.make("up")
+    assert result.returncode == 0, result.stdout + result.stderr
     assert len(clone.agent.all_services()) == 40
 
 

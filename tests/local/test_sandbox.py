@@ -44,6 +44,11 @@ def test_a_second_start_starts_nothing(sandbox: Sandbox) -> None:
     assert sandbox.start() == 0
 
 
+def test_a_started_agent_has_synchronized_itself_with_the_server(sandbox: Sandbox) -> None:
+    # Else its next try is up to 30 s away, and so long the server knows nothing of what is registered.
+    assert sandbox.agent_api.has_synchronized(AGENT_NODE)
+
+
 def test_a_stand_in_follows_a_changed_port(sandbox: Sandbox) -> None:
     account, auth, billing = sandbox.roster.services
     moved = account.model_copy(update={"port": 9001})

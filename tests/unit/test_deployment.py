@@ -725,7 +725,7 @@ def test_on_the_way_to_security_what_moves_is_let_in_with_the_stacks_own_tokens(
     addresses = {"agentAddress": moving.agent.address, "serverAddress": moving.servers.address}
     meta = {"managed-by": "pulumi/consul-staging/test/parking"}
     moving.servers.nodes["platform-external"]["Node"]["Meta"] = meta
-    moving.servers.nodes["consul-agent-shared"] = {"Node": {"Meta": {"consul-version": "1.17.2"}}, "Services": {}}
+    moving.servers.nodes["consul-agent-shared"] = {"Node": {"TaggedAddresses": {"lan": "10.0.0.2"}}, "Services": {}}
     whole = with_two({**config, **addresses})
     assert whole.call(hook, service_id="billing_service") == ""
     assert list(moving.agent.services) == ["billing_service"]

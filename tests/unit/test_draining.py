@@ -79,8 +79,12 @@ class Platform:
 
     def joined(self) -> None:
         """Have the agent's own word of itself with the servers."""
-        meta = {"consul-network-segment": "", "consul-version": "1.17.2"}
-        self.servers.nodes[AGENT] = {"Node": {"Node": AGENT, "Meta": meta}, "Services": {}}
+        self.seen({"lan": "10.0.0.2", "wan": "10.0.0.2"})
+
+    def seen(self, tagged_addresses: dict[str, str] | None) -> None:
+        """Have the servers' node of the agent."""
+        node = {"Node": AGENT, "Meta": {"consul-version": "1.17.2"}, "TaggedAddresses": tagged_addresses}
+        self.servers.nodes[AGENT] = {"Node": node, "Services": {}}
 
     def hooks(self) -> Deployed:
         def program() -> None:
@@ -458,14 +462,14 @@ def test_an_agent_that_no_longer_answers_when_a_service_is_to_come_back_is_an_er
 # Until the agent has joined
 
 
-@pytest.mark.parametrize("seen", [None, {}], ids=["null", "empty"])
-def test_the_agent_is_waited_for_until_its_node_has_the_meta_that_it_registers_itself(
-    platform: Platform, monkeypatch: pytest.MonkeyPatch, seen: dict[str, str] | None
+@pytest.mark.parametrize("addresses", [None, {}], ids=["null", "empty"])
+def test_the_agent_is_waited_for_until_its_node_has_the_addresses_that_it_registers_itself(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, addresses: dict[str, str] | None
 ) -> None:
-    # The servers make a node of a member that they see: what the agent then holds is not there yet.
+    # The servers make a node of a member that they see, with a meta: what the agent then holds is not there yet.
     def sleep(_: float) -> None:
         assert platform.wrote == []
-        platform.servers.nodes[AGENT] = {"Node": {"Node": AGENT, "Meta": seen}, "Services": {}}
+        platform.seen(addresses)
         if len(slept) == 3:
             platform.joined()
 

@@ -90,8 +90,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
         now[0] += seconds
 
     fake = SimpleNamespace(monotonic=lambda: now[0], sleep=passes)
-    for module in (healer, heal):
-        monkeypatch.setattr(module, "time", fake)
+    monkeypatch.setattr(healer, "time", fake)
     return passes
 
 
@@ -281,12 +280,13 @@ def test_what_changes_between_the_look_and_the_write_is_not_written(
 # What is logged
 
 
-@pytest.mark.usefixtures("clock")
-def test_each_write_is_a_line_with_its_reason(case: Case, caplog: pytest.LogCaptureFixture) -> None:
+def test_each_write_is_a_line_with_its_reason(
+    case: Case, caplog: pytest.LogCaptureFixture, clock: Callable[[float], None]
+) -> None:
     case.loses(MINIO)
     case.drifts(port=9999, tags=[])
     with caplog.at_level(logging.INFO, "heal"):
-        heal.once(case.reconciler)
+        heal.once(case.reconciler, clock)
     assert caplog.messages == [
         "minio_grpc_service: registered as deployed; it was gone",
         "billing_service: registered as deployed; it had other port, tags",
@@ -354,21 +354,19 @@ def test_a_round_is_cut_short(case: Case, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(heal, "_LIMIT", 0.05)
     monkeypatch.setattr(Reconciler, "round", lambda _: time.sleep(5))
     with pytest.raises(signals.TooLongError, match=r"longer than 0\.05 s"):
-        heal.once(case.reconciler)
+        heal.once(case.reconciler, time.sleep)
 
 
-@pytest.mark.usefixtures("clock")
-def test_once_waits_until_a_difference_has_stood(case: Case) -> None:
+def test_once_waits_until_a_difference_has_stood(case: Case, clock: Callable[[float], None]) -> None:
     case.drifts(port=9999)
-    assert heal.once(case.reconciler)
+    assert heal.once(case.reconciler, clock)
     assert case.consul.services[BILLING]["Port"] == 8216
 
 
-@pytest.mark.usefixtures("clock")
-def test_once_undoes_a_change_also_where_something_else_is_left(case: Case) -> None:
+def test_once_undoes_a_change_also_where_something_else_is_left(case: Case, clock: Callable[[float], None]) -> None:
     case.drifts(port=9999)
     case.consul.services[MINIO]["Meta"] = {}
-    assert not heal.once(case.reconciler)
+    assert not heal.once(case.reconciler, clock)
     assert case.consul.services[BILLING]["Port"] == 8216
 
 
@@ -379,7 +377,7 @@ def test_all_services_are_read_as_each_of_them_is(case: Case) -> None:
 
 def test_once_is_not_well_where_something_is_left(case: Case) -> None:
     case.drifts(meta={})
-    assert not heal.once(case.reconciler)
+    assert not heal.once(case.reconciler, time.sleep)
 
 
 # The command

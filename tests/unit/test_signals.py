@@ -1,4 +1,4 @@
-"""Ctrl-C ends a loop whatever the process is at."""
+"""A signal ends a block or a loop, whatever the process is at."""
 
 import io
 import os
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from operations.signals import until_interrupted
+from operations.signals import TooLongError, interrupting, limited, until_interrupted
 
 
 @pytest.fixture(autouse=True)
@@ -92,3 +92,24 @@ def test_afterwards_ctrl_c_is_what_it_was() -> None:
     before = signal.getsignal(signal.SIGINT)
     list(until_interrupted(ticks(1)))
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_signal_that_was_lost_while_python_finalized_a_file_ends_the_next_sleep() -> None:
+    with pytest.raises(KeyboardInterrupt), interrupting() as sleep:  # noqa: PT012 - where it is raised is the point
+        PressesWhenFinalized()
+        slept = False
+        sleep(0.01)
+        slept = True
+    assert not slept
+
+
+def test_a_block_that_took_too_long_while_python_finalized_a_file_is_cut_the_next_time() -> None:
+    class TakesLongWhenFinalized(io.IOBase):
+        def close(self) -> None:
+            time.sleep(0.2)
+
+    started = time.monotonic()
+    with pytest.raises(TooLongError), limited(0.1):  # noqa: PT012 - as above
+        TakesLongWhenFinalized()
+        time.sleep(10)
+    assert time.monotonic() - started < 5
