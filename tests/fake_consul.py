@@ -190,7 +190,7 @@ class FakeConsul:
 
     def catalog(self) -> dict[str, Fields]:
         """Every node, with its services."""
-        node = {"Node": AGENT, "Meta": {}, "TaggedAddresses": None}
+        node: Fields = {"Node": AGENT, "Meta": {}, "TaggedAddresses": None}
         own: dict[str, Fields] = {AGENT: {"Node": node, "Services": {}}} if self.services else {}
         agent = self.services if self.in_sync else {}
         return {
