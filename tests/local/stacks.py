@@ -54,7 +54,7 @@ class EditableStack:
     def said(self) -> str:
         return "\n".join(self.output)
 
-    def up(self, **options: int) -> dict[str, int]:
+    def up(self, **options: object) -> dict[str, int]:
         """Deploy; returns how many resources were created, updated and so on."""
         return _text(self._engine.up(**options).summary.resource_changes)
 

@@ -109,6 +109,17 @@ def test_a_changed_id_is_a_replacement_that_registers_before_it_deregisters(stac
     assert "billing_service" not in stack.consul.all_services()
 
 
+def test_up_of_a_target_brings_that_service_alone_to_what_is_stated(deployed: EditableStack) -> None:
+    for changed in ("account_service", "auth_service", "billing_service"):
+        deployed.change(changed, tags=("changed",))
+    deployed.consul.deregister("auth_service")
+    targets = [urn for urn in deployed.engine.urns() if urn.endswith(("-auth_service", "-billing_service"))]
+    assert deployed.up(target=targets, refresh=True) == {"same": 40, "create": 1, "update": 1}
+    tags = {service_id: service["Tags"] for service_id, service in deployed.consul.all_services().items()}
+    assert [key for key, each in tags.items() if each == ["changed"]] == ["auth_service", "billing_service"]
+    assert deployed.up() == {"same": 41, "update": 1}
+
+
 def test_destroy_leaves_nothing_of_ours_and_all_that_is_not(stack: EditableStack) -> None:
     stack.consul.register({"ID": "own", "Name": "own", "Port": 1234})
     stack.up()
