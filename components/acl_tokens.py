@@ -1,8 +1,9 @@
 """The ACL policies and tokens of a secured Consul. Each token has only the rights that it needs."""
 
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import pulumi
@@ -15,7 +16,10 @@ from components.interrupted_creation import remove_policy
 from components.resource_hooks import stash
 from consul_cluster.acl_rules import Rules
 from consul_cluster.agent_configuration import DATACENTER
-from consul_cluster.client import ConsulError, ForbiddenError, NoAnswerError
+from consul_cluster.client import ConsulError, NoAnswerError
+from consul_cluster.fingerprint import fingerprint
+
+_FINGERPRINT = re.compile("[0-9a-f]{64}")  # the states of earlier releases have the token itself
 
 
 @dataclass(frozen=True)
@@ -54,23 +58,19 @@ class AclTokens(pulumi.ComponentResource):
         self.register_outputs({"tokens": list(self.tokens)})
 
 
-_UNKNOWN_TOKEN = "ACL not found"  # noqa: S105 - what Consul says to a token that it does not know
-
-
 def _revoke_old_management_token(name: str, servers: Connection, opts: pulumi.ResourceOptions) -> None:
     """Declare the resource that deletes a management token when another one replaces it. Consul would keep both."""
 
     async def revoke(old: str, _new: str) -> None:
+        consul = await servers.consul()
         try:
-            accessor = (await replace(servers, token=old).consul()).own_accessor()
-            (await servers.consul()).delete_token(accessor)
+            found = consul.token_with(old if _FINGERPRINT.fullmatch(old) else fingerprint(old))
+            if found and found["AccessorID"] != consul.own_accessor():
+                consul.delete_token(found["AccessorID"])
         except NoAnswerError as error:  # it would stay valid, and no later run would know of it
             raise ConsulError(f"the old management token is not revoked: {error}") from None
-        except ForbiddenError as error:
-            if _UNKNOWN_TOKEN not in str(error):
-                raise  # else it is gone already
 
-    stash(name, servers.secret_token, "revoke-management-token", revoke, opts)
+    stash(name, servers.token_fingerprint, "revoke-management-token", revoke, opts)
 
 
 def consul_provider(name: str, servers: Connection, opts: pulumi.ResourceOptions) -> consul.Provider:

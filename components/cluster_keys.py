@@ -12,6 +12,7 @@ from components.certificates import Certificate, create_authority, create_certif
 from components.consul_connection import Connection
 from components.resource_hooks import stash
 from consul_cluster.agent_configuration import AGENT_NODE, SERVER_NODE
+from consul_cluster.fingerprint import fingerprint
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,11 @@ def _distribute(
 ) -> pulumi.Output[str]:
     """Return a gossip key once every node has it: an agent that starts with another key cannot join."""
 
-    async def replace(_old: str, new: str) -> None:
-        (await servers.consul()).replace_gossip_key(new)
+    async def replace(_old: str, _new: str) -> None:
+        (await servers.consul()).replace_gossip_key(await key.future() or "")
 
-    distributed: pulumi.Output[str] = stash(name, key, "replace-gossip-key", replace, opts).input
-    return distributed
+    distributed = stash(name, key.apply(fingerprint), "replace-gossip-key", replace, opts)
+    return pulumi.Output.all(key, distributed.input).apply(lambda both: str(both[0]))
 
 
 def _base64(text: str) -> str:

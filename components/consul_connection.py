@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import pulumi
 
 from consul_cluster.client import Consul
+from consul_cluster.fingerprint import fingerprint
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,11 @@ class Connection:
     def secret_token(self) -> pulumi.Output[str] | None:
         """The token, as a secret."""
         return pulumi.Output.secret(self.token) if self.token is not None else None
+
+    @property
+    def token_fingerprint(self) -> pulumi.Output[str] | None:
+        """What names the token in a state that outlives it."""
+        return self.secret_token.apply(fingerprint) if self.secret_token else None
 
     async def consul(self) -> Consul:
         """Return a client for a resource hook. It awaits the token and the authority, which other resources create."""

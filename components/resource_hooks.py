@@ -72,7 +72,7 @@ def stash(
 
     Args:
         name: of the resource.
-        value: what the state keeps.
+        value: what the state keeps, the first one as the resource's output for good: a fingerprint of a secret.
         hook: name of the hook.
         change: takes the old value and the new one.
         opts: as of every resource.

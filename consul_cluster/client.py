@@ -15,6 +15,7 @@ from urllib3 import exceptions as http_errors
 from urllib3.exceptions import HTTPError
 from urllib3.util import Timeout
 
+from consul_cluster.fingerprint import fingerprint
 from errors import UserError
 
 # Seconds before each further try of a request that got no answer or a 5xx. A 4xx is the caller's mistake and stays one.
@@ -237,6 +238,14 @@ class Consul:
         https://developer.hashicorp.com/consul/api-docs/acl/tokens#read-a-token
         """
         return str(self._ask("GET", f"/v1/acl/token/{_path(accessor)}")["SecretID"])
+
+    def token_with(self, secret_fingerprint: str) -> dict[str, Any] | None:
+        """Return the ACL token whose secret has a fingerprint, or None. This needs acl:write.
+
+        https://developer.hashicorp.com/consul/api-docs/acl/tokens#list-tokens
+        """
+        tokens = self._ask("GET", "/v1/acl/tokens")
+        return next((each for each in tokens if fingerprint(each["SecretID"]) == secret_fingerprint), None)
 
     def own_accessor(self) -> str:
         """Return the accessor of the token that this client sends."""

@@ -248,6 +248,7 @@ class FakeConsul:
         whole: dict[str, Callable[[], Any]] = {
             "status/leader": lambda: self.leader,
             "agent/members": lambda: list(self.members.values()),
+            "acl/tokens": lambda: [{"AccessorID": key, "SecretID": each} for key, each in self.secrets.items()],
             "agent/services": lambda: self.services,
             "agent/checks": lambda: {key: each for key, each in self.checks.items() if where.items() <= each.items()},
             "catalog/nodes": lambda: [each["Node"] for each in self.catalog().values()],

@@ -6,6 +6,8 @@ before the container is replaced, and back once the new agent has joined. Somebo
 ends in between, they stay there, are found and are checked, and the next run moves them back.
 """
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +20,7 @@ from components.resource_hooks import stash, wait_for_leader, wait_until_ready
 from consul_cluster.agent_configuration import AGENT_NODE, SERVER_NODE
 from consul_cluster.client import Consul, ConsulError, NoAnswerError
 from consul_cluster.drift import read_services
+from consul_cluster.fingerprint import fingerprint
 from consul_cluster.ownership import is_owned_by
 from services.consul_definition import duration
 from services.model import SHORTEST_INTERVAL
@@ -59,15 +62,18 @@ class Draining:
         return stash(name, self._stated(args), "return-to-agent", self._return, opts)
 
     def _stated(self, args: ConsulContainerArgs) -> dict[str, Any]:
-        api = {"address": self.agent.address, "token": self.agent.secret_token, "ca": self.agent.ca}
-        return {"agent": api, "container": args.stated}
+        token = self.agent.token_fingerprint
+        api = {"address": self.agent.address, "token_fingerprint": token, "ca": self.agent.ca}
+        container = pulumi.Output.json_dumps(args.stated, sort_keys=True)
+        return {"agent": api, "container": container.apply(fingerprint)}
 
     async def _drain(self, old: dict[str, Any], new: dict[str, Any]) -> None:
-        if old["container"] == new["container"]:
+        if stated_container(old) == new["container"]:
             return  # only the address or the credentials changed
-        api, servers = old["agent"], await self.locations.servers.consul()
-        agent = Consul(api["address"], api.get("token"), api.get("ca"))
-        await wait_for_leader(servers, self.locations.servers.token is not None)
+        servers, secured = await self.locations.servers.consul(), self.locations.servers.token is not None
+        await wait_for_leader(servers, secured)
+        api = old["agent"]
+        agent = Consul(api["address"], _token(api, servers) if secured else None, api.get("ca"))
         if _NODE_MAINTENANCE in agent.all_checks():
             return  # clients find none of its services, and must not find them on the server
         services = {
@@ -88,6 +94,26 @@ class Draining:
             await move_to_agent(self.locations)
         except NoAnswerError as error:  # a service may be between server and agent
             raise ConsulError(f"{error}. The next run moves the services back") from None
+
+
+def stated_container(stated: Mapping[str, Any]) -> str:
+    """Return the fingerprint of what was stated of a container. The states of earlier releases have it in full."""
+    container = stated["container"]
+    if isinstance(container, str):
+        return container
+    with_integers = json.loads(json.dumps(container), parse_float=lambda number: int(float(number)))
+    return fingerprint(json.dumps(with_integers, sort_keys=True))  # the SDK returns each number as a float
+
+
+def _token(api: Mapping[str, Any], servers: Consul) -> str | None:
+    """Return the token that the agent knows: it may not know the servers any more, if they have another authority.
+
+    The states of earlier releases have the token itself.
+    """
+    if "token_fingerprint" not in api:
+        return api.get("token")
+    found = servers.token_with(api["token_fingerprint"]) if api["token_fingerprint"] else None
+    return found["SecretID"] if found else None
 
 
 def _move_to_server(service_id: str, fields: dict[str, Any], agent: Consul, servers: Consul) -> None:

@@ -18,6 +18,7 @@ from components.consul_connection import Connection
 from components.registration.agent import AgentServiceProvider
 from consul_cluster.acl_rules import Rules
 from consul_cluster.client import ConsulError, ForbiddenError, NoAnswerError
+from consul_cluster.fingerprint import fingerprint
 from tests.fake_consul import FakeConsul, running
 from tests.unit.pulumi_mocks import ROOT, Deployed, deploy, secret
 
@@ -281,13 +282,15 @@ BEFORE = "f1b6d1c2-the-one-before"
 HOOK = "revoke-management-token"
 
 
-def forgotten(servers: FakeConsul) -> str:
+def forgotten(servers: FakeConsul, stashed: str = fingerprint(BEFORE)) -> str:
     """What is said when the engine has updated the token."""
-    return acl(Connection(servers.address, MANAGEMENT)).call(HOOK, {"input": secret(BEFORE)}, input=secret(MANAGEMENT))
+    new = secret(fingerprint(MANAGEMENT))
+    return acl(Connection(servers.address, MANAGEMENT)).call(HOOK, {"input": secret(stashed)}, input=new)
 
 
-def test_the_management_token_is_stashed_as_a_secret() -> None:
-    assert made().sent("acl-management") == {"input": secret(MANAGEMENT)}
+def test_the_state_knows_the_management_token_by_its_fingerprint() -> None:
+    # The first one would stay there for good, after its rotation too.
+    assert made().sent("acl-management") == {"input": secret(fingerprint(MANAGEMENT))}
 
 
 def test_a_management_token_is_forgotten_before_the_state_has_another_and_when_the_servers_are_there() -> None:
@@ -296,12 +299,18 @@ def test_a_management_token_is_forgotten_before_the_state_has_another_and_when_t
     assert made().waits_for("acl-management") == {"server"}
 
 
-def test_the_management_token_of_before_is_removed_by_the_new_one(servers: FakeConsul) -> None:
+@pytest.mark.parametrize("stashed", [fingerprint(BEFORE), BEFORE], ids=["today", "of an earlier release"])
+def test_the_management_token_of_before_is_removed_by_the_new_one(servers: FakeConsul, stashed: str) -> None:
     # No token can remove itself.
     servers.secrets = {ACCESSOR: BEFORE, OTHER: MANAGEMENT}
-    assert forgotten(servers) == ""
+    assert forgotten(servers, stashed) == ""
     assert servers.wrote == [("consul", f"DELETE /v1/acl/token/{ACCESSOR}", None)]
-    assert servers.tokens == {BEFORE, MANAGEMENT}
+    assert servers.tokens == {MANAGEMENT}
+
+
+def test_a_state_of_an_earlier_release_gets_the_fingerprint_and_the_token_stays(servers: FakeConsul) -> None:
+    servers.secrets = {OTHER: MANAGEMENT}
+    assert (forgotten(servers, MANAGEMENT), servers.wrote) == ("", [])
 
 
 def test_servers_that_refuse_to_remove_a_token_are_an_error_in_their_own_words(servers: FakeConsul) -> None:
@@ -313,7 +322,7 @@ def test_servers_that_refuse_to_remove_a_token_are_an_error_in_their_own_words(s
 
 
 def test_a_management_token_that_is_gone_already_is_no_error(servers: FakeConsul) -> None:
-    servers.refuses_token = (403, "ACL not found")
+    servers.secrets = {OTHER: MANAGEMENT}
     assert (forgotten(servers), servers.wrote) == ("", [])
 
 

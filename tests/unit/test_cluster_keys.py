@@ -8,6 +8,7 @@ import pulumi
 import pytest
 
 from components.cluster_keys import ClusterKeys, ClusterKeysArgs
+from consul_cluster.fingerprint import fingerprint
 from tests.fake_consul import FakeConsul, running
 from tests.unit.pulumi_mocks import ROOT, Deployed, deploy, made_password, secret
 
@@ -230,16 +231,16 @@ def _pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 HOOK = "replace-gossip-key"
-NEW = "pUqJrVyVRj5jsiYEkM/tFQYfWyJIv4s3XkvDwy7Cu5s="
 
 
 def handed_over(address: str) -> str:
     """What is said when the engine is about to update the key that the cluster has."""
-    return keys(address).call(HOOK, {"input": secret(GOSSIP)}, input=secret(NEW))
+    return keys(address).call(HOOK, {"input": secret(fingerprint("before"))}, input=secret(fingerprint(GOSSIP)))
 
 
-def test_the_key_that_is_handed_over_is_the_gossip_key_as_a_secret_and_nothing_else() -> None:
-    assert made().sent("keys-handed-over") == {"input": secret(GOSSIP)}
+def test_the_state_knows_by_its_fingerprint_which_key_was_handed_over() -> None:
+    # The first one would stay there for good, after its rotation too.
+    assert made().sent("keys-handed-over") == {"input": secret(fingerprint(GOSSIP))}
 
 
 def test_a_key_is_handed_over_before_it_is_another_and_not_when_it_is_the_first() -> None:
@@ -251,8 +252,8 @@ def test_a_new_key_is_installed_and_then_used(servers: FakeConsul) -> None:
     # The other way round, no member would know the key that it is to send with.
     assert handed_over(servers.address) == ""
     assert servers.wrote == [
-        ("consul", "POST /v1/operator/keyring", {"Key": NEW}),
-        ("consul", "/v1/operator/keyring", {"Key": NEW}),
+        ("consul", "POST /v1/operator/keyring", {"Key": GOSSIP}),
+        ("consul", "/v1/operator/keyring", {"Key": GOSSIP}),
     ]
 
 

@@ -13,6 +13,7 @@ from pulumi.runtime.proto.resource_pb2 import RegisterResourceRequest
 import services.roster
 from components import preflight
 from components.acl_secret import AclTokenSecretProvider
+from components.registration import draining
 from components.registration.agent import AgentServiceProvider
 from tests.deployed_states import STATES, DeployedState, plain
 from tests.unit.pulumi_mocks import HOUSE, PROJECT, Deployed, deploy
@@ -88,6 +89,11 @@ def unless_ignored(request: RegisterResourceRequest, new: Mapping[str, Any], old
 # What today's program changes on purpose, by the name of the resource, with the fields that differ.
 _CHANGED = {
     "standins-image": {"build"},  # another folder with the same files: built again, with the same tag
+    # They had the secrets themselves, which a Stash keeps for good.
+    "agent-parking": {"input"},
+    "agent-parked": {"input"},
+    "keys-handed-over": {"input"},
+    "acl-management": {"input"},
     "files-reload": {"labels"},  # it got the label `purpose`: it is replaced, and the agent reads the same files
 }
 
@@ -113,6 +119,16 @@ def test_todays_program_states_the_resources_of_the_state_with_the_same_inputs(s
     assert without_intended_changes(inputs) == without_intended_changes(old)
     changed = {each.rpartition("::")[2] for each in old if inputs[each] != old[each]}
     assert changed == {name for name in _CHANGED if any(each.endswith(f"::{name}") for each in old)}
+
+
+@every_state
+def test_todays_program_sees_that_it_states_the_agents_container_of_the_state(state: DeployedState) -> None:
+    # Else the first `up` after an upgrade would drain the agent.
+    stashes = [
+        resource["inputs"]["input"] for urn, resource in state.resources.items() if urn.endswith("::agent-parking")
+    ]
+    new = [plain(run(state).sent("agent-parking"))["input"]["container"] for _ in stashes]
+    assert [draining.stated_container(plain(each)) for each in stashes] == new
 
 
 def test_the_two_dynamic_providers_of_the_states_load() -> None:

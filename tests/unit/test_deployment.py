@@ -1,6 +1,7 @@
 import base64
 import json
 import re
+import runpy
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -9,11 +10,24 @@ from uuid import UUID
 
 import pytest
 
+from components.registration import draining
+from consul_cluster.fingerprint import fingerprint
 from consul_cluster.security_stages import Stage, stage_config
+from tests.deployed_states import plain
 from tests.fake_consul import FakeConsul, Wrote, running
 from tests.forty_services import FORTY
 from tests.unit import authorities
-from tests.unit.pulumi_mocks import SECURED, Deployed, made_password, program, program_with, secret, stack_config
+from tests.unit.pulumi_mocks import (
+    HOUSE,
+    SECURED,
+    Deployed,
+    made_password,
+    on_docker,
+    program,
+    program_with,
+    secret,
+    stack_config,
+)
 
 TOKEN = "5c1b2b5e-consul-acl-token"  # noqa: S105 - no real one
 
@@ -581,7 +595,7 @@ def test_in_a_secured_stack_consul_esm_has_its_own_token() -> None:
 @pytest.mark.parametrize(
     ("registration", "users"),
     [
-        ("agent", ["agent-carry", "agent-parking", "agent-parked", *SERVICES]),
+        ("agent", ["agent-carry", *SERVICES]),
         ("catalog", ["agent-carry", "registration-consul"]),
         ("files", ["agent-carry"]),
     ],
@@ -598,15 +612,12 @@ def test_in_a_secured_stack_nobody_but_who_registers_has_the_token_for_that(
 @every_registration
 def test_in_a_secured_stack_a_token_is_where_it_is_used_alone(registration: str) -> None:
     whole = made(SECURED, registration)
-    parking = (
-        {"agent-parking", "agent-parked"} if registration == "agent" else set()
-    )  # have what the agent's container has
     services = set(whole.of_type("pulumi-python:dynamic/consul:AgentService"))
     users = {
         "verify": set(),
-        "agent": {"agent-carry"} | parking,
+        "agent": {"agent-carry"},
         "reload": {"files-reload"},
-        "removal": services | parking,
+        "removal": services,
     }
     sent = {each: repr(whole.sent(each)) for each in whole.requests}
     assert {name: {each for each in sent if token(name) in sent[each]} for name in users} == users
@@ -619,7 +630,7 @@ def test_in_a_secured_stack_the_servers_and_who_makes_tokens_have_the_management
     whole = made(SECURED, registration)
     secrets = {name for name in whole.requests if whole.requests[name].type.endswith(":AclTokenSecret")}
     has = {name for name in whole.requests if MANAGEMENT in repr(whole.sent(name))}
-    assert has == {"server-carry", "acl-consul", "acl-management", *secrets}
+    assert has == {"server-carry", "acl-consul", *secrets}
 
 
 @pytest.mark.parametrize(
@@ -694,21 +705,26 @@ def test_what_is_registered_otherwise_is_not_drained(stack: str, registration: s
 def test_draining_uses_the_agents_address_in_the_stack_and_a_token_for_that() -> None:
     assert made("staging").sent("agent-parking")["input"]["agent"] == {
         "address": "http://127.0.0.1:8501",
-        "token": None,
+        "token_fingerprint": None,
         "ca": None,
     }
     assert made(SECURED).sent("agent-parking")["input"]["agent"] == {
         "address": "https://127.0.0.1:8501",
-        "token": secret(token("removal")),  # what the roster has dropped too, which the registration's policy has not
+        # This one may remove what the roster has dropped too.
+        "token_fingerprint": secret(fingerprint(token("removal"))),
         "ca": AUTHORITY,
     }
 
 
 @pytest.mark.parametrize("stack", ["docker-local", SECURED])
-def test_what_is_stashed_of_the_agents_container_is_what_its_container_is_made_of(stack: str) -> None:
+def test_what_is_stashed_of_the_agents_container_is_what_its_container_is_made_of(
+    stack: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # What is not in it could change without anything being parked.
-    whole = made(stack)
-    stashed, uploads = whole.sent("agent-parking")["input"]["container"], whole.sent("agent-carry")["uploads"]
+    monkeypatch.setattr(draining, "fingerprint", lambda text: text)
+    whole, _ = on_docker(lambda: runpy.run_path(str(HOUSE / "__main__.py")), stack_config(stack))
+    stashed = json.loads(plain(whole.sent("agent-parking")["input"]["container"]))
+    uploads = plain(whole.sent("agent-carry")["uploads"])
     assert stashed["files"] == {each["file"]: each["content"] for each in uploads}
     assert stashed["image"] == whole.inputs("agent-image")["name"]
     sent = whole.inputs("agent-container")

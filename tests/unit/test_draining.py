@@ -1,7 +1,8 @@
 import json
+import re
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import pulumi
 import pytest
@@ -14,6 +15,7 @@ from components.consul_container import ConsulContainerArgs, Publish, Secured
 from components.registration.draining import Draining
 from components.registration.switching import ServiceLocations
 from consul_cluster.client import Consul, NoAnswerError
+from consul_cluster.fingerprint import fingerprint
 from services.roster import Roster
 from tests.fake_consul import FakeConsul, Wrote, running
 from tests.forty_services import FORTY, Line, forty_roster
@@ -96,10 +98,10 @@ class Platform:
 
         return deploy(program)
 
-    def park(self, token: object = None, container: str = "another") -> str:
+    def park(self, token: Mapping[str, object] | None = None, container: object = None) -> str:
         """What is said when the engine is about to replace the agent's container."""
-        old = {"agent": {"address": self.before.address, "token": token}, "container": {"image": "one"}}
-        new = {"agent": {"address": self.after.address, "token": secret(NEW)}, "container": {"image": container}}
+        old = {"agent": {"address": self.before.address, **(token or {})}, "container": container or "one"}
+        new = {"agent": {"address": self.after.address}, "container": fingerprint('{"port": 8501}')}
         return self.hooks().call("drain-agent", {"input": old}, input=new)
 
     def leave(self) -> str:
@@ -150,41 +152,19 @@ def declared(agent: Connection, secured: bool = False) -> Deployed:
     return deploy(program)
 
 
-def test_in_an_open_cluster_the_stash_has_exactly_how_the_agent_is_reached_and_what_its_container_is() -> None:
-    found = declared(Connection("http://127.0.0.1:8501")).sent("agent-parking")["input"]
-    found["container"].pop("run")
-    assert found == {
-        "agent": {"address": "http://127.0.0.1:8501", "token": None, "ca": None},
-        "container": {
-            "image": "hashicorp/consul:1.17.2",
-            "network": "staging_staging-network",
-            "publish": {"ip": "127.0.0.1", "port": 8501, "https": False},
-            "files": {"/consul/config/agent-config.json": json.dumps(CONFIG, indent=2) + "\n"},
-            "folders": ["/consul/config/services"],
-        },
+def test_the_stash_has_how_the_agent_is_reached_and_what_names_its_container() -> None:
+    assert declared(Connection("http://127.0.0.1:8501")).sent("agent-parking")["input"] == {
+        "agent": {"address": "http://127.0.0.1:8501", "token_fingerprint": None, "ca": None},
+        "container": fingerprint(json.dumps(container().stated, sort_keys=True)),
     }
 
 
-def test_in_a_secured_cluster_the_stash_has_the_token_and_what_is_secret_of_the_files_as_secrets() -> None:
+def test_in_a_secured_cluster_the_stash_has_no_secret_but_what_names_it() -> None:
+    # It would stay in the state for good, after its rotation too.
     found = declared(Connection("https://127.0.0.1:8501", NEW, AUTHORITY), secured=True).sent("agent-parking")["input"]
-    files, _ = found["container"].pop("files"), found["container"].pop("run")
-    assert found == {
-        "agent": {"address": "https://127.0.0.1:8501", "token": secret(NEW), "ca": AUTHORITY},
-        "container": {
-            "image": "hashicorp/consul:1.17.2",
-            "network": "staging_staging-network",
-            "publish": {"ip": "127.0.0.1", "port": 8501, "https": False},
-            "folders": ["/consul/config/services"],
-        },
-    }
-    secrets = files.pop("/consul/config/secrets.json")
-    assert secrets == secret(secrets["value"])
-    assert files.pop("/consul/config/tls/key.pem") == secret("private keys-consul-agent-shared-key")
-    assert files.keys() == {
-        "/consul/config/agent-config.json",
-        "/consul/config/tls/ca.pem",
-        "/consul/config/tls/certificate.pem",
-    }
+    named = {"address": "https://127.0.0.1:8501", "token_fingerprint": secret(fingerprint(NEW)), "ca": AUTHORITY}
+    assert found["agent"] == named
+    assert re.fullmatch("[0-9a-f]{64}", found["container"]["value"])
 
 
 @pytest.mark.parametrize(("name", "hook"), [("agent-parking", "drain-agent"), ("agent-parked", "return-to-agent")])
@@ -199,15 +179,6 @@ def test_a_stash_takes_options_and_is_bound_to_what_is_done_before_it_is_updated
 def test_what_drains_and_what_moves_back_change_together(secured: bool) -> None:
     found = declared(Connection("https://127.0.0.1:8501", NEW, AUTHORITY), secured)
     assert found.sent("agent-parking") == found.sent("agent-parked")
-
-
-def test_the_stash_of_an_agent_that_is_not_published_has_no_port() -> None:
-    def program() -> None:
-        api = Connection("http://127.0.0.1:8501")
-        parking = Draining(api, ServiceLocations(api, Connection("http://127.0.0.1:8500"), NODE, forty_roster()))
-        parking.drain_before("agent-parking", replace(container(), publish=None), pulumi.ResourceOptions())
-
-    assert deploy(program).sent("agent-parking")["input"]["container"]["publish"] is None
 
 
 def agent(parking: bool) -> Deployed:
@@ -319,21 +290,36 @@ def test_anothers_service_stays_with_the_agent(platform: Platform, meta: dict[st
     assert list(platform.servers.services) == ["minio_grpc_service"]
 
 
-@pytest.mark.parametrize("token", [None, OLD, secret(OLD)], ids=["none", "plain", "secret"])
+@pytest.mark.parametrize(
+    ("token", "sent"),
+    [
+        ({"token_fingerprint": None}, None),
+        ({"token_fingerprint": fingerprint(OLD)}, OLD),
+        ({"token_fingerprint": secret(fingerprint(OLD))}, OLD),
+        ({"token_fingerprint": fingerprint("gone")}, None),
+        ({"token": secret(OLD)}, OLD),
+        ({"token": None}, None),
+    ],
+    ids=["none", "plain", "secret", "gone", "of an earlier release", "none of an earlier release"],
+)
 def test_the_agent_is_asked_at_its_old_address_with_its_old_token_and_the_servers_with_theirs(
-    platform: Platform, token: object
+    platform: Platform, token: Mapping[str, object], sent: str | None
 ) -> None:
     platform.on_agent(BILLING)
+    platform.servers.secrets = {"an-accessor": NEW, "another-accessor": OLD}
     assert platform.park(token) == ""
-    assert platform.before.tokens == {None if token is None else OLD}
+    assert platform.before.tokens == {sent}
     assert (platform.servers.tokens, platform.after.tokens) == ({MANAGEMENT}, set())
 
 
+@pytest.mark.parametrize(
+    "container", [fingerprint('{"port": 8501}'), {"port": 8501}], ids=["today", "of an earlier release"]
+)
 def test_where_only_how_the_agent_is_reached_is_new_its_container_stays_and_nothing_is_drained(
-    platform: Platform,
+    platform: Platform, container: object
 ) -> None:
     platform.on_agent(BILLING)
-    assert platform.park(container="one") == ""
+    assert platform.park(container=container) == ""
     assert (platform.wrote, platform.before.tokens) == ([], set())
 
 
