@@ -3,6 +3,7 @@
 import json
 import subprocess
 import time
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -255,11 +256,12 @@ def secrets_of(stack: Stack) -> dict[str, str]:
     found = {}
     for resource in exported(stack, "--show-secrets")["deployment"]["resources"]:
         name, outputs = resource["urn"].rpartition("::")[2], resource.get("outputs", {})
-        for key in {"result", "input", "privateKeyPem", "secret"} & outputs.keys():
+        for key in {"result", "privateKeyPem", "secret"} & outputs.keys():
             secret = isinstance(outputs[key], dict) and outputs[key].get("plaintext")
             if secret and isinstance(value := json.loads(secret), str):
                 found[f"{name} {key}"] = value.splitlines()[1] if key == "privateKeyPem" else value
-    return {**found, "management": stack.engine.outputs()["tokens"]["management"]}
+    gossip = b64encode(found["keys-gossip result"].encode()).decode()
+    return {**found, "gossip": gossip, "management": stack.engine.outputs()["tokens"]["management"]}
 
 
 def told(text: str, secrets: Mapping[str, str]) -> set[str]:
@@ -270,8 +272,8 @@ def told(text: str, secrets: Mapping[str, str]) -> set[str]:
 @pytest.fixture(scope="module", name="secrets")
 def _secrets(secured: Secured) -> dict[str, str]:
     found = secrets_of(secured.stack)
-    # Gossip key in two spellings, management token in two and a copy, three private keys and copies, five tokens.
-    assert len(found) == 16
+    # Gossip key and management token in two spellings each, three private keys and copies, five tokens.
+    assert len(found) == 15
     return found
 
 
@@ -352,6 +354,8 @@ def test_keys_and_tokens_are_replaced_with_no_service_twice_and_none_missing(
             value = old["management" if name == "keys-management" else f"{name.replace('-token', '-secret')} secret"]
             with pytest.raises(ForbiddenError):
                 secured.api(SERVER, value).own_accessor()
+    state = json.dumps(exported(secured.stack, "--show-secrets"))
+    assert (told(state, old), told(state, new)) == ({name for name in old if old[name] == new[name]}, new.keys())
     fresh = project(secured.stack.engine.project, "docker-local", **STAGES["on"])
     assert [verdict for verdict in report(fresh).verdicts if not verdict.well] == []
     assert changes(fresh, refresh=True).keys() == {"same"}
