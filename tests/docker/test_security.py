@@ -355,7 +355,7 @@ def test_keys_and_tokens_are_replaced_with_no_service_twice_and_none_missing(
             with pytest.raises(ForbiddenError):
                 secured.api(SERVER, value).own_accessor()
     state = json.dumps(exported(secured.stack, "--show-secrets"))
-    assert (told(state, old), told(state, new)) == ({name for name in old if old[name] == new[name]}, new.keys())
+    assert (told(state, old), told(state, new)) == ({name for name in old if old[name] == new[name]}, set(new))
     fresh = project(secured.stack.engine.project, "docker-local", **STAGES["on"])
     assert [verdict for verdict in report(fresh).verdicts if not verdict.well] == []
     assert changes(fresh, refresh=True).keys() == {"same"}
