@@ -193,7 +193,10 @@ def _register_with_agent(plan: Plan, consul: Sequence[pulumi.Resource]) -> pulum
     assert locations.agent  # noqa: S101 - settings without its address are refused
     hooks = switch_to_agent(locations) if settings.docker else None
     removal = plan.access.tokens.get("removal")
-    args = AgentRegistrationArgs(plan.roster, locations.agent, settings.adopt, settings.docker, removal, hooks)
+    drained_to = settings.server_address if settings.docker and settings.server == "existing" else None
+    args = AgentRegistrationArgs(
+        plan.roster, locations.agent, settings.adopt, settings.docker, drained_to, removal, hooks
+    )
     return AgentRegistration("registration", args, _after(consul))
 
 

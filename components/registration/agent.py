@@ -64,7 +64,7 @@ class AgentServiceProvider(ResourceProvider):
         same_agent = olds.get("owned") and news.get("owned")  # the stack deploys only one: only its address changed
         changed = [
             key
-            for key in (*_IDENTITY, "token", "removal", "ca", "owned", *COMPARED_FIELDS, *UNSTATED_FIELDS)
+            for key in (*_IDENTITY, "token", "removal", "ca", "owned", "drained_to", *COMPARED_FIELDS, *UNSTATED_FIELDS)
             if olds.get(key) != news.get(key)
         ]
         return DiffResult(
@@ -94,11 +94,14 @@ class AgentServiceProvider(ResourceProvider):
             if not props.get("owned"):
                 raise
             current = None  # this run creates the agent again; a service from the agent's volume is then adopted
+        current = current or _read_drained(props)
         kept = {key: value for key, value in props.items() if key not in UNSTATED_FIELDS}
         return ReadResult(id_, {**kept, **current}) if current else ReadResult("", {})
 
     def delete(self, id_: str, props: Props) -> None:
         """Deregister the service if this resource owns it, and wait until it is gone from the catalog."""
+        if _read_drained(props):
+            _drained_to(props).deregister(id_)
         consul = _remover(props)
         try:
             current = read_service(consul, id_)
@@ -127,6 +130,7 @@ class AgentService(Resource, module="consul", name="AgentService"):
         *,
         adopt: bool = False,
         owned: bool = False,
+        drained_to: str | None = None,
         removal: pulumi.Input[str] | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
@@ -139,6 +143,8 @@ class AgentService(Resource, module="consul", name="AgentService"):
             agent: the agent's API.
             adopt: take over an id that another party registered, instead of failing.
             owned: the stack deploys the agent itself: if the agent does not answer, it was removed with its services.
+            drained_to: address of the server that checks the service while the agent is replaced, if that server
+                outlives the stack.
             removal: ACL token with `service:write` on any name; kept as a secret. When a service is removed, the policy
                 that registered it does not name it any more.
             opts: as of every resource.
@@ -152,6 +158,7 @@ class AgentService(Resource, module="consul", name="AgentService"):
             "removal": pulumi.Output.secret(removal) if removal is not None else None,
             "ca": agent.ca,
             "owned": owned,
+            "drained_to": drained_to,
             "adopt": adopt,
             "service_id": fields.pop("id"),
             **fields,
@@ -168,6 +175,8 @@ class AgentRegistrationArgs:
         agent: the agent's API, with a token that has `service:write` on the services.
         adopt: take over ids that another party registered.
         owned: the stack deploys the agent itself.
+        drained_to: address of the server that checks the services while the agent is replaced, if that server outlives
+            the stack.
         removal: ACL token that removes services, if the stack creates the policies; kept as a secret.
         hooks: of each service: they move it from another registration of the stack.
     """
@@ -176,6 +185,7 @@ class AgentRegistrationArgs:
     agent: Connection
     adopt: bool = False
     owned: bool = False
+    drained_to: str | None = None
     removal: pulumi.Input[str] | None = field(default=None, repr=False)
     hooks: pulumi.ResourceHookBinding | None = None
 
@@ -196,6 +206,7 @@ class AgentRegistration(pulumi.ComponentResource):
                 args.agent,
                 adopt=args.adopt,
                 owned=args.owned,
+                drained_to=args.drained_to,
                 removal=args.removal,
                 opts=child,
             )
@@ -256,6 +267,16 @@ def _agent(props: Props) -> Consul:
 def _remover(props: Props) -> Consul:
     """Return a client that may read and remove a service, also if the policy for registrations does not name it."""
     return _client(props["agent"], props.get("removal") or props.get("token"), props.get("ca"))
+
+
+def _drained_to(props: Props) -> Consul:
+    return _client(props["drained_to"], props.get("removal") or props.get("token"), props.get("ca"))
+
+
+def _read_drained(props: Props) -> Props | None:
+    """Return the service as the server has it, if an interrupted run has drained the agent and has not ended that."""
+    drained = read_service(_drained_to(props), props["service_id"]) if props.get("drained_to") else None
+    return drained if drained and drained["meta"].get(OWNER_KEY) == props["mark"] else None
 
 
 def _await_presence(consul: Consul, service_id: str, stated: Props) -> None:

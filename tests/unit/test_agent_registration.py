@@ -388,6 +388,7 @@ in_place = pytest.mark.parametrize(
         {"token": TOKEN},
         {"ca": AUTHORITY},
         {"owned": True},
+        {"drained_to": "http://127.0.0.1:8500"},
         {"name": "billing"},
         {"address": "127.0.0.3"},
         {"port": 8217},
@@ -688,6 +689,45 @@ def test_a_service_is_registered_with_its_own_token_and_no_other() -> None:
         state = {**STATE, "agent": consul.address, "token": TOKEN, "removal": "removal-token"}
         AgentServiceProvider().create(state)
     assert consul.tokens == {TOKEN}
+
+
+# The provider: a service that an interrupted run has drained to a server that outlives the stack
+
+
+@pytest.mark.usefixtures("_no_pauses")
+@pytest.mark.parametrize("away", [False, True], ids=["the agent runs", "the agent is removed already"])
+def test_a_drained_service_is_seen_and_removed_where_it_is(away: bool) -> None:
+    agent, server = FakeConsul(), held(OURS)
+    with running(agent), running(server):
+        state = {
+            **STATE,
+            "agent": AWAY["agent"] if away else agent.address,
+            "owned": True,
+            "drained_to": server.address,
+        }
+        assert AgentServiceProvider().read("billing_service", state).id == "billing_service"
+        AgentServiceProvider().delete("billing_service", state)
+    assert server.services == {}
+
+
+@pytest.mark.parametrize("mark", [None, "pulumi/consul-staging/another/registration-billing_service"])
+def test_what_another_party_has_on_the_server_is_not_taken_for_drained(mark: str | None) -> None:
+    agent, server = FakeConsul(), held(mark)
+    with running(agent), running(server):
+        state = {**STATE, "agent": agent.address, "drained_to": server.address}
+        assert AgentServiceProvider().read("billing_service", state).id == ""
+        AgentServiceProvider().delete("billing_service", state)
+    assert (list(server.services), server.wrote) == (["billing_service"], [])
+
+
+@pytest.mark.usefixtures("_no_pauses")
+def test_nothing_is_called_removed_while_the_server_does_not_answer() -> None:
+    # The service may be there, and would be found again.
+    agent = FakeConsul()
+    with running(agent), pytest.raises(NoAnswerError):
+        AgentServiceProvider().delete(
+            "billing_service", {**STATE, "agent": agent.address, "drained_to": "http://127.0.0.1:9"}
+        )
 
 
 # The provider: a token whose policy the agent does not know yet

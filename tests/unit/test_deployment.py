@@ -245,7 +245,11 @@ def test_a_stand_in_answers_where_docker_local_registers_its_service() -> None:
 
 def test_all_of_staging_registers_what_staging_itself_does() -> None:
     def registrations(stack: str) -> dict[str, object]:
-        return {name: made(stack).inputs(name) for name in named(stack, "pulumi-python:dynamic/consul:AgentService")}
+        names = named(stack, "pulumi-python:dynamic/consul:AgentService")
+        inputs = {name: made(stack).inputs(name) for name in names}
+        return {
+            name: {key: value for key, value in each.items() if key != "drained_to"} for name, each in inputs.items()
+        }
 
     assert registrations("docker-local") == registrations("staging")
 
@@ -700,6 +704,16 @@ def test_over_the_agent_the_services_are_drained_while_its_container_is_replaced
 def test_what_is_registered_otherwise_is_not_drained(stack: str, registration: str) -> None:
     whole = made(stack, registration)
     assert "agent-parking" not in whole.requests
+
+
+@pytest.mark.parametrize(
+    ("stack", "server"),
+    [("staging", "http://127.0.0.1:8500"), ("docker-local", None), (SECURED, None), ("local", None)],
+)
+def test_a_service_knows_to_which_server_it_is_drained_if_that_outlives_the_stack(
+    stack: str, server: str | None
+) -> None:
+    assert {made(stack).inputs(name).get("drained_to") for name in SERVICES} == {server}
 
 
 def test_draining_uses_the_agents_address_in_the_stack_and_a_token_for_that() -> None:
