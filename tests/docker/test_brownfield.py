@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,7 @@ from tests.docker.conftest import (
     members,
     project,
 )
+from tests.docker.killed_runs import change_the_agent, killed_at
 from tests.statuses import statuses
 from tests.waiting import within
 
@@ -82,3 +84,17 @@ def test_destroy_leaves_what_was_adopted_and_what_a_service_registered_itself(
     assert platform.service("isa-billing-8216")
     assert platform.nodes() == {SERVER}
     assert docker("ps", "--all", "--format", "{{.Names}}").split() == ["isa-billing", SERVER]
+
+
+@pytest.mark.parametrize("step", ["agent-parking updated", "agent-container deleted original"])
+def test_destroy_after_a_killed_up_leaves_nothing_on_the_server_that_checked_the_services_meanwhile(
+    platform: Consul, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    stack = project(tmp_path, "staging")
+    changes(stack)
+    change_the_agent(monkeypatch)
+    killed_at(step, None, stack)
+    stack.engine.unlock()
+    assert len(platform.all_services()) == 1 + 40
+    stack.engine.destroy()
+    assert list(platform.all_services()) == ["isa-billing-8216"]

@@ -1,19 +1,15 @@
 """An `up` that is killed while it replaces the agent: the next plain `up` completes it, and no status is untrue."""
 
-import itertools
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
-from consul_cluster.agent_configuration import agent_config
 from operations.pulumi_engine import EngineError
 from operations.stack import Stack
 from operations.verify.report import report
 from tests.docker.conftest import (
     AGENT,
     NETWORK,
-    SERVER,
     all_40,
     changes,
     deployed,
@@ -24,7 +20,7 @@ from tests.docker.conftest import (
     project,
     status,
 )
-from tests.killing import kill_engine
+from tests.docker.killed_runs import change_the_agent, killed_at
 from tests.polling import polling
 from tests.waiting import within
 
@@ -39,8 +35,6 @@ STEPS = (
 )
 CRITICAL_WITHIN = 15  # seconds, of which a check waits 5 for an answer
 
-_intervals = itertools.count(6)
-
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -49,31 +43,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     docker("network", "create", NETWORK)  # as if an earlier `up` was killed when it had created the network
     with deployed(project(tmp_path_factory.mktemp("faults"), "docker-local")) as stack:
         yield stack
-
-
-def change_the_agent(patch: pytest.MonkeyPatch) -> None:
-    """Have the program state something that replaces the agent's container."""
-    config = {**agent_config(retry_join=SERVER), "retry_interval": f"{next(_intervals)}s"}
-    patch.setattr("components.consul_agent.agent_config", lambda **_: config)
-
-
-def exists(container: str | None) -> bool:
-    return container is None or bool(docker("ps", "--all", "--quiet", "--filter", f"name=^{container}$"))
-
-
-def killed_at(step: str, container: str | None, stack: Stack) -> None:
-    """Run an `up`, and kill its engine after a step."""
-    seen: list[str] = []
-
-    def print_line(line: str) -> None:
-        if step in line and not seen:
-            seen.append(line)
-            within(10, lambda: exists(container))
-            kill_engine()
-
-    with pytest.raises(EngineError):
-        replace(stack.engine, print_line=print_line).up(parallel=1)
-    assert seen, f"the run had no step {step!r}"
 
 
 @pytest.mark.parametrize(("step", "container"), STEPS)

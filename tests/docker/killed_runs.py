@@ -1,0 +1,40 @@
+"""Runs of `up` that replace the agent, and are killed on the way."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+
+from consul_cluster.agent_configuration import agent_config
+from operations.pulumi_engine import EngineError
+from operations.stack import Stack
+from tests.docker.conftest import SERVER, docker
+from tests.killing import kill_engine
+from tests.waiting import within
+
+_intervals = itertools.count(6)
+
+
+def change_the_agent(patch: pytest.MonkeyPatch) -> None:
+    """Have the program state something that replaces the agent's container."""
+    config = {**agent_config(retry_join=SERVER), "retry_interval": f"{next(_intervals)}s"}
+    patch.setattr("components.consul_agent.agent_config", lambda **_: config)
+
+
+def exists(container: str | None) -> bool:
+    return container is None or bool(docker("ps", "--all", "--quiet", "--filter", f"name=^{container}$"))
+
+
+def killed_at(step: str, container: str | None, stack: Stack) -> None:
+    """Run an `up`, and kill its engine after a step."""
+    seen: list[str] = []
+
+    def print_line(line: str) -> None:
+        if step in line and not seen:
+            seen.append(line)
+            within(10, lambda: exists(container))
+            kill_engine()
+
+    with pytest.raises(EngineError):
+        replace(stack.engine, print_line=print_line).up(parallel=1)
+    assert seen, f"the run had no step {step!r}"
