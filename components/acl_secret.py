@@ -40,9 +40,10 @@ class AclTokenSecretProvider(ResourceProvider):
         return DiffResult(changes=another, replaces=["accessor"] if another else [])
 
     def create(self, props: Props) -> CreateResult:
-        """Read the secret."""
+        """Read the secret. The token with which it is read is in no output: it would stay there after its rotation."""
+        kept = {key: value for key, value in props.items() if key != "token"}
         consul = Consul(props["servers"], props["token"], props["ca"])
-        return CreateResult(props["accessor"], {**props, "secret": consul.token_secret(props["accessor"])})
+        return CreateResult(props["accessor"], {**kept, "secret": consul.token_secret(props["accessor"])})
 
 
 class AclTokenSecret(Resource, module="consul", name="AclTokenSecret"):
@@ -72,5 +73,6 @@ class AclTokenSecret(Resource, module="consul", name="AclTokenSecret"):
             "ca": servers.ca,
             "secret": None,
         }
+        # A state of an earlier release has the token as an output.
         own = pulumi.ResourceOptions(additional_secret_outputs=["secret", "token"])
         super().__init__(AclTokenSecretProvider(), name, props, pulumi.ResourceOptions.merge(opts, own))

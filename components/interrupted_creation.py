@@ -64,7 +64,8 @@ def remove_network(args: pulumi.ResourceHookArgs) -> None:
 def remove_policy(name: str, servers: Connection) -> pulumi.ResourceHook:
     """Return the hook that removes an ACL policy with the same name and rules as the one that is about to be created.
 
-    No token may be linked to it.
+    Its tokens are removed too, as after the loss of the state: nobody has their secrets any more. A token with another
+    description than the policy's name is somebody else's, and then all stays.
 
     Args:
         name: of the hook.
@@ -75,8 +76,13 @@ def remove_policy(name: str, servers: Connection) -> pulumi.ResourceHook:
         stated = args.new_inputs or {}
         consul = await servers.consul()
         policy = consul.policy(stated["name"])
-        if policy and policy["Rules"] == stated["rules"] and not consul.policy_tokens(policy["ID"]):
+        if not policy or policy["Rules"] != stated["rules"]:
+            return
+        tokens = consul.policy_tokens(policy["ID"])
+        if {token["Description"] for token in tokens} <= {policy["Name"]}:
             pulumi.log.warn(f"ACL policy {policy['Name']}: {_MESSAGE}")
+            for token in tokens:
+                consul.delete_token(token["AccessorID"])
             consul.delete_policy(policy["ID"])
 
     return consul_hook(name, remove)

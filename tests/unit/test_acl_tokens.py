@@ -203,6 +203,7 @@ def _pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_secret_is_read_when_the_token_is_made(servers: FakeConsul) -> None:
     props = {**STATE, "servers": servers.address}
     created = AclTokenSecretProvider().create(props)
+    props.pop("token")
     assert (created.id, created.outs) == (ACCESSOR, {**props, "secret": "2d1c6f1a-of-the-token"})
 
 

@@ -151,18 +151,23 @@ def policies_deleted(rules: str, tokens: list[dict[str, str]], name: str = "cons
     return deleted
 
 
-def test_a_policy_that_is_as_stated_and_that_no_token_uses_is_removed() -> None:
+OURS = {"AccessorID": "5c1b", "Description": "consul-staging-verify"}
+THEIRS = {"AccessorID": "a0d7", "Description": "for our dashboard"}
+
+
+def test_a_policy_that_is_as_stated_is_removed_with_the_tokens_that_nobody_has() -> None:
     assert policies_deleted(RULES, []) == ["/v1/acl/policy/7"]
+    assert policies_deleted(RULES, [OURS]) == ["/v1/acl/token/5c1b", "/v1/acl/policy/7"]
 
 
 @pytest.mark.parametrize(
     ("rules", "tokens", "name"),
     [
         ("{}", [], "consul-staging-verify"),
-        (RULES, [{"AccessorID": "5c1b"}], "consul-staging-verify"),
+        (RULES, [OURS, THEIRS], "consul-staging-verify"),
         (RULES, [], "consul-staging-reload"),
     ],
-    ids=["other rules", "a token uses it", "another name"],
+    ids=["other rules", "another token uses it", "another name"],
 )
 def test_a_policy_of_somebody_else_is_not_removed(rules: str, tokens: list[dict[str, str]], name: str) -> None:
     assert policies_deleted(rules, tokens, name) == []
