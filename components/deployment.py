@@ -13,7 +13,7 @@ from components.consul_connection import Connection
 from components.consul_container import Publish, Secured
 from components.consul_esm import ConsulEsm, ConsulEsmArgs
 from components.consul_server import ConsulServer, ConsulServerArgs
-from components.joining import join_hooks
+from components.dead_node import remove_dead_node
 from components.network import Network, NetworkArgs
 from components.registration.agent import AgentRegistration, AgentRegistrationArgs
 from components.registration.catalog import CatalogRegistration, CatalogRegistrationArgs
@@ -174,7 +174,7 @@ def _deploy_agent(plan: Plan, network: pulumi.Output[str], server: Sequence[pulu
     settings, keys, tokens = plan.settings, plan.access.keys, plan.access.tokens
     publish = Publish(*settings.agent_publish) if settings.agent_publish else None
     secured = Secured(settings.stage, keys, agent_tokens(tokens)) if keys else None
-    hooks = join_hooks(plan.access.servers, await_join=settings.server == "created")
+    hooks = remove_dead_node(plan.access.servers)
     args = ConsulAgentArgs(settings.consul_image, network, publish, secured, _draining(plan), hooks)
     return ConsulAgent("agent", args, _after(server))
 

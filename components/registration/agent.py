@@ -37,9 +37,14 @@ _IDENTITY = ("agent", "service_id")
 
 # Seconds. An agent applies a new policy within a second (`policy_ttl`).
 _POLICY_PAUSES = (0.5, 0.5, 1)
-# An agent synchronizes a registration with the servers within milliseconds, or in a retry if it has just lost them.
-# Short pauses first, so that a run does not get slower, then long ones, so that 40 services do not load the servers.
-_CATALOG_PAUSES = (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 3, 4)
+# An agent synchronizes a registration with the servers within milliseconds. If they did not answer it, it tries again
+# after 15 to 30 s (`Consul.has_synchronized`). Short pauses first, so that a run does not get slower, then long ones, so
+# that 40 services do not load the servers.
+_CATALOG_PAUSES = (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 3, *[4] * 6)
+
+# Since when the servers have not shown what was changed with an agent, by its address. This process serves one run: of
+# 40 services that they do not show, those that come later do not wait anew.
+_unseen_since: dict[str, float] = {}
 
 # Within this time an agent tells the servers of a removal.
 _AGENT_SECONDS = 0.5
@@ -290,6 +295,7 @@ def _await_presence(consul: Consul, service_id: str, stated: Props) -> None:
         return any(catalog_matches(entry, stated) for entry in _on_agents(consul, stated["name"], service_id))
 
     _await_catalog(
+        consul.address,
         is_registered,
         f"the agent {consul.address} accepted the change to {service_id!r}, but the servers do not show it",
     )
@@ -313,7 +319,9 @@ def _await_absence(consul: Consul, service_id: str, props: Props) -> None:
         return not owned
 
     started = time.monotonic()
-    _await_catalog(gone, f"the agent {consul.address} removed {service_id!r}, but the servers still show it")
+    _await_catalog(
+        consul.address, gone, f"the agent {consul.address} removed {service_id!r}, but the servers still show it"
+    )
 
 
 def _on_agents(consul: Consul, name: str, service_id: str) -> list[dict[str, Any]]:
@@ -325,19 +333,24 @@ def _on_agents(consul: Consul, name: str, service_id: str) -> list[dict[str, Any
     return [entry for entry in entries if OWNER_KEY not in (entry["Node"]["Meta"] or {})]
 
 
-def _await_catalog(condition: Callable[[], bool], message: str) -> None:
+def _await_catalog(agent: str, condition: Callable[[], bool], message: str) -> None:
     refusal: ConsulError | None = None
+    patience = sum(_CATALOG_PAUSES)
+    since = _unseen_since.setdefault(agent, time.monotonic())
     for pause in _CATALOG_PAUSES:
         time.sleep(pause)
         try:
             if condition():
+                _unseen_since.pop(agent, None)
                 return
             refusal = None
         except HiddenError:
             raise
         except ConsulError as error:  # an agent that has just started may not have joined yet
             refusal = error
+        if time.monotonic() - since >= patience:
+            break
     raise refusal or ConsulError(
-        f"{message} after {sum(_CATALOG_PAUSES):.0f} s: a token may lack service:write, or the agent has lost the "
+        f"{message} after {patience:.0f} s: a token may lack service:write, or the agent has lost the "
         "servers; its log says which. The next run completes it"
     )

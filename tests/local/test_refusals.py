@@ -204,7 +204,7 @@ def test_a_token_that_may_not_see_nodes_is_told_at_once_what_it_needs(acl_stack:
     with pytest.raises(EngineError):
         acl_stack.up()
     assert "beside service:write on the services, the token needs node:read on their node" in acl_stack.said
-    assert "the servers do not show it after" not in acl_stack.said  # which is said after 11 s
+    assert "the servers do not show it after" not in acl_stack.said  # which is said after 31 s
 
 
 def test_what_the_agent_accepts_and_the_servers_refuse_is_an_error(acl_stack: EditableStack) -> None:
@@ -212,5 +212,5 @@ def test_what_the_agent_accepts_and_the_servers_refuse_is_an_error(acl_stack: Ed
     with pytest.raises(EngineError):
         acl_stack.up()
     assert Consul(f"http://{acl_stack.sandbox.agent}:8500").service("billing_service")
-    assert "accepted the change to 'billing_service', but the servers do not show it after 11 s" in acl_stack.said
+    assert "accepted the change to 'billing_service', but the servers do not show it after 31 s" in acl_stack.said
     assert "a token may lack service:write" in acl_stack.said

@@ -2,14 +2,17 @@ import base64
 import pickletools
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pulumi
 import pytest
 
 from components.consul_connection import Connection
+from components.registration import agent
 from components.registration.agent import (
     AgentRegistration,
     AgentRegistrationArgs,
@@ -34,6 +37,11 @@ COMPONENT_TYPE = "consul-staging:registration:AgentRegistration"
 COMPONENT = f"urn:pulumi:test::consul-staging::pulumi:pulumi:Stack${COMPONENT_TYPE}::registration"
 
 SERVICES = [f"registration-{line.name}" for line in FORTY]
+
+
+@pytest.fixture(autouse=True)
+def _another_run() -> None:
+    agent._unseen_since.clear()
 
 
 def registered(
@@ -689,6 +697,23 @@ def test_a_service_is_registered_with_its_own_token_and_no_other() -> None:
         state = {**STATE, "agent": consul.address, "token": TOKEN, "removal": "removal-token"}
         AgentServiceProvider().create(state)
     assert consul.tokens == {TOKEN}
+
+
+# The provider: what the servers do not show
+
+
+def test_services_that_the_servers_do_not_show_are_waited_for_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=lambda seconds: now.append(now.pop() + seconds))
+    monkeypatch.setattr(agent, "time", clock)
+    consul, waited = FakeConsul(in_sync=False), []
+    with running(consul):
+        for in_sync in (False, False, True, False):
+            consul.in_sync, before = in_sync, now[0]
+            with suppress(ConsulError):
+                AgentServiceProvider().create({**STATE, "agent": consul.address})
+            waited.append(round(now[0] - before))
+    assert waited == [31, 0, 0, 31]
 
 
 # The provider: a service that an interrupted run has drained to a server that outlives the stack

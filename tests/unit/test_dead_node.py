@@ -1,4 +1,4 @@
-"""The node of an agent that is gone is removed before another takes its name, and the new one is waited for."""
+"""The node of an agent that is gone is removed before another agent takes its name, and no other node."""
 
 from collections.abc import Iterator
 
@@ -6,10 +6,9 @@ import pulumi
 import pytest
 
 from components.consul_connection import Connection
-from components.joining import join_hooks
+from components.dead_node import remove_dead_node
 from tests.fake_consul import AGENT, SERVER, FakeConsul, running
-from tests.unit.pulumi_mocks import Deployed, deploy
-from tests.unit.test_consul_connection import sleeping
+from tests.unit.pulumi_mocks import deploy
 
 ALIVE, LEFT, FAILED = 1, 3, 4
 
@@ -23,17 +22,14 @@ def _servers() -> Iterator[FakeConsul]:
         yield consul
 
 
-def hooks(address: str, await_join: bool = True) -> Deployed:
-    def program() -> None:
-        hooks = join_hooks(Connection(address), await_join)
-        pulumi.CustomResource("test:index:Container", "container", {}, pulumi.ResourceOptions(hooks=hooks))
-
-    return deploy(program)
-
-
 def created(servers: FakeConsul) -> str:
     """Return what is said before the agent's container is created."""
-    return hooks(servers.address).call("remove-dead-node", name=AGENT)
+
+    def program() -> None:
+        hooks = remove_dead_node(Connection(servers.address))
+        pulumi.CustomResource("test:index:Container", "container", {}, pulumi.ResourceOptions(hooks=hooks))
+
+    return deploy(program).call("remove-dead-node", name=AGENT)
 
 
 @pytest.mark.parametrize(("status", "kept"), [(ALIVE, True), (LEFT, False), (FAILED, False)])
@@ -55,18 +51,3 @@ def test_a_node_that_may_not_be_removed_is_a_warning(servers: FakeConsul, monkey
     servers.refuses_writes = (403, "Permission denied")
     assert created(servers) == ""
     assert "the catalog may have a dead node consul-agent-shared, which keeps a new agent out: PUT" in warnings[0]
-
-
-def test_an_agent_that_was_created_is_waited_for_until_it_has_synchronized(
-    servers: FakeConsul, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    node = servers.nodes[AGENT]["Node"]
-    node["TaggedAddresses"] = None
-    slept = sleeping(monkeypatch, lambda _: node.update(TaggedAddresses={"lan": "10.0.0.2"}))
-    assert (hooks(servers.address).call("await-join", name=AGENT), slept) == ("", [0.1])
-
-
-@pytest.mark.parametrize(("await_join", "after"), [(True, {"after_create": ["await-join"]}), (False, {})])
-def test_it_is_waited_for_where_the_stack_may_read_the_node(await_join: bool, after: dict[str, list[str]]) -> None:
-    bound = hooks("http://127.0.0.1:8500", await_join).bound("container")
-    assert bound == {"before_create": ["remove-dead-node"], **after}

@@ -1,0 +1,30 @@
+"""Removes the catalog's node of an agent that is gone.
+
+An agent that lost its data has another node id, and the servers refuse it the name until the old node is removed:
+"Node name is reserved by node ...". They remove a node that failed by themselves after 72 h.
+https://developer.hashicorp.com/consul/docs/agent/config/config-files#reconnect_timeout
+"""
+
+import pulumi
+
+from components.consul_connection import Connection
+from components.resource_hooks import consul_hook
+from consul_cluster.agent_configuration import AGENT_NODE
+from consul_cluster.client import ConsulError
+
+_ALIVE = 1
+
+
+def remove_dead_node(servers: Connection) -> pulumi.ResourceHookBinding:
+    """Return the hook that removes the node of the agent before its container is created, if no agent has it now."""
+
+    async def remove(_args: pulumi.ResourceHookArgs) -> None:
+        consul = await servers.consul()
+        try:
+            statuses = [member["Status"] for member in consul.members() if member["Name"] == AGENT_NODE]
+            if statuses and _ALIVE not in statuses:
+                consul.deregister_node(AGENT_NODE)
+        except ConsulError as error:  # if the agent's data is still there, it can join all the same
+            pulumi.log.warn(f"the catalog may have a dead node {AGENT_NODE}, which keeps a new agent out: {error}")
+
+    return pulumi.ResourceHookBinding(before_create=[consul_hook("remove-dead-node", remove)])
