@@ -38,8 +38,8 @@ _IDENTITY = ("agent", "service_id")
 # Seconds. An agent applies a new policy within a second (`policy_ttl`).
 _POLICY_PAUSES = (0.5, 0.5, 1)
 # An agent synchronizes a registration with the servers within milliseconds. If they did not answer it, it tries again
-# after 15 to 30 s (`Consul.has_synchronized`). Short pauses first, so that a run does not get slower, then long ones, so
-# that 40 services do not load the servers.
+# after 15 to 30 s (`Consul.has_synchronized`). Short pauses first, so that a run does not get slower, then long ones,
+# so that 40 services do not load the servers.
 _CATALOG_PAUSES = (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 3, *[4] * 6)
 
 # Since when the servers have not shown what was changed with an agent, by its address. This process serves one run: of
