@@ -236,7 +236,8 @@ def _apply(stated: Props, before: Props | None = None) -> Props:
     owners = marks | {definition_files_owner(mark) for mark in marks}
     if current and current["meta"].get(OWNER_KEY) not in owners and not stated["adopt"]:
         raise ConsulError(_conflict(consul, service_id, current))
-    if current != fields or (before and before.get("token") != stated.get("token")):
+    # With which token the agent keeps a service that no state knows, such as a lost one, it does not show.
+    if current != fields or (before or {}).get("token") != stated.get("token"):
         _register(consul, register_request({"id": service_id, **fields}))
     _await_presence(consul, service_id, fields)
     return {**stated, **fields}

@@ -42,6 +42,11 @@ def reconciler_of(stack: Stack) -> Reconciler:
     return Reconciler(stack.roster, agent, stack.node, stack.engine)
 
 
+def _nothing_is_deployed(stack: Stack) -> bool:
+    """Whether the stack was destroyed: its agent and its tokens are gone then."""
+    return stack.settings.registration == "agent" and not stack.engine.deployed_state().services
+
+
 def once(reconciler: Reconciler, sleep: signals.Sleep) -> bool:
     """Run a round, and more where a difference has to stand for a while; returns whether all is as deployed.
 
@@ -115,7 +120,11 @@ def heal(stack: StackName = DEFAULT_STACK, every: Every = None) -> None:
     _log_to_stderr()
     try:
         with signals.interrupting() as sleep:
-            reconciler = reconciler_of(Stack.load(stack))
+            loaded = Stack.load(stack)
+            if every is None and _nothing_is_deployed(loaded):
+                log.info(f"stack {stack}: nothing is deployed, so there is nothing to heal")
+                raise typer.Exit
+            reconciler = reconciler_of(loaded)
             pace = f"every {duration(every)}" if every else "once"
             log.info(
                 f"stack {stack} on {reconciler.agent.address}, {pace}; the state is in {reconciler.engine.backend}"

@@ -534,10 +534,10 @@ def held(mark: str | None, **differing: object) -> FakeConsul:
     return consul
 
 
-def created(consul: FakeConsul, adopt: bool = False) -> list[str]:
+def created(consul: FakeConsul, adopt: bool = False, token: str | None = None) -> list[str]:
     """The paths to which the provider writes when it creates the service."""
     with running(consul):
-        AgentServiceProvider().create({**STATE, "agent": consul.address, "adopt": adopt})
+        AgentServiceProvider().create({**STATE, "agent": consul.address, "adopt": adopt, "token": token})
     return [path for _, path, _ in consul.wrote]
 
 
@@ -547,6 +547,11 @@ REGISTER = ["/v1/agent/service/register"]
 def test_what_this_very_resource_registered_is_taken_up_and_nothing_sent() -> None:
     # That would restart its check.
     assert created(held("pulumi/consul-staging/test/registration-billing_service")) == []
+
+
+def test_what_it_registered_with_a_token_that_no_state_knows_any_more_gets_the_token_of_now() -> None:
+    # The agent does not show it, and synchronizes the service with it. It keeps the status of a check that is the same.
+    assert created(held("pulumi/consul-staging/test/registration-billing_service"), token=TOKEN) == REGISTER
 
 
 def test_what_this_very_resource_registered_otherwise_is_registered_as_it_is_stated() -> None:
