@@ -238,6 +238,9 @@ def _apply(stated: Props, before: Props | None = None) -> Props:
         raise ConsulError(_conflict(consul, service_id, current))
     # With which token the agent keeps a service that no state knows, such as a lost one, it does not show.
     if current != fields or (before or {}).get("token") != stated.get("token"):
+        if current == fields and not _on_agents(consul, stated["name"], service_id):
+            # The servers have refused it with that token, and the agent tries again only what differs.
+            _register(consul, register_request({"id": service_id, **fields, "tags": [*fields["tags"], "tried-again"]}))
         _register(consul, register_request({"id": service_id, **fields}))
     _await_presence(consul, service_id, fields)
     return {**stated, **fields}

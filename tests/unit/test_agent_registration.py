@@ -554,6 +554,15 @@ def test_what_it_registered_with_a_token_that_no_state_knows_any_more_gets_the_t
     assert created(held("pulumi/consul-staging/test/registration-billing_service"), token=TOKEN) == REGISTER
 
 
+@pytest.mark.usefixtures("_no_pauses")
+def test_what_the_servers_refused_is_changed_once_so_that_the_agent_tells_them_again() -> None:
+    consul = held("pulumi/consul-staging/test/registration-billing_service")
+    consul.in_sync = False
+    with running(consul), suppress(ConsulError):
+        AgentServiceProvider().create({**STATE, "agent": consul.address, "token": TOKEN})
+    assert [body["Tags"] for _, _, body in consul.wrote] == [[*STATE["tags"], "tried-again"], STATE["tags"]]
+
+
 def test_what_this_very_resource_registered_otherwise_is_registered_as_it_is_stated() -> None:
     assert created(held("pulumi/consul-staging/test/registration-billing_service", Port=8217)) == REGISTER
 
