@@ -8,6 +8,7 @@ ends in between, they stay there, are found and are checked, and the next run mo
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from components.consul_container import ConsulContainerArgs
 from components.registration.switching import ServiceLocations, move_to_agent, register_with_status
 from components.resource_hooks import stash, wait_for_leader, wait_until_ready
 from consul_cluster.agent_configuration import AGENT_NODE, SERVER_NODE
-from consul_cluster.client import Consul, ConsulError, NoAnswerError
+from consul_cluster.client import Consul, ConsulError, ForbiddenError, NoAnswerError
 from consul_cluster.drift import read_services
 from consul_cluster.fingerprint import fingerprint
 from consul_cluster.ownership import is_owned_by
@@ -86,6 +87,7 @@ class Draining:
                 _move_to_server(service_id, fields, agent, servers)
             except NoAnswerError as error:
                 raise ConsulError(f"{service_id} is between agent and server: {error}. Run it again") from None
+        _remove_node(servers)
 
     async def _return(self, _old: dict[str, Any], _new: dict[str, Any]) -> None:
         servers = await self.locations.servers.consul()
@@ -94,6 +96,13 @@ class Draining:
             await move_to_agent(self.locations)
         except NoAnswerError as error:  # a service may be between server and agent
             raise ConsulError(f"{error}. The next run moves the services back") from None
+
+
+def _remove_node(servers: Consul) -> None:
+    """Remove the agent's node once nothing is on it: a node that is left there looks as if the next agent had joined."""
+    with suppress(ForbiddenError):  # a token for the services alone may not
+        if servers.catalog_node(AGENT_NODE) and not servers.node_services(AGENT_NODE):
+            servers.deregister_node(AGENT_NODE)
 
 
 def stated_container(stated: Mapping[str, Any]) -> str:

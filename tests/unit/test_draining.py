@@ -387,8 +387,25 @@ def test_a_service_in_maintenance_stays_so_on_the_server(platform: Platform) -> 
     off = f"_service_maintenance:{BILLING.name}"
     platform.before.checks[off] = {"CheckID": off, "ServiceID": BILLING.name, "Notes": "upgrade", "Status": "critical"}
     assert platform.park() == ""
-    assert platform.servers.requests[-1].query == {"enable": ["true"], "reason": ["upgrade"]}
+    assert {"enable": ["true"], "reason": ["upgrade"]} in [each.query for each in platform.servers.requests]
     assert off in platform.servers.checks
+
+
+@pytest.mark.parametrize(("others", "removed"), [({}, True), ({"theirs": {"Meta": {}}}, False)])
+def test_the_agents_node_is_removed_unless_somebody_elses_service_is_on_it(
+    platform: Platform, others: dict[str, Any], removed: bool
+) -> None:
+    # A node that stays looks as if the next agent had joined.
+    platform.on_agent(BILLING)
+    platform.servers.nodes[AGENT] = {"Node": {"Node": AGENT, "Meta": {}}, "Services": others}
+    assert platform.park() == ""
+    assert (AGENT in platform.servers.nodes) is not removed
+
+
+def test_a_token_that_may_not_remove_the_node_leaves_it(platform: Platform) -> None:
+    platform.servers.nodes[AGENT] = {"Node": {"Node": AGENT, "Meta": {}}, "Services": {}}
+    platform.servers.refuses_writes = (403, "Permission denied")
+    assert platform.park() == ""
 
 
 # Coming back
