@@ -71,7 +71,7 @@ def test_another_name_for_the_component_is_another_name_for_its_container() -> N
         agent = ConsulAgent("agent", ConsulAgentArgs(CONSUL, NETWORK, None))
         FilesRegistration("other", FilesRegistrationArgs(NOBODY, agent, NETWORK))
 
-    assert list(on_docker(program)[0].of_type(CONTAINER)) == ["agent-carry", "agent-container", "other-reload"]
+    assert sorted(on_docker(program)[0].of_type(CONTAINER)) == ["agent-carry", "agent-container", "other-reload"]
 
 
 def test_the_container_is_exactly_this() -> None:
