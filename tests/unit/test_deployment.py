@@ -113,7 +113,7 @@ def with_two(config: Mapping[str, str], secrets: Iterable[str] = ()) -> Deployed
 
 
 def named(stack: str, type_: str) -> list[str]:
-    return list(made(stack).of_type(type_))
+    return sorted(made(stack).of_type(type_))
 
 
 def file(stack: str, registration: str, name: str) -> Any:  # noqa: ANN401 - JSON
@@ -264,7 +264,7 @@ def test_an_input_of_a_service_is_whether_its_stack_deploys_the_agent(stack: str
 
 
 def test_over_the_agent_a_service_is_one_agent_service() -> None:
-    assert named("docker-local", "pulumi-python:dynamic/consul:AgentService") == SERVICES
+    assert named("docker-local", "pulumi-python:dynamic/consul:AgentService") == sorted(SERVICES)
 
 
 def test_in_the_catalog_a_service_is_one_consul_service_on_the_external_node() -> None:
