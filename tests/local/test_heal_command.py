@@ -4,11 +4,10 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.local.clones import Clone, deployed_clone
+from tests.local.clones import Clone
 from tests.local.stacks import repair
 from tests.waiting import within
 
@@ -41,14 +40,6 @@ def test_a_stack_that_was_never_deployed_is_one_message(clone: Clone) -> None:
     assert heal.returncode == 1
     assert "error: " in heal.stderr
     assert "Traceback" not in heal.stderr
-
-
-def test_a_stack_that_was_destroyed_is_well_and_stays_so(tmp_path: Path) -> None:
-    with deployed_clone(tmp_path) as clone:
-        clone.make("down")
-        heal = clone.run("heal")
-    assert (heal.returncode, len(logged(heal.stderr))) == (0, 1), heal.stderr
-    assert "stack local: nothing is deployed, so there is nothing to heal" in heal.stderr
 
 
 def test_once_ends_with_0_and_one_line_where_all_is_well(clone: Clone) -> None:

@@ -171,6 +171,13 @@ def test_make_down_destroys_and_stops_what_up_started_and_only_that(clone: Clone
         assert not (clone.folder / ".local" / "consul").exists()
 
 
+def test_heal_of_a_destroyed_stack_is_well_and_leaves_it_so(clone: Clone) -> None:
+    result = clone.make("heal")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "stack local: nothing is deployed, so there is nothing to heal" in result.stderr
+    assert not processes(clone)
+
+
 def test_make_down_twice_is_no_error(clone: Clone) -> None:
     result = clone.make("down")
     assert result.returncode == 0, result.stdout + result.stderr
