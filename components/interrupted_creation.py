@@ -1,7 +1,7 @@
 """Removes what an interrupted run created and could not record, before the next run creates it again.
 
 Pulumi writes a resource to the state after the provider has created it. If the run is killed in between, the next one
-would fail: the name is taken. What is removed is as the program states it, and nothing uses it.
+would fail: the name is taken. What is removed is as the program states it, and nobody else uses it.
 https://www.pulumi.com/docs/iac/concepts/resources/options/hooks/
 """
 

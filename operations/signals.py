@@ -17,8 +17,6 @@ _NOTICED_WITHIN = 0.2  # seconds: a signal that comes just before a wait does no
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 Handler = Callable[[int, FrameType | None], object]
-
-
 Sleep = Callable[[float], object]
 
 

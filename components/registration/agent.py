@@ -106,7 +106,7 @@ class AgentServiceProvider(ResourceProvider):
     def delete(self, id_: str, props: Props) -> None:
         """Deregister the service if this resource owns it, and wait until it is gone from the catalog."""
         if _read_drained(props):
-            _drained_to(props).deregister(id_)
+            _remover(props, "drained_to").deregister(id_)
         consul = _remover(props)
         try:
             current = read_service(consul, id_)
@@ -273,18 +273,14 @@ def _agent(props: Props) -> Consul:
     return _client(props["agent"], props.get("token"), props.get("ca"))
 
 
-def _remover(props: Props) -> Consul:
+def _remover(props: Props, at: str = "agent") -> Consul:
     """Return a client that may read and remove a service, also if the policy for registrations does not name it."""
-    return _client(props["agent"], props.get("removal") or props.get("token"), props.get("ca"))
-
-
-def _drained_to(props: Props) -> Consul:
-    return _client(props["drained_to"], props.get("removal") or props.get("token"), props.get("ca"))
+    return _client(props[at], props.get("removal") or props.get("token"), props.get("ca"))
 
 
 def _read_drained(props: Props) -> Props | None:
     """Return the service as the server has it, if an interrupted run has drained the agent and has not ended that."""
-    drained = read_service(_drained_to(props), props["service_id"]) if props.get("drained_to") else None
+    drained = read_service(_remover(props, "drained_to"), props["service_id"]) if props.get("drained_to") else None
     return drained if drained and drained["meta"].get(OWNER_KEY) == props["mark"] else None
 
 

@@ -101,7 +101,8 @@ class Draining:
 def _remove_node(servers: Consul) -> None:
     """Remove the agent's node when nothing is on it: one that stays looks as if the next agent had joined."""
     with suppress(ForbiddenError):  # a token for the services alone may not
-        if servers.catalog_node(AGENT_NODE) and not servers.node_services(AGENT_NODE):
+        entry = servers.catalog_node(AGENT_NODE)
+        if entry and not entry["Services"]:
             servers.deregister_node(AGENT_NODE)
 
 

@@ -322,6 +322,11 @@ def stack_config(stack: str) -> dict[str, str]:
     return {**config, **(_SECURED if secured else {})}
 
 
+def run_main() -> None:
+    """Run the whole program."""
+    runpy.run_path(str(HOUSE / "__main__.py"))
+
+
 def program(stack: str, registration: str = "agent") -> tuple[Deployed, Docker]:
     """Return the whole program with the config of a committed stack."""
     return program_with({**stack_config(stack), "registration": registration})
@@ -344,4 +349,4 @@ def program_with(
 def _program(
     config: frozenset[tuple[str, str]], secrets: tuple[str, ...], names: tuple[str, ...]
 ) -> tuple[Deployed, Docker]:
-    return on_docker(lambda: runpy.run_path(str(HOUSE / "__main__.py")), dict(config), secrets, names=names)
+    return on_docker(run_main, dict(config), secrets, names=names)

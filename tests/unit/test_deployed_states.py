@@ -1,9 +1,7 @@
 """Today's program changes nothing of a stack that an earlier release deployed."""
 
 import pickle
-import runpy
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import pulumi.runtime
@@ -16,7 +14,7 @@ from components.acl_secret import AclTokenSecretProvider
 from components.registration import draining
 from components.registration.agent import AgentServiceProvider
 from tests.deployed_states import STATES, DeployedState, plain
-from tests.unit.pulumi_mocks import HOUSE, PROJECT, Deployed, deploy
+from tests.unit.pulumi_mocks import PROJECT, Deployed, deploy, run_main
 
 every_state = pytest.mark.parametrize("state", STATES, ids=str)
 
@@ -40,8 +38,7 @@ def run(state: DeployedState) -> Deployed:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(services.roster, "load_roster", lambda *_: state.roster)
         patch.setattr(preflight, "report", lambda _: None)
-        program = partial(runpy.run_path, str(HOUSE / "__main__.py"))
-        return deploy(program, state.config, mocks=_AsDeployed(state), stack_name=state.stack)
+        return deploy(run_main, state.config, mocks=_AsDeployed(state), stack_name=state.stack)
 
 
 def urn(state: DeployedState, request: RegisterResourceRequest) -> str:

@@ -1,7 +1,6 @@
 import base64
 import json
 import re
-import runpy
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,13 +17,13 @@ from tests.fake_consul import FakeConsul, Wrote, running
 from tests.forty_services import FORTY
 from tests.unit import authorities
 from tests.unit.pulumi_mocks import (
-    HOUSE,
     SECURED,
     Deployed,
     made_password,
     on_docker,
     program,
     program_with,
+    run_main,
     secret,
     stack_config,
 )
@@ -736,7 +735,7 @@ def test_what_is_stashed_of_the_agents_container_is_what_its_container_is_made_o
 ) -> None:
     # What is not in it could change without anything being parked.
     monkeypatch.setattr(draining, "fingerprint", lambda text: text)
-    whole, _ = on_docker(lambda: runpy.run_path(str(HOUSE / "__main__.py")), stack_config(stack))
+    whole, _ = on_docker(run_main, stack_config(stack))
     stashed = json.loads(plain(whole.sent("agent-parking")["input"]["container"]))
     uploads = plain(whole.sent("agent-carry")["uploads"])
     assert stashed["files"] == {each["file"]: each["content"] for each in uploads}
