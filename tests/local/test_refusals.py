@@ -118,7 +118,7 @@ ACL = {
 
 @contextmanager
 def agents(folder: Path, *configs: dict[str, Any]) -> Iterator[None]:
-    """Run Consul agents with these configurations, and wait until the first of them leads."""
+    """Run Consul agents with these configurations, and wait until the first of them leads and knows its tokens."""
     programs = []
     for config in configs:
         node = folder / config["node_name"]
@@ -129,16 +129,17 @@ def agents(folder: Path, *configs: dict[str, Any]) -> Iterator[None]:
     try:
         for program in programs:
             program.start()
-        within(30, lambda: leads(configs[0]["client_addr"]))
+        within(30, lambda: knows_its_tokens(configs[0]["client_addr"]))
         yield
     finally:
         for program in reversed(programs):
             program.stop()
 
 
-def leads(host: str) -> bool:
+def knows_its_tokens(host: str) -> bool:
+    """Whether a server has made the token of its configuration, which it does once it leads, and not at once."""
     with suppress(ConsulError):
-        return bool(Consul(f"http://{host}:8500", "the-root-token").leader())
+        return bool(Consul(f"http://{host}:8500", "the-root-token").own_accessor())
     return False
 
 
