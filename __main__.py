@@ -5,16 +5,17 @@ import signal
 import pulumi
 
 import settings
+import stack_roster
 from components.deployment import Deployment, deploy
 from errors import UserError
 from services.consul_definition import summary
-from services.roster import Roster, load_roster
+from services.roster import Roster
 
 
 def export(stack: settings.Settings, roster: Roster, deployment: Deployment) -> None:
     """Export each service, the addresses, and what clients of a secured cluster need."""
     for service in roster.services:  # an output each: a preview shows those that change, and these whole
-        pulumi.export(f"service/{service.name}", summary(service))
+        pulumi.export(f"service/{service.id}", summary(service))
     pulumi.export("agent", stack.agent_address)
     pulumi.export("server", stack.server_address)
     pulumi.export("ui", f"{stack.server_address}/ui")
@@ -27,7 +28,7 @@ def main() -> None:
     """Deploy the stack that the engine has chosen."""
     try:
         stack = settings.of_stack()
-        roster = load_roster(stack.environment, stack.service_host)
+        roster = stack_roster.load(stack)
     except UserError as error:
         raise pulumi.RunError(str(error)) from None
     export(stack, roster, deploy(stack, roster))

@@ -1,5 +1,6 @@
 """The stack's config as one checked object. Its keys are described in Pulumi.yaml."""
 
+import json
 import re
 import ssl
 from collections.abc import Mapping
@@ -13,13 +14,23 @@ import pulumi
 import yaml
 from pulumi.runtime import is_config_secret
 from pulumi.runtime.config import CONFIG
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from consul_cluster.agent_configuration import AGENT_NODE, SERVER_NODE
 from consul_cluster.security_stages import Stage
 from errors import UserError
-from services.model import Host, Identifier, host
+from services.environment import Environment, Location
+from services.field_types import Host, Identifier, host
 
 
 class SettingsError(UserError, pulumi.RunError):
@@ -73,6 +84,25 @@ def _unset(value: object) -> object:
     return None if value in ("", b"") else value
 
 
+def _structured(value: object) -> object:
+    """The engine hands lists and maps on as JSON."""
+    with suppress(ValueError):
+        return json.loads(value) if isinstance(value, str) else value
+    return value
+
+
+_LOCATION = re.compile(r"(\[(?P<ipv6>[^]]*:[^]]*)\]|(?P<host>[^]:/]+))?(:(?P<port>[1-9][0-9]{0,4}))?")
+
+
+def _location(value: object) -> Location:
+    """Accept `HOST:PORT`, `HOST` or `:PORT`."""
+    found = _LOCATION.fullmatch(value) if isinstance(value, str) and value else None
+    if not found or (found["port"] and int(found["port"]) not in _PORTS):
+        raise ValueError(f"{value!r} must be HOST:PORT, HOST or :PORT, such as 10.0.0.7:8216")
+    name = found["ipv6"] or found["host"]
+    return Location(host(name) if name else None, int(found["port"]) if found["port"] else None)
+
+
 def _stage(value: object) -> object:
     """YAML has on and off as truth values, unless they are quoted."""
     if isinstance(value, bool):
@@ -113,6 +143,7 @@ Provided = Literal["created", "existing"]
 Url = Annotated[str, AfterValidator(_url)]
 Image = Annotated[str, AfterValidator(_image)]
 Unset = BeforeValidator(_unset)
+Structured = BeforeValidator(_structured)
 
 
 _SANDBOX_URL = re.compile(r"http://127(\.[0-9]{1,3}){3}:8500")
@@ -140,6 +171,8 @@ class Settings(BaseModel):
     server_address: Url
     environment: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,63}$")] = "staging"
     service_host: Annotated[Host | None, Unset] = None
+    locations: Annotated[Mapping[Identifier, Annotated[Location, PlainValidator(_location)]], Structured] = {}
+    leave_out: Annotated[frozenset[Identifier], Structured] = frozenset()
     adopt: bool = False
     docker: bool = True
     sandbox: bool = False
@@ -151,6 +184,15 @@ class Settings(BaseModel):
     external_node: Identifier = "staging-external"
     security: Annotated[Stage | None, BeforeValidator(_stage)] = None
     publish_on: Annotated[str, AfterValidator(_interface)] = "127.0.0.1"
+
+    @model_validator(mode="after")
+    def _locations_in_sandbox(self) -> Self:
+        for service_id, (name, _) in self.locations.items():
+            if self.sandbox and name and not _is_loopback(name):
+                raise ValueError(
+                    f"locations: {service_id}: {name!r} must be a loopback address with sandbox, such as 127.0.0.4"
+                )
+        return self
 
     @model_validator(mode="after")
     def _fitting(self) -> Self:
@@ -231,6 +273,11 @@ class Settings(BaseModel):
     def stage(self) -> Stage:
         """How far the cluster is secured: altogether, where the stack makes it anew."""
         return self.security or ("on" if self.docker and self.server == "created" else "off")
+
+    @property
+    def services(self) -> Environment:
+        """Where the services run, and which the stack has."""
+        return Environment(self.environment, self.service_host, self.locations, self.leave_out)
 
     @property
     def hosts(self) -> frozenset[str]:

@@ -35,7 +35,7 @@ class StandInsArgs:
 
 
 class StandIns(pulumi.ComponentResource):
-    """One small container for each service, under the service's own container name."""
+    """One small container for each service, or for all that share one, under the service's own container name."""
 
     def __init__(self, name: str, args: StandInsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         """Declare the image that they share, and the containers."""
@@ -47,7 +47,7 @@ class StandIns(pulumi.ComponentResource):
             skip_push=True,
             opts=pulumi.ResourceOptions(parent=self),
         )
-        for service in args.roster.services:
+        for service in {service.container: service for service in args.roster.services}.values():
             docker.Container(
                 f"{name}-{service.container}",
                 name=service.container,

@@ -1,9 +1,10 @@
 """Drift: what Consul really holds of a service, in the form in which the program states it.
 
 `services.consul_definition.definition` returns what is stated; the functions here return what Consul holds. Where the
-two are equal, there is no drift.
+two are equal, there is no drift. Of what Consul does not show, a fingerprint in the check's notes is compared.
 """
 
+import json
 import re
 import time
 from collections import defaultdict
@@ -13,18 +14,42 @@ from typing import Any
 import durationpy
 
 from consul_cluster.client import Consul, is_maintenance
-from services.consul_definition import duration, from_notes
+from services.consul_definition import duration, from_notes, with_unshown_fields
 
 Fields = dict[str, Any]
 
 COMPARED_FIELDS = ("name", "address", "port", "tags", "meta", "checks")
 """The fields of a service that are compared."""
 
-UNSTATED_FIELDS = ("enable_tag_override", "weights", "tagged_addresses")
-"""Fields that the program leaves at Consul's default. Where another party has set one, that is drift."""
+OPTIONAL_FIELDS = ("enable_tag_override", "weights", "tagged_addresses")
+"""Fields of which a service has only what is not Consul's default: stated, or set by another party, which is drift."""
 
 # The output of a check names its target: "HTTP GET http://isa-billing:8216/health: 200 OK Output: …".
-_TARGET_IN_OUTPUT = re.compile(r'(?:HTTP GET (\S+)|Get "(\S+)"|TCP connect (\S+)): ')
+_TARGET_IN_OUTPUT = re.compile(
+    r'(?:HTTP [A-Z]+ (\S+)|[A-Z][a-z]+ "(\S+)"|TCP(?:\+TLS)? connect (\S+)|gRPC check (\S+)): '
+)
+
+
+def stated_fields(props: Mapping[str, Any]) -> Fields:
+    """Return the fields of a service as the inputs of its resource state them. Pulumi sends numbers as floats."""
+    fields = {key: props[key] for key in (*COMPARED_FIELDS, *OPTIONAL_FIELDS) if key in props}
+    with_integers: Fields = json.loads(json.dumps(fields), parse_float=lambda number: int(float(number)))
+    return with_integers
+
+
+def recognize(found: Mapping[str, Any], stated: Mapping[str, Any]) -> Fields:
+    """Return a service as Consul shows it, completed from what is stated where nothing contradicts it.
+
+    Args:
+        found: in the form of `read_service`.
+        stated: its fields. Where these let other parties change the tags in the catalog, the tags are the stated ones.
+    """
+    checks = {
+        check_id: with_unshown_fields(check, stated.get("checks", {}).get(check_id, {}))
+        for check_id, check in found["checks"].items()
+    }
+    others_tag = stated.get("enable_tag_override") and found.get("enable_tag_override")
+    return {**found, "checks": checks, **({"tags": stated["tags"]} if others_tag else {})}
 
 
 def read_service(consul: Consul, service_id: str, await_run: bool = False) -> Fields | None:
@@ -64,19 +89,23 @@ def normalize(service: Fields, checks: Mapping[str, Fields]) -> Fields:
         "tags": service["Tags"] or [],
         "meta": service["Meta"] or {},
         "checks": {key: _normalize_check(check) for key, check in checks.items() if not is_maintenance(key)},
-        **_set_by_others(service),
+        **_optional_fields(service),
     }
 
 
-def _set_by_others(service: Fields) -> Fields:
-    weights, tagged = service.get("Weights"), service.get("TaggedAddresses") or {}
+def _optional_fields(service: Fields) -> Fields:
+    weights, tagged = service.get("Weights") or {}, service.get("TaggedAddresses") or {}
     default = {"Address": service["Address"], "Port": service["Port"]}
     found = {
         "enable_tag_override": service.get("EnableTagOverride"),
-        "weights": weights if weights != {"Passing": 1, "Warning": 1} else None,
-        "tagged_addresses": {key: value for key, value in tagged.items() if value != default},
+        "weights": _lower(weights) if weights != {"Passing": 1, "Warning": 1} else None,
+        "tagged_addresses": {key: _lower(value) for key, value in tagged.items() if value != default},
     }
     return {key: value for key, value in found.items() if value}
+
+
+def _lower(fields: Fields) -> Fields:
+    return {key.lower(): value for key, value in fields.items()}
 
 
 def catalog_matches(entry: Fields | None, stated: Mapping[str, Any]) -> bool:
@@ -90,8 +119,9 @@ def catalog_matches(entry: Fields | None, stated: Mapping[str, Any]) -> bool:
         return False
     service = entry["Service"]
     return (
-        (service["Address"], service["Port"], service["Tags"] or [], service["Meta"] or {})
-        == (stated["address"], stated["port"], stated["tags"], stated["meta"])
+        (service["Address"], service["Port"], service["Meta"] or {})
+        == (stated["address"], stated["port"], stated["meta"])
+        and ((service["Tags"] or []) == stated["tags"] or "enable_tag_override" in stated)
     ) and _check_ids(entry) == stated["checks"].keys()
 
 
@@ -100,23 +130,29 @@ def _check_ids(entry: Fields) -> set[str]:
     return {check_id for check_id in ids if not is_maintenance(check_id)}
 
 
-def seconds_of_one_run(interval: str, timeout: str) -> float:
-    """Return the seconds within which a check runs once: its interval and its timeout, as Consul writes them."""
-    return sum(durationpy.from_str(span or "0s").total_seconds() for span in (interval, timeout))
+def seconds_of_one_run(check: Mapping[str, Any]) -> float:
+    """Return the seconds within which a check runs once, or a TTL check expires.
+
+    Args:
+        check: as it is stated, or as Consul shows it.
+    """
+    known = {key.lower(): value for key, value in check.items()}
+    spans = (known.get(key) or "0s" for key in ("interval", "timeout", "ttl"))
+    return sum(durationpy.from_str(span).total_seconds() for span in spans)
 
 
 def ran_as_stated(check: Fields) -> bool:
     """Return whether the output of a check can be of its present target, and not of the one before it was changed."""
     stated = from_notes(check["Notes"])
-    return _target_in_output(check) in (None, stated.get("http"), stated.get("tcp"))
+    return _target_in_output(check) in (None, *(stated.get(kind) for kind in ("http", "tcp", "grpc")))
 
 
 def _normalize_check(check: Fields) -> Fields:
     definition = check.get("Definition") or {}  # The catalog fills it for a check that no agent runs.
     spans = definition or check
     fields = {"name": check["Name"], **from_notes(check["Notes"]), **_from_definition(definition)}
-    for key, value in (("interval", spans.get("Interval")), ("timeout", spans.get("Timeout"))):
-        fields[key] = _duration(value)
+    if check["Type"] != "ttl":  # which nobody runs
+        fields |= {key: _duration(spans.get(key.capitalize())) for key in ("interval", "timeout")}
     if not check["Type"]:  # The catalog leaves it blank for a check that no agent runs.
         return fields
     if check["Type"] not in fields:
@@ -127,14 +163,21 @@ def _normalize_check(check: Fields) -> Fields:
 
 
 def _from_definition(definition: Fields) -> Fields:
-    fields = {key.lower(): definition[key] for key in ("HTTP", "TCP") if definition.get(key)}
-    if after := definition.get("DeregisterCriticalServiceAfter"):
-        fields["deregister_critical_service_after"] = _duration(after)
-    return fields
+    """Return what the catalog shows of a check that no agent runs, and an agent of none."""
+    method = definition.get("Method")
+    fields = {
+        "http": definition.get("HTTP"),
+        "tcp": definition.get("TCP"),
+        "method": method if method != "GET" else None,
+        "header": definition.get("Header"),
+        "tls_skip_verify": definition.get("TLSSkipVerify"),
+        "deregister_critical_service_after": _duration(definition.get("DeregisterCriticalServiceAfter")),
+    }
+    return {key: value for key, value in fields.items() if value}
 
 
 def _duration(value: str | None) -> str:
-    return duration(durationpy.from_str(value)) if value else ""
+    return duration(durationpy.from_str(value)) if value not in (None, "", "0s") else ""
 
 
 def _target_in_output(check: Fields) -> str | None:
@@ -146,11 +189,7 @@ def _checks_after_a_run(consul: Consul, service_id: str) -> dict[str, Fields]:
     started = time.monotonic()
     while True:
         checks = consul.checks(service_id)
-        runs = [
-            seconds_of_one_run(check["Interval"], check["Timeout"])
-            for check in checks.values()
-            if not ran_as_stated(check)
-        ]
+        runs = [seconds_of_one_run(check) for check in checks.values() if not ran_as_stated(check)]
         if time.monotonic() - started >= max(runs, default=0):
             return checks
         time.sleep(0.5)

@@ -4,8 +4,10 @@ The owner is kept in the meta of the service. The program never changes or remov
 """
 
 from collections.abc import Mapping
+from typing import Any
 
-from services.model import OWNER_KEY, Service
+from services.field_types import OWNER_KEY
+from services.model import Service
 from services.roster import Roster
 
 DEFINITION_FILES = "definition-files"
@@ -35,3 +37,23 @@ def with_owner(service: Service, owner: str) -> Service:
 def roster_with_owner(roster: Roster, owner: str) -> Roster:
     """Return a roster in which all services have one owner."""
     return Roster(services=tuple(with_owner(service, owner) for service in roster.services))
+
+
+def displacing(services: Mapping[str, Mapping[str, Any]], name: str, port: int) -> str | None:
+    """Return the id of a registration without an owner that has a name and a port, or None.
+
+    A service that registers itself may remove, when it starts, what else its agent has of its name and port.
+
+    Args:
+        services: what an agent has, by id, in the form of `consul_cluster.drift.read_services`.
+        name: of the service that is gone.
+        port: of it.
+    """
+    return next(
+        (
+            service_id
+            for service_id, found in services.items()
+            if (found["name"], found["port"]) == (name, port) and OWNER_KEY not in found["meta"]
+        ),
+        None,
+    )

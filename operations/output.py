@@ -8,15 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from services.model import Kind
-
 console = Console(highlight=False)
-
-GROUP_TITLES: Mapping[Kind, str] = {
-    "user": "User microservices",
-    "ai": "AI services",
-    "grpc": "gRPC infrastructure",
-}
 
 STATUS_COLOURS: Mapping[str, str] = {
     "passing": "green",

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from consul_cluster.drift import COMPARED_FIELDS
+from consul_cluster.drift import stated_fields
 
 _TYPE = "pulumi-python:dynamic/consul:AgentService"
 
@@ -48,5 +48,4 @@ def deployed_state(deployment: Mapping[str, Any]) -> DeployedState:
 
 
 def _service(inputs: Mapping[str, Any]) -> DeployedService:
-    fields = {**{key: inputs[key] for key in COMPARED_FIELDS}, "port": int(inputs["port"])}
-    return DeployedService(inputs["agent"], inputs["mark"], fields)
+    return DeployedService(inputs["agent"], inputs["mark"], stated_fields(inputs))

@@ -13,10 +13,8 @@ from consul_cluster.health_status import worst_status
 from operations.command_line import DEFAULT_STACK, AsJson, StackName
 from operations.output import print_json, print_line, print_rows
 from operations.stack import Stack
-from services.model import OWNER_KEY, Service
-
-ENVIRONMENT = (f"CONSUL_HOST={AGENT_NODE}", f"CONSUL_AGENT_HOST={AGENT_NODE}")
-"""What a service's container needs, so that the service registers itself with the agent and not with the server."""
+from services.field_types import OWNER_KEY
+from services.model import Service
 
 
 @dataclass(frozen=True)
@@ -30,6 +28,8 @@ class Instance:
         port: its port.
         status: the worst status of its checks; `missing` if it has none.
         heartbeat: status of its TTL checks; None where it has none, and so sends no heartbeats.
+        tags: by which clients choose it.
+        meta: that clients read.
         owner: the Pulumi resource that registered it; None: another party did.
     """
 
@@ -39,7 +39,14 @@ class Instance:
     port: int
     status: str
     heartbeat: str | None
+    tags: tuple[str, ...]
+    meta: Mapping[str, str]
     owner: str | None
+
+    @property
+    def alive(self) -> bool:
+        """Whether its service may still register it: it sends heartbeats, or an HTTP check of it passes."""
+        return (self.heartbeat or self.status) == "passing"
 
     @property
     def at(self) -> str:
@@ -82,6 +89,23 @@ class Comparison:
         return next(_verdicts(self))
 
     @property
+    def unstated_tags(self) -> tuple[str, ...]:
+        """Tags that the service gives itself, and that clients lose when it stops: the roster has them not."""
+        return tuple(dict.fromkeys(tag for own in self.own for tag in own.tags if tag not in self.service.tags))
+
+    @property
+    def unstated_meta(self) -> dict[str, str]:
+        """The same of its meta."""
+        stated = self.service.meta.items()
+        return {key: text for own in self.own for key, text in own.meta.items() if (key, text) not in stated}
+
+    @property
+    def to_state(self) -> str:
+        """What its line in services/ has to say, so that clients lose nothing; blank: nothing."""
+        own = {"tags": self.unstated_tags, "meta": self.unstated_meta}
+        return ", ".join(f"{field}={value!r}" for field, value in own.items() if value)
+
+    @property
     def can_drop(self) -> bool:
         """True if the service's own registration can be removed safely."""
         return self.verdict.phase == _MIGRATE
@@ -91,9 +115,12 @@ _DEPLOY, _MONITOR, _MIGRATE, _DONE = 1, 2, 3, 4
 _PHASES = {
     _DEPLOY: "deploy: the agent does not have it",
     _MONITOR: "monitor: keep both",
-    _MIGRATE: "migrate: heartbeats can be dropped",
-    _DONE: "migrated: without heartbeats",
+    _MIGRATE: "migrate: can stop registering themselves",
+    _DONE: "migrated: register themselves no more",
 }
+
+
+_RELEASE = "deploy a release that does not register itself"
 
 
 def _verdicts(one: Comparison) -> Iterator[Verdict]:
@@ -102,7 +129,9 @@ def _verdicts(one: Comparison) -> Iterator[Verdict]:
         if own.port != service.port:
             yield Verdict(_MONITOR, f"{own.id} is at port {own.port}, the roster says {service.port}", wrong=True)
         if ours is None and own.id == service.id and own.node == AGENT_NODE:
-            yield Verdict(_DEPLOY, f"another party holds the id {own.id} at the agent", wrong=True)
+            yield Verdict(_DEPLOY, f"another party holds the id {own.id} at the agent: {_RELEASE}", wrong=True)
+        elif ours is None and own.node == AGENT_NODE:
+            yield Verdict(_DEPLOY, f"{own.id} stands in its place at the agent: {_RELEASE}", wrong=True)
         if ours and ours.status == "critical" and own.heartbeat == "passing":
             yield Verdict(_MONITOR, "it sends heartbeats, but the agent's check fails", wrong=True)
     if ours is None:
@@ -115,8 +144,11 @@ def _verdicts(one: Comparison) -> Iterator[Verdict]:
     for own in one.own:
         if own.at != ours.at:
             yield Verdict(_MONITOR, f"{own.id} is at {own.at}: keep the heartbeats until both agree")
-    left = ", ".join(f"{own.id} on {own.node}" for own in one.own if own.heartbeat != "passing")
-    yield Verdict(_DONE, f"deregister what it left: {left}") if left else Verdict(_MIGRATE, "option A or B")
+    if left := ", ".join(f"{own.id} on {own.node}" for own in one.own if not own.alive):
+        yield Verdict(_DONE, f"deregister what it left: {left}")
+    if one.to_state:
+        yield Verdict(_MONITOR, f"first, its line in services/{service.kind}_services.py: {one.to_state}")
+    yield Verdict(_MIGRATE, _RELEASE)
 
 
 def compare_stack(stack: Stack) -> list[Comparison]:
@@ -131,8 +163,10 @@ def compare_stack(stack: Stack) -> list[Comparison]:
 
 def _comparison(stack: Stack, service: Service, found: Iterable[tuple[str, Instance]]) -> Comparison:
     named = [instance for name, instance in found if name == service.name]
-    ours = [each for each in named if each.node == stack.node and (each.owner or "").startswith(stack.owner_prefix)]
-    return Comparison(service, ours[0] if ours else None, tuple(each for each in named if each not in ours))
+    stacks = [each for each in named if each.node == stack.node and (each.owner or "").startswith(stack.owner_prefix)]
+    ours = next((each for each in stacks if each.id == service.id), None)
+    twins = {each.address for each in stack.roster.services if each.name == service.name and each != service}
+    return Comparison(service, ours, tuple(each for each in named if each not in stacks and each.at not in twins))
 
 
 def _instances(consul: Consul) -> Iterator[tuple[str, Instance]]:
@@ -155,6 +189,8 @@ def _instance(node: Mapping[str, Any], service: Mapping[str, Any], checks: Itera
         port=service["Port"],
         status=_worst([*its, *of_node]) if its else "missing",
         heartbeat=_worst(ttl) if (ttl := [check for check in its if check["Type"] == "ttl"]) else None,
+        tags=tuple(service["Tags"] or ()),
+        meta=service["Meta"] or {},
         owner=(service["Meta"] or {}).get(OWNER_KEY),
     )
 
@@ -168,8 +204,9 @@ def self_registrations(stack: StackName = DEFAULT_STACK, as_json: AsJson = False
 
     For each service: the agent's registration, with its status and where it
     says that the service is; the service's own, with its node and its heartbeat (a TTL check); and the phase:
-    1 deploy, 2 monitor both, 3 migrate, 4 migrated. Phase 3 is reached where the agent's check passes, and both name
-    the same address and port. Nothing is changed.
+    1 deploy, 2 monitor both, 3 migrate, 4 migrated. Phase 3 is reached where the agent's check passes, both name the
+    same address and port, and the roster states all tags and meta that the service gives itself: else clients would
+    lose them, and the last column says what its line in services/ lacks. Nothing is changed.
 
     The exit code is 1 where the two contradict each other: another port than the roster's, heartbeats of a service
     whose check fails, or another party that holds the service's id at the agent.
@@ -191,7 +228,7 @@ def _row(one: Comparison) -> tuple[str, ...]:
     own = ", ".join(f"{each.heartbeat or 'no'} heartbeat, {each.at} on {each.node}" for each in one.own)
     verdict = one.verdict
     return (
-        one.service.name,
+        one.service.id,
         ours,
         own or "-",
         str(verdict.phase),
@@ -205,8 +242,11 @@ def _summary(compared: list[Comparison]) -> Iterator[str]:
         if count[phase]:
             yield f"{count[phase]} of {len(compared)} in phase {phase}, {what}"
     if count[_MIGRATE]:
-        yield "Option A: change nothing: the agent's check stands beside the heartbeats."
-        yield "Option B: in the environment of those services' containers, " + " and ".join(ENVIRONMENT)
+        yield f"Phase 3: {_RELEASE}; or, where ACLs are on, give the service a token that can only read."
+        yield (
+            f"Do not point one that registers itself at {AGENT_NODE}: at each start, it may remove what the agent has "
+            "of its name and port, the stack's registration too."
+        )
     wrong = sum(one.verdict.wrong for one in compared)
     if wrong:
         yield f"{wrong} contradict the roster: see what is wrong above"
@@ -215,7 +255,7 @@ def _summary(compared: list[Comparison]) -> Iterator[str]:
 def _document(one: Comparison) -> dict[str, Any]:
     verdict = one.verdict
     return {
-        "service": one.service.name,
+        "service": one.service.id,
         "container": one.service.container,
         "roster": one.service.address,
         "agent": _listed(one.ours) if one.ours else None,
@@ -224,9 +264,10 @@ def _document(one: Comparison) -> dict[str, Any]:
         "message": verdict.message,
         "wrong": verdict.wrong,
         "can_drop": one.can_drop,
-        "environment": list(ENVIRONMENT) if one.can_drop else [],
+        "to_state": one.to_state,
     }
 
 
 def _listed(one: Instance) -> dict[str, Any]:
-    return {"id": one.id, "node": one.node, "at": one.at, "status": one.status, "heartbeat": one.heartbeat}
+    registered = {"id": one.id, "node": one.node, "at": one.at, "status": one.status, "heartbeat": one.heartbeat}
+    return {**registered, "tags": one.tags, "meta": one.meta}

@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 import settings
+import stack_roster
 import toolchain
 from consul_cluster.client import Consul
 from consul_cluster.ownership import owner_prefix
@@ -20,7 +21,7 @@ from operations.paths import LOCAL_FOLDER, ROOT
 from operations.pulumi_engine import Engine
 from operations.sandbox.sandbox import Sandbox, sandbox
 from services.model import Service
-from services.roster import Roster, load_roster
+from services.roster import Roster
 
 
 class StackError(UserError):
@@ -66,6 +67,7 @@ class Stack:
             StackError: there is no such stack.
             settings.SettingsError: its file is wrong; the message has a line for each key.
             services.roster.RosterError: its services are wrong.
+            stack_roster.UnfitServicesError: its registration cannot do what a service says.
         """
         file = project / f"Pulumi.{name}.yaml"
         if not file.is_file():
@@ -73,7 +75,7 @@ class Stack:
             raise StackError(f"there is no {file.name}: the stacks of this project are {', '.join(names)}")
         project_name = str(yaml.safe_load((project / "Pulumi.yaml").read_text())["name"])
         config = settings.of_file(file, project_name)
-        roster = load_roster(config.environment, config.service_host)
+        roster = stack_roster.load(config)
         # Containers are written to the state one by one: one that no state knows would block the next run.
         engine = Engine(
             toolchain.pulumi,
@@ -97,17 +99,17 @@ class Stack:
         """Return a copy of this stack that uses the access token of another role."""
         return replace(self, role=role)
 
-    def service(self, name: str) -> Service:
-        """Return the service of a name.
+    def service(self, service_id: str) -> Service:
+        """Return the service of an id, which is its name unless it has several instances.
 
         Raises:
             StackError: the roster has no such service.
         """
         for service in self.roster.services:
-            if service.name == name:
+            if service.id == service_id:
                 return service
-        names = ", ".join(service.name for service in self.roster.services)
-        raise StackError(f"there is no service {name!r} in services/: it has {names}")
+        ids = ", ".join(service.id for service in self.roster.services)
+        raise StackError(f"there is no service {service_id!r} in services/: it has {ids}")
 
     @property
     def node(self) -> str:

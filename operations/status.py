@@ -6,10 +6,10 @@ from rich.table import Table
 
 from consul_cluster.health_status import service_statuses
 from operations.command_line import DEFAULT_STACK, StackName
-from operations.output import GROUP_TITLES, STATUS_COLOURS, console
+from operations.output import STATUS_COLOURS, console
 from operations.stack import Stack
-from services.model import Check
-from services.roster import Roster
+from services.checks import Check, TtlCheck
+from services.roster import GROUPS, Roster
 
 
 def status(stack: StackName = DEFAULT_STACK) -> None:
@@ -22,15 +22,16 @@ def status(stack: StackName = DEFAULT_STACK) -> None:
 def status_table(roster: Roster, statuses: Mapping[str, str]) -> Table:
     """Return the services by group, each with its status, as a table for a terminal."""
     rows = Table("Service", "Address", "Check", "Status")
-    for kind, title in GROUP_TITLES.items():
+    for group in GROUPS:
         rows.add_section()
-        rows.add_row(f"[bold]{title}")
-        for service in roster.of_kind(kind):
+        rows.add_row(f"[bold]{group.title}")
+        for service in roster.of_kind(group.kind):
             status = statuses[service.id]
             checks = ", ".join(_summary(check) for check in service.checks)
-            rows.add_row(service.name, service.address, checks, f"[{STATUS_COLOURS[status]}]{status}")
+            rows.add_row(service.id, service.address, checks, f"[{STATUS_COLOURS[status]}]{status}")
     return rows
 
 
 def _summary(check: Check) -> str:
-    return f"{check.kind.upper()}, {check.interval.total_seconds():g} s"
+    span = check.ttl if isinstance(check, TtlCheck) else check.interval
+    return f"{check.kind.upper()}, {span.total_seconds():g} s"

@@ -15,7 +15,7 @@ from operations.status import status_table
 from waiting import wait_until
 
 _PULUMI = {"up": "up", "down": "destroy"}
-_MARGIN = 5  # seconds beyond those in which every check runs once
+_MARGIN = 5  # seconds beyond those in which every check has reported
 
 
 def up(stack: StackName = DEFAULT_STACK) -> None:
@@ -89,10 +89,10 @@ def wait_for_passing(stack: Stack, seconds: float | None = None) -> dict[str, st
 
     Args:
         stack: a deployed stack.
-        seconds: how long to wait at most. None: as long as every check takes to run once.
+        seconds: how long to wait at most. None: as long as every check takes to report.
     """
-    runs = [check.interval + check.timeout for service in stack.roster.services for check in service.checks]
-    longest = max(runs, default=timedelta()).total_seconds() + _MARGIN
+    reports = [check.reports_within for service in stack.roster.services for check in service.checks]
+    longest = max(reports, default=timedelta()).total_seconds() + _MARGIN
     statuses: dict[str, str] = {}
     most = -1
 

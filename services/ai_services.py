@@ -2,20 +2,27 @@
 
 from datetime import timedelta
 from functools import partial
+from typing import Unpack
 
-from services.environment import VERSION, Environment, http_check
+from services.checks import HttpCheck
+from services.environment import Environment
+from services.group import VERSION, Group, Options
 from services.model import Service
 
-HEALTH_PATH = "/health"
-INTERVAL, TIMEOUT = timedelta(seconds=10), timedelta(seconds=5)
+AI = Group(
+    kind="ai",
+    title="AI services",
+    suffix="_service",
+    tags=(VERSION, "fastapi", "ai-service"),
+    meta={"team": "ai-platform"},
+    check=HttpCheck(path="/health", interval=timedelta(seconds=10), timeout=timedelta(seconds=5)),
+)
 
 
-def ai_service(environment: Environment, name: str, port: int, interval: timedelta = INTERVAL) -> Service:
-    """Return an AI service, which an HTTP check watches. Its name is also its `type` in the meta."""
-    service = f"{name}_service"
-    tags = (VERSION, "fastapi", "ai-service", environment.name)
-    check = http_check(service, HEALTH_PATH, interval, TIMEOUT)
-    return environment.service("ai", service, port, check, tags, team="ai-platform", type=name)
+def ai_service(environment: Environment, name: str, port: int | None, **options: Unpack[Options]) -> Service:
+    """Return an AI service. Its name is also its `type` in the meta."""
+    options["meta"] = {"type": name, **options.get("meta", {})}
+    return AI.service(environment, name, port, **options)
 
 
 def ai_services(environment: Environment) -> tuple[Service, ...]:

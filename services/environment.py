@@ -1,12 +1,15 @@
-"""What all services have in common, whichever group they belong to."""
+"""What a stack decides about the services: where they run, and which of them."""
 
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from services.model import Check, HttpCheck, Kind, Service
 
-VERSION = "v1"
-DEREGISTER_AFTER = timedelta(seconds=90)
+class Location(NamedTuple):
+    """Where one service runs, if not at its container. None: as its line in services/ says."""
+
+    host: str | None = None
+    port: int | None = None
 
 
 @dataclass(frozen=True)
@@ -16,33 +19,11 @@ class Environment:
     Attributes:
         name: a tag and a meta value of each service.
         host: one address that stands for all container names; None: each service is at its container's name.
+        locations: by service id, of services that are elsewhere in this stack.
+        left_out: ids of the services that this stack does not have.
     """
 
     name: str
     host: str | None = None
-
-    def service(self, kind: Kind, name: str, port: int, check: Check, tags: tuple[str, ...], **meta: str) -> Service:
-        """Return a service in its container: `billing_service` runs in `isa-billing`."""
-        container = f"isa-{name.removesuffix('_service').replace('_', '-')}"
-        return Service(
-            id=name,
-            name=name,
-            kind=kind,
-            container=container,
-            host=self.host or container,
-            port=port,
-            tags=tags,
-            meta={"version": VERSION, "environment": self.name, **meta},
-            checks=(check,),
-        )
-
-
-def http_check(service: str, path: str, interval: timedelta, timeout: timedelta) -> HttpCheck:
-    """Return the one HTTP check of a service."""
-    return HttpCheck(
-        id=f"{service}-health",
-        path=path,
-        interval=interval,
-        timeout=timeout,
-        deregister_critical_service_after=DEREGISTER_AFTER,
-    )
+    locations: Mapping[str, Location] = field(default_factory=dict)
+    left_out: frozenset[str] = frozenset()

@@ -2,24 +2,30 @@
 
 from datetime import timedelta
 from functools import partial
+from typing import Unpack
 
-from services.environment import DEREGISTER_AFTER, VERSION, Environment
-from services.model import Service, TcpCheck
+from services.checks import TcpCheck
+from services.environment import Environment
+from services.group import VERSION, Group, Options
+from services.model import Service
 
-INTERVAL, TIMEOUT = timedelta(seconds=30), timedelta(seconds=3)
+GRPC = Group(
+    kind="grpc",
+    title="gRPC infrastructure",
+    suffix="_grpc_service",
+    tags=(VERSION, "grpc", "infrastructure"),
+    meta={"team": "infrastructure", "protocol": "grpc"},
+    # GrpcCheck, with the same arguments, asks them over gRPC's health protocol.
+    check=TcpCheck(interval=timedelta(seconds=30), timeout=timedelta(seconds=3)),
+)
 
 
-def grpc_service(environment: Environment, name: str, port: int, role: str, interval: timedelta = INTERVAL) -> Service:
-    """Return a gRPC service, which a TCP check watches. Its role, such as `storage`, is its last tag."""
-    service = f"{name}_grpc_service"
-    tags = (VERSION, "grpc", "infrastructure", environment.name, role)
-    check = TcpCheck(
-        id=f"{service}-tcp",
-        interval=interval,
-        timeout=TIMEOUT,
-        deregister_critical_service_after=DEREGISTER_AFTER,
-    )
-    return environment.service("grpc", service, port, check, tags, team="infrastructure", protocol="grpc")
+def grpc_service(
+    environment: Environment, name: str, port: int | None, role: str, **options: Unpack[Options]
+) -> Service:
+    """Return a gRPC service. Its role, such as `storage`, is a tag."""
+    options["tags"] = (role, *options.get("tags", ()))
+    return GRPC.service(environment, name, port, **options)
 
 
 def grpc_services(environment: Environment) -> tuple[Service, ...]:

@@ -1,20 +1,27 @@
 """The roster: all services of a stack, which must be able to stand side by side on one agent."""
 
 import traceback
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from datetime import timedelta
+from difflib import get_close_matches
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from errors import UserError
-from services.ai_services import ai_services
+from services.ai_services import AI, ai_services
 from services.environment import Environment
-from services.grpc_services import grpc_services
-from services.model import Kind, Service
-from services.user_services import user_services
+from services.group import Options
+from services.grpc_services import GRPC, grpc_services
+from services.model import Service
+from services.user_services import USER, user_services
 
-_GROUPS = (user_services, ai_services, grpc_services)
+GROUPS = (USER, AI, GRPC)
+"""The groups, in the order in which they are shown. One of your own goes here, and its function below."""
+
+_SHOWN = (str, int, float, timedelta, type(None))  # what a message repeats: not whole checks
+_SERVICES = (user_services, ai_services, grpc_services)
 
 
 class RosterError(UserError):
@@ -25,7 +32,8 @@ class Roster(BaseModel):
     """Services that can stand side by side on one agent.
 
     Raises:
-        ValidationError: two of them share an id, a name, a check id, or a host and port, in whatever case.
+        ValidationError: two of them share an id or a check id, in whatever case; or a host and port, unless they say
+            so; or their names differ only in case.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,60 +42,97 @@ class Roster(BaseModel):
 
     @model_validator(mode="after")
     def _nothing_twice(self) -> "Roster":
-        unique: dict[str, Callable[[Service], Iterable[str]]] = {
-            "id": lambda service: [service.id],
-            "name": lambda service: [service.name],
-            "address": lambda service: [service.address],
-            "check id": lambda service: [check.id for check in service.checks],
-        }
-        for what, values in unique.items():
-            # The catalog does not know upper from lower case.
-            count = Counter(value.lower() for service in self.services for value in values(service))
-            for value in (value for value, times in count.items() if times > 1):
-                owners = ", ".join(
-                    f"{service.id} in services/{service.kind}_services.py"
-                    for service in self.services
-                    if value in map(str.lower, values(service))
+        # The catalog does not know upper from lower case.
+        ids = ((service.id.lower(), service) for service in self.services)
+        check_ids = ((check.id.lower(), service) for service in self.services for check in service.checks)
+        for what, keyed in (("id", ids), ("check id", check_ids)):
+            for value, users in _shared(keyed).items():
+                raise ValueError(f"{what} {value!r} is used {len(users)} times ({_lines(users)}): it must be unique")
+        return self
+
+    @model_validator(mode="after")
+    def _names_in_one_spelling(self) -> "Roster":
+        for value, users in _shared((service.name.lower(), service) for service in self.services).items():
+            if len(names := sorted({service.name for service in users})) > 1:
+                raise ValueError(
+                    f"names {' and '.join(names)} ({_lines(users)}) are one to Consul's catalog, which does not know "
+                    f"upper from lower case: {value!r} must be spelled in one way"
                 )
-                raise ValueError(f"{what} {value!r} is used {count[value]} times ({owners}): it must be unique")
+        return self
+
+    @model_validator(mode="after")
+    def _addresses_shared_on_purpose(self) -> "Roster":
+        listening = ((service.address.lower(), service) for service in self.services if service.port)
+        for address, users in _shared(listening).items():
+            ids = {service.id for service in users}
+            if sum(service.same_address_as not in ids - {service.id} for service in users) > 1:
+                raise ValueError(
+                    f"address {address!r} is used {len(users)} times ({_lines(users)}): it must be unique. Where it is "
+                    f"one service under two names, say so in a line: same_address_as={users[0].id!r}"
+                )
         return self
 
     def __len__(self) -> int:
         return len(self.services)
 
-    def of_kind(self, kind: Kind) -> Iterator[Service]:
+    def of_kind(self, kind: str) -> Iterator[Service]:
         """Return the services of one group, in the order of its file."""
         return (service for service in self.services if service.kind == kind)
 
 
-def load_roster(environment: str = "staging", host: str | None = None) -> Roster:
-    """Return all services of the three groups, checked.
+def _shared(keyed: Iterable[tuple[str, Service]]) -> dict[str, list[Service]]:
+    """Return the services by key, of each key that more than one of them has."""
+    by_key: dict[str, list[Service]] = {}
+    for key, service in keyed:
+        by_key.setdefault(key, []).append(service)
+    return {key: services for key, services in by_key.items() if len(services) > 1}
 
-    Args:
-        environment: a tag and a meta value of each service.
-        host: one address that stands for all container names; None: each service is at its container's name.
+
+def _lines(services: Iterable[Service]) -> str:
+    return ", ".join(f"{service.id} in services/{service.kind}_services.py" for service in services)
+
+
+def load_roster(environment: Environment) -> Roster:
+    """Return the services of all groups that a stack has, checked.
 
     Raises:
-        RosterError: a line is malformed, or two of them want the same thing.
+        RosterError: a line is malformed, or two of them want the same thing, or the stack names an id that none has.
     """
-    where = Environment(environment, host)
     try:
-        return Roster(services=tuple(service for group in _GROUPS for service in group(where)))
+        services = [service for group in _SERVICES for service in group(environment)]
+        _refuse_unknown(environment, {service.id for service in services})
+        return Roster(services=tuple(service for service in services if service.id not in environment.left_out))
     except ValidationError as error:
         raise RosterError("\n".join(_messages(error))) from None
+
+
+def _refuse_unknown(environment: Environment, ids: Collection[str]) -> None:
+    for key, named in (("leaveOut", environment.left_out), ("locations", environment.locations)):
+        for unknown in sorted(set(named) - set(ids)):
+            near = get_close_matches(unknown, ids, 1)
+            raise RosterError(
+                f"{key}: {unknown!r} is no id of a service in services/" + (f": {near[0]} is" if near else "")
+            )
 
 
 def _messages(error: ValidationError) -> Iterator[str]:
     for each in error.errors(include_url=False):
         if each["loc"]:
-            field, message = ".".join(map(str, each["loc"])), each["msg"]
-            yield f"{_line(error)}: {field}: {each['input']!r}: {message[0].lower()}{message[1:]}"
+            yield f"{_line(error)}: {_message(each)}"
         else:  # of two services, which the message names
             yield str(each["ctx"]["error"])
+
+
+def _message(each: ErrorDetails) -> str:
+    field, message = ".".join(map(str, each["loc"])), each["msg"]
+    if each["type"] == "extra_forbidden":
+        return f"{field}: a service has no such field: it has {', '.join(Options.__annotations__)}"
+    given = f"{each['input']!r}: " if isinstance(each["input"], _SHOWN) else ""
+    return f"{field}: {given}{message[0].lower()}{message[1:]}"
 
 
 def _line(error: ValidationError) -> str:
     """Return the file and line whose service is malformed: the one in the body of a group's function."""
     frames = traceback.extract_tb(error.__traceback__)
-    frame = next(frame for frame in frames if frame.name in {group.__name__ for group in _GROUPS})
+    frame = next(frame for frame in frames if frame.name in {group.__name__ for group in _SERVICES})
     return f"services/{Path(frame.filename).name}, line {frame.lineno}"

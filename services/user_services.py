@@ -3,24 +3,24 @@
 from datetime import timedelta
 from functools import partial
 
-from services.environment import VERSION, Environment, http_check
+from services.checks import HttpCheck
+from services.environment import Environment
+from services.group import VERSION, Group
 from services.model import Service
 
-HEALTH_PATH = "/health"
-INTERVAL, TIMEOUT = timedelta(seconds=10), timedelta(seconds=5)
-
-
-def user_service(environment: Environment, name: str, port: int, interval: timedelta = INTERVAL) -> Service:
-    """Return a user microservice, which an HTTP check watches."""
-    service = f"{name}_service"
-    tags = (VERSION, "fastapi", "user-microservice", environment.name)
-    check = http_check(service, HEALTH_PATH, interval, TIMEOUT)
-    return environment.service("user", service, port, check, tags, team="user-platform")
+USER = Group(
+    kind="user",
+    title="User microservices",
+    suffix="_service",
+    tags=(VERSION, "fastapi", "user-microservice"),
+    meta={"team": "user-platform"},
+    check=HttpCheck(path="/health", interval=timedelta(seconds=10), timeout=timedelta(seconds=5)),
+)
 
 
 def user_services(environment: Environment) -> tuple[Service, ...]:
     """Return all user microservices, by name without `_service` and by port."""
-    user = partial(user_service, environment)
+    user = partial(USER.service, environment)
     return (
         user("account", 8201),
         user("auth", 8202),

@@ -313,7 +313,7 @@ class FakeConsul:
         self.services[body["ID"]] = {"ID": body["ID"], "Service": body["Name"], **fields}
         checks: Iterable[Fields] = body["Checks"]
         for each in checks:
-            kind = "http" if "HTTP" in each else "tcp"
+            kind = next(kind for kind in ("http", "tcp", "grpc", "ttl") if kind.upper() in each)
             run = {"Node": AGENT, "Type": kind, "Status": "critical", "Output": "", **each, "ServiceID": body["ID"]}
             self.checks[each["CheckID"]] = run
 

@@ -13,7 +13,7 @@ from services.environment import Environment
 from services.grpc_services import grpc_service
 from services.model import Service
 from services.roster import Roster
-from services.user_services import user_service
+from services.user_services import USER
 
 # group, name, port, container, and its role or type
 _TABLE = """
@@ -126,7 +126,7 @@ FORTY = tuple(_line(text) for text in _TABLE.strip().splitlines())
 
 
 def forty_roster(
-    environment: str = "staging",
+    environment: Environment | None = None,
     host: str | None = None,
     names: Collection[str] = (),
     interval: timedelta | None = None,
@@ -134,12 +134,12 @@ def forty_roster(
     """Return the forty services, or those of some names, built as the roster of the project is.
 
     Args:
-        environment: as in `services.roster.load_roster`.
-        host: as there.
+        environment: as in `services.roster.load_roster`; None: staging.
+        host: of staging, instead of the containers' names.
         names: of the services; all forty if none is given.
         interval: of every check; None: what its line states.
     """
-    where = Environment(environment, host)
+    where = environment or Environment("staging", host)
     lines = [line for line in FORTY if not names or line.name in names]
     return Roster(services=tuple(_service(where, line, interval or line.interval) for line in lines))
 
@@ -147,7 +147,7 @@ def forty_roster(
 def _service(environment: Environment, line: Line, interval: timedelta) -> Service:
     match line.kind:
         case "user":
-            return user_service(environment, line.short_name, line.port, interval)
+            return USER.service(environment, line.short_name, line.port, interval=interval)
         case "ai":
-            return ai_service(environment, line.short_name, line.port, interval)
-    return grpc_service(environment, line.short_name, line.port, line.role, interval)
+            return ai_service(environment, line.short_name, line.port, interval=interval)
+    return grpc_service(environment, line.short_name, line.port, line.role, interval=interval)

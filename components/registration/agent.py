@@ -27,10 +27,18 @@ from components.consul_connection import Connection
 from components.provider_errors import send_user_errors_without_traceback
 from components.registration.switching import stack_owner_prefix
 from consul_cluster.client import Consul, ConsulError, ForbiddenError, HiddenError, NoAnswerError
-from consul_cluster.drift import COMPARED_FIELDS, UNSTATED_FIELDS, catalog_matches, read_service
+from consul_cluster.drift import (
+    COMPARED_FIELDS,
+    OPTIONAL_FIELDS,
+    catalog_matches,
+    read_service,
+    recognize,
+    stated_fields,
+)
 from consul_cluster.ownership import definition_files_owner, with_owner
 from services.consul_definition import definition, register_request
-from services.model import OWNER_KEY, Service
+from services.field_types import OWNER_KEY
+from services.model import Service
 from services.roster import Roster
 
 _IDENTITY = ("agent", "service_id")
@@ -69,7 +77,7 @@ class AgentServiceProvider(ResourceProvider):
         same_agent = olds.get("owned") and news.get("owned")  # the stack deploys only one: only its address changed
         changed = [
             key
-            for key in (*_IDENTITY, "token", "removal", "ca", "owned", "drained_to", *COMPARED_FIELDS, *UNSTATED_FIELDS)
+            for key in (*_IDENTITY, "token", "removal", "ca", "owned", "drained_to", *COMPARED_FIELDS, *OPTIONAL_FIELDS)
             if olds.get(key) != news.get(key)
         ]
         return DiffResult(
@@ -100,8 +108,8 @@ class AgentServiceProvider(ResourceProvider):
                 raise
             current = None  # this run creates the agent again; a service from the agent's volume is then adopted
         current = current or _read_drained(props)
-        kept = {key: value for key, value in props.items() if key not in UNSTATED_FIELDS}
-        return ReadResult(id_, {**kept, **current}) if current else ReadResult("", {})
+        kept = {key: value for key, value in props.items() if key not in OPTIONAL_FIELDS}
+        return ReadResult(id_, {**kept, **recognize(current, stated_fields(props))}) if current else ReadResult("", {})
 
     def delete(self, id_: str, props: Props) -> None:
         """Deregister the service if this resource owns it, and wait until it is gone from the catalog."""
@@ -228,14 +236,13 @@ def _apply(stated: Props, before: Props | None = None) -> Props:
         before: the state of the resource; None: it is created.
     """
     consul, service_id = _agent(stated), stated["service_id"]
-    # Pulumi sends every number as a float.
-    fields = {**{key: stated[key] for key in COMPARED_FIELDS}, "port": int(stated["port"])}
-    current = read_service(consul, service_id)
+    fields, current = stated_fields(stated), read_service(consul, service_id)
     # The stack's definition files own the service if the stack has just switched its registration.
     marks = {stated["mark"], *([before["mark"]] if before else [])}
     owners = marks | {definition_files_owner(mark) for mark in marks}
     if current and current["meta"].get(OWNER_KEY) not in owners and not stated["adopt"]:
         raise ConsulError(_conflict(consul, service_id, current))
+    current = current and recognize(current, fields)
     # With which token the agent keeps a service that no state knows, such as a lost one, it does not show.
     if current != fields or (before or {}).get("token") != stated.get("token"):
         if current == fields and not _on_agents(consul, stated["name"], service_id):

@@ -6,6 +6,7 @@ https://developer.hashicorp.com/consul/docs/architecture/anti-entropy
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 import pulumi_consul as consul
@@ -17,7 +18,8 @@ from components.registration.switching import refuse_foreign_node, stack_owner_p
 from consul_cluster.agent_configuration import EXTERNAL_NODE_META
 from consul_cluster.ownership import with_owner
 from services.consul_definition import definition
-from services.model import OWNER_KEY, Service
+from services.field_types import OWNER_KEY
+from services.model import Service
 from services.roster import Roster
 
 
@@ -88,6 +90,16 @@ def _service(name: str, service: Service, node: pulumi.Input[str], opts: pulumi.
         port=fields["port"],
         tags=fields["tags"],
         meta=fields["meta"],
-        checks=[consul.ServiceCheckArgs(check_id=check_id, **check) for check_id, check in fields["checks"].items()],
+        checks=[_check(check_id, check) for check_id, check in fields["checks"].items()],
+        enable_tag_override=fields.get("enable_tag_override"),
+        weights=fields.get("weights"),
         opts=opts,
     )
+
+
+def _check(check_id: str, check: Mapping[str, Any]) -> consul.ServiceCheckArgs:
+    # The provider's own default is to deregister after 30 s.
+    fields = {"deregister_critical_service_after": "0s", **check}
+    headers = fields.pop("header", {})
+    listed = [consul.ServiceCheckHeaderArgs(name=name, values=values) for name, values in headers.items()]
+    return consul.ServiceCheckArgs(check_id=check_id, headers=listed or None, **fields)

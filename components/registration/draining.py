@@ -20,11 +20,11 @@ from components.registration.switching import ServiceLocations, move_to_agent, r
 from components.resource_hooks import stash, wait_for_leader, wait_until_ready
 from consul_cluster.agent_configuration import AGENT_NODE, SERVER_NODE
 from consul_cluster.client import Consul, ConsulError, ForbiddenError, NoAnswerError
-from consul_cluster.drift import read_services
+from consul_cluster.drift import read_services, recognize
 from consul_cluster.fingerprint import fingerprint
 from consul_cluster.ownership import is_owned_by
-from services.consul_definition import duration
-from services.model import SHORTEST_INTERVAL
+from services.checks import SHORTEST_INTERVAL
+from services.consul_definition import UNSHOWN, definition, duration
 
 _NOT_JOINED = (
     f"{AGENT_NODE} has not joined the servers after a minute: {SERVER_NODE} checks its services meanwhile. "
@@ -77,8 +77,9 @@ class Draining:
         agent = Consul(api["address"], _token(api, servers) if secured else None, api.get("ca"))
         if _NODE_MAINTENANCE in agent.all_checks():
             return  # clients find none of its services, and must not find them on the server
+        stated = {service.id: definition(service) for service in self.locations.roster.services}
         services = {
-            service_id: fields
+            service_id: _with_unshown_checks(fields, stated.get(service_id, {}))
             for service_id, fields in read_services(agent).items()
             if is_owned_by(fields["meta"], self.locations.owner_prefix)
         }
@@ -138,7 +139,17 @@ def _move_to_server(service_id: str, fields: dict[str, Any], agent: Consul, serv
         raise
 
 
+def _with_unshown_checks(fields: dict[str, Any], stated: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a service with what the agent does not show of its checks, as the roster has it, which comes next."""
+    found, checks = recognize(fields, stated), stated.get("checks", {})
+    known = {key: checks.get(key, check) if UNSHOWN in check else check for key, check in found["checks"].items()}
+    return {**fields, "checks": known}
+
+
 def _checked_at_once(fields: dict[str, Any]) -> dict[str, Any]:
     """Return a service whose checks run each second: a status that moved along is confirmed at once."""
     often = duration(SHORTEST_INTERVAL)
-    return {**fields, "checks": {key: {**check, "interval": often} for key, check in fields["checks"].items()}}
+    checks = {
+        key: {**check, "interval": often} if "interval" in check else check for key, check in fields["checks"].items()
+    }
+    return {**fields, "checks": checks}

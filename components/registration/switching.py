@@ -17,7 +17,7 @@ from components.resource_hooks import consul_hook
 from consul_cluster.client import Consul, ConsulError, is_maintenance
 from consul_cluster.ownership import is_owned_by, owner_prefix
 from services.consul_definition import definition, register_request
-from services.model import OWNER_KEY
+from services.field_types import OWNER_KEY
 from services.roster import Roster
 
 Checks = Mapping[str, Mapping[str, Any]]

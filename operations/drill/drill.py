@@ -87,7 +87,7 @@ class Drill:
     def _stop_and_measure(self, sleep: signals.Sleep) -> list[Step]:
         try:
             self.running_service.stop()
-            self.output(f"{self.service.name}: stopped")
+            self.output(f"{self.service.id}: stopped")
             since = time.monotonic()
             return [
                 self._measure("critical in the catalog", since, lambda: self._status == "critical", sleep),
@@ -98,8 +98,8 @@ class Drill:
 
     @property
     def promise(self) -> float:
-        """Seconds within which Consul detects a change: a check runs once in its interval, and ends in its timeout."""
-        return max((check.interval + check.timeout).total_seconds() for check in self.service.checks)
+        """Seconds within which Consul detects a change: a check runs in each interval, and ends in its timeout."""
+        return max(check.reports_within.total_seconds() for check in self.service.checks)
 
     @property
     def _status(self) -> str:
@@ -118,13 +118,13 @@ class Drill:
     def _measure(self, what: str, since: float, condition: Callable[[], bool], sleep: signals.Sleep) -> Step:
         happened = wait_until(condition, since + _PATIENCE * self.promise - time.monotonic(), sleep=sleep)
         step = Step(what, self.promise, time.monotonic() - since if happened else None)
-        self.output(f"{self.service.name}: {what} {_after(step)}")
+        self.output(f"{self.service.id}: {what} {_after(step)}")
         return step
 
     def _refuse_unless_passing(self) -> None:
         if (status := self._status) != "passing":
             raise DrillError(
-                f"{self.service.name} is {status}, not passing: a drill would show nothing, so nothing was stopped"
+                f"{self.service.id} is {status}, not passing: a drill would show nothing, so nothing was stopped"
             )
 
     def _start_again(self) -> None:
@@ -132,9 +132,9 @@ class Drill:
             try:
                 self.running_service.start()
             except RunningServiceError as error:
-                message = f"{self.service.name} does NOT run again: start it by hand. {error}"
+                message = f"{self.service.id} does NOT run again: start it by hand. {error}"
                 raise RunningServiceError(message) from None
-            self.output(f"{self.service.name}: started again")
+            self.output(f"{self.service.id}: started again")
 
 
 def drill_of(stack: Stack, name: str, output: Callable[[str], object]) -> Drill:
@@ -198,4 +198,4 @@ def _document(one: Drill, steps: list[Step]) -> dict[str, Any]:
         }
         for step in steps
     ]
-    return {"service": one.service.name, "stack": one.stack.name, "steps": listed}
+    return {"service": one.service.id, "stack": one.stack.name, "steps": listed}

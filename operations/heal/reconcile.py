@@ -13,17 +13,24 @@ from typing import Any
 
 from consul_cluster.agent_configuration import SERVER_NODE
 from consul_cluster.client import Consul, ConsulError, NoAnswerError
-from consul_cluster.drift import catalog_matches, read_service, read_services, seconds_of_one_run
-from consul_cluster.ownership import definition_files_owner
+from consul_cluster.drift import catalog_matches, read_service, read_services, recognize, seconds_of_one_run
+from consul_cluster.ownership import definition_files_owner, displacing
 from operations.pulumi_engine import Engine
 from operations.pulumi_state import DeployedService, DeployedState
 from services.consul_definition import definition, register_request
-from services.model import OWNER_KEY, Service
+from services.field_types import OWNER_KEY
+from services.model import Service
 from services.roster import Roster
 from waiting import wait_until
 
 # The agent hands a registration to the servers within milliseconds, or after a retry when it has just lost them.
 _CATALOG_SECONDS = 10
+
+# Registered again, it would be gone at the next start of the service: nobody is to fight for ever.
+_DISPLACED = (
+    "the service registers itself, and removes other registrations of its name and port. Deploy a release of it that "
+    "does not, then pulumi up"
+)
 
 log = logging.getLogger("heal")
 
@@ -88,8 +95,11 @@ class Reconciler:
         """Whether all is as the roster states it and as it was last seen deployed: then the state need not be read."""
         if self._deployed is None:
             return False
-        stated = all(_without_owner(found.get(service.id)) == _stated(service) for service in self.roster.services)
-        return stated and all(found.get(key) == one.fields for key, one in self._deployed.services.items())
+        stated = {service.id: _stated(service) for service in self.roster.services}
+        deployed = {key: one.fields for key, one in self._deployed.services.items()}
+        return all(_without_owner(_recognized(found, key, fields)) == fields for key, fields in stated.items()) and all(
+            _recognized(found, key, fields) == fields for key, fields in deployed.items()
+        )
 
     def _look_closer(self, found: Mapping[str, Fields], result: Round) -> None:
         busy = "a run of pulumi is at work on the stack, or was broken off: nothing is written until one has completed"
@@ -109,7 +119,10 @@ class Reconciler:
         result.notices.extend(_undeployed(self.roster, deployed))
         for service_id in deployed.services.keys() - drained:
             one = deployed.services[service_id]
-            self._compare(service_id, one, found.get(service_id), result)
+            if service_id not in found and (by := displacing(found, one.fields["name"], one.fields["port"])):
+                result.troubles.append(f"{service_id} is gone, and {by} stands in its place: {_DISPLACED}")
+                continue
+            self._compare(service_id, one, _recognized(found, service_id, one.fields), result)
         if result.written:
             self._confirm({key: deployed.services[key].fields for key in result.written}, result)
 
@@ -125,7 +138,8 @@ class Reconciler:
         if one.agent != self.agent.address:
             result.troubles.append(f"{service_id} is deployed on {one.agent}, not on {self.agent.address}: pulumi up")
         elif found and (owner := found["meta"].get(OWNER_KEY)) not in (one.owner, definition_files_owner(one.owner)):
-            result.troubles.append(f"{service_id} is held by {owner or 'another party'}: it is left alone")
+            holder = owner or "another party, such as the service itself"
+            result.troubles.append(f"{service_id} is held by {holder}: it is left alone")
         elif found != one.fields and self._stands(service_id, one, found):
             self._write(service_id, one, found, result)
         elif found != one.fields:
@@ -149,7 +163,8 @@ class Reconciler:
     def _write(self, service_id: str, one: DeployedService, found: Fields | None, result: Round) -> None:
         """Register, if nobody has touched it since it was compared."""
         try:
-            if self.engine.locked or read_service(self.agent, service_id) != found:
+            now = read_service(self.agent, service_id)
+            if self.engine.locked or (now and recognize(now, one.fields)) != found:
                 result.waiting.append(service_id)
                 return
             self.agent.register(register_request({"id": service_id, **one.fields}))
@@ -192,6 +207,10 @@ def _undeployed(roster: Roster, deployed: DeployedState) -> Iterator[str]:
         yield f"the roster differs from what is deployed ({', '.join(differing)}), which stays: pulumi up deploys it"
 
 
+def _recognized(found: Mapping[str, Fields], service_id: str, stated: Fields) -> Fields | None:
+    return recognize(found[service_id], stated) if service_id in found else None
+
+
 def _stated(service: Service) -> Fields:
     return {key: value for key, value in definition(service).items() if key != "id"}
 
@@ -201,7 +220,7 @@ def _without_owner(fields: Fields | None) -> Fields | None:
 
 
 def _seconds_of_one_run(fields: Fields) -> float:
-    return max(seconds_of_one_run(check["interval"], check["timeout"]) for check in fields["checks"].values())
+    return max(seconds_of_one_run(check) for check in fields["checks"].values())
 
 
 def _difference(found: Fields | None, wanted: Fields) -> str:

@@ -5,9 +5,10 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,8 +20,8 @@ from consul_cluster.agent_configuration import AGENT_NODE, SERVER_NODE, agent_co
 from consul_cluster.client import Consul, ConsulError
 from errors import UserError
 from operations.paths import LOCAL_FOLDER
-from operations.sandbox import stand_in_program
 from operations.sandbox.processes import BackgroundProcess, recorded_processes
+from operations.sandbox.stand_ins import StandIn, stand_ins
 from port_probe import why_nothing_can_listen
 from services.model import Service
 from services.roster import Roster
@@ -79,22 +80,14 @@ class Sandbox:
 
     def stand_in(self, service: Service) -> BackgroundProcess:
         """Return the process that stands in for a service."""
-        command = (
-            sys.executable,
-            "-S",
-            stand_in_program.__file__,
-            service.checks[0].kind,
-            service.host,
-            str(service.port),
-        )
-        return BackgroundProcess(service.container, command, self._stand_ins_folder)
+        return self._stand_ins[service.id].process
 
-    def listeners(self) -> Iterator[tuple[BackgroundProcess, list[tuple[str, int]]]]:
+    def listeners(self) -> Iterator[tuple[BackgroundProcess, Sequence[tuple[str, int]]]]:
         """Yield each process with the addresses that it listens on, in the order in which they are started."""
         yield self.server_process, [(self.server, port) for port in SERVER_PORTS]
         yield self.agent_process, [(self.agent, port) for port in AGENT_PORTS]
-        for service in self.roster.services:
-            yield self.stand_in(service), [(service.host, service.port)]
+        for stand_in in {each.process.name: each for each in self._stand_ins.values()}.values():
+            yield stand_in.process, stand_in.addresses
 
     @property
     def processes(self) -> list[BackgroundProcess]:
@@ -107,6 +100,10 @@ class Sandbox:
         stated = {process.name: process for process in self.processes}
         recorded = recorded_processes(self._stand_ins_folder)
         return [each for each in recorded if each.name not in stated or not stated[each.name].up_to_date]
+
+    @cached_property
+    def _stand_ins(self) -> Mapping[str, StandIn]:
+        return stand_ins(self.roster, self.agent_api.address, self._stand_ins_folder)
 
     @property
     def _stand_ins_folder(self) -> Path:

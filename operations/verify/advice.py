@@ -16,7 +16,7 @@ def deploy(stack: Stack) -> str:
 def start(stack: Stack, service: Service) -> str:
     """Have a service answer its check."""
     if stack.settings.sandbox:
-        return f"make start-service SERVICE={service.name}"
+        return f"make start-service SERVICE={service.id}"
     return f"docker start {service.container}, and see docker logs {service.container}"
 
 
@@ -49,3 +49,14 @@ def deregister(stack: Stack, place: Place, dead: bool) -> str:
     if api := apis.get(place.node):
         return f"{_put(stack)} {api.address}/v1/agent/service/deregister/{place.id}"
     return f"on {place.node}: consul services deregister -id={place.id}"
+
+
+def without_self_registration(service: Service) -> str:
+    """Have a service not register itself any more, so that it does not remove the stack's registration either."""
+    return f"deploy a release of {service.container} that does not register itself"
+
+
+def take_over(stack: Stack, service: Service) -> str:
+    """Have the stack get an id back that another party holds."""
+    remove = deregister(stack, Place(stack.node, service.id), dead=False)
+    return f"then {remove}, and {deploy(stack)}"

@@ -8,7 +8,7 @@ from operations.stack import Stack
 from operations.verify import advice
 from operations.verify.findings import Finding, Verdict, unseen
 from operations.verify.observed_state import Catalog, Fields, ObservedState, Place
-from services.model import OWNER_KEY
+from services.field_types import OWNER_KEY
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,9 @@ def others(observed: ObservedState) -> Verdict:
 def _strays(observed: ObservedState, catalog: Catalog) -> Iterator[Stray]:
     stack = observed.stack
     stated = {Place(stack.node, service.id): service.name for service in stack.roster.services}
-    places = {name: place for place, name in stated.items()}
+    places: dict[str, set[Place]] = {}
+    for place, name in stated.items():
+        places.setdefault(name, set()).add(place)
     own = {"consul", ESM_NODE} if stack.settings.registration == "catalog" else {"consul"}
     for place, entry in sorted(catalog.instances.items()):
         name, owner = entry["Service"], (entry["Meta"] or {}).get(OWNER_KEY, "")
@@ -95,7 +97,7 @@ def _strays(observed: ObservedState, catalog: Catalog) -> Iterator[Stray]:
             owned=owner.startswith(stack.owner_prefix),
             dead=dead,
             coexists=duplicate and not owner and not dead and _is_server(catalog.members.get(place.node), place.node),
-            superseded=not duplicate or places[name] in catalog.instances,
+            superseded=places.get(name, set()) <= catalog.instances.keys(),
             on_agent=place.id in observed.agent.services if observed.agent else None,
         )
 

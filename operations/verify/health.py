@@ -8,10 +8,11 @@ from operations.stack import Stack
 from operations.verify import advice
 from operations.verify.findings import Finding, Verdict, unseen
 from operations.verify.observed_state import Catalog, ObservedState, Place
-from services.consul_definition import check_target, duration
-from services.model import Check, HttpCheck, Service
+from services.checks import Check, HttpCheck, TtlCheck
+from services.consul_definition import check_target, duration, expected_output
+from services.model import Service
 
-_ANSWER = re.compile(r"HTTP GET \S+: ([1345]\d\d .*?) Output: ")
+_ANSWER = re.compile(r"HTTP [A-Z]+ \S+: ([1345]\d\d .*?) Output: ")
 
 METRIC = "consul_runtime_alloc_bytes"
 """A metric that every Consul has: https://developer.hashicorp.com/consul/docs/agent/telemetry"""
@@ -37,7 +38,7 @@ def discovery(observed: ObservedState) -> Verdict:
     passing = [service for service in services if _passes(catalog, _place(observed, service))]
     findings = [
         Finding(
-            service.name,
+            service.id,
             f"found at {api.address}/v1/health/service/{service.name}?passing",
             f"passes in the catalog on {observed.stack.node}, and is not found",
             f"ask again; if it stays: docker logs {observed.stack.node}, and the node's own checks in the UI",
@@ -92,7 +93,7 @@ def _failing(observed: ObservedState, catalog: Catalog, service: Service) -> Ite
     newer = observed.agent.checks.get(service.id, {}) if observed.agent else {}
     for reason in (each["Notes"] for check_id, each in checks.items() if is_maintenance(check_id)):
         off = f"on {observed.stack.node}: consul maint -disable -service={service.id}"
-        yield Finding(service.name, "found by clients", f"in maintenance: {reason}", f"end it, {off}")
+        yield Finding(service.id, "found by clients", f"in maintenance: {reason}", f"end it, {off}")
     for check in service.checks:
         known = checks.get(check.id)
         if not known:
@@ -102,8 +103,15 @@ def _failing(observed: ObservedState, catalog: Catalog, service: Service) -> Ite
         if statuses != ["passing"] or not _ran(service, check, observed).match(latest["Output"]):
             message = f"{', but at the agent '.join(statuses)}: {latest['Output'].strip() or 'it has not run yet'}"
             what_to_do = _advice(observed.stack, service, latest["Output"])
-            every = f"; its check runs every {duration(check.interval)}"
-            yield Finding(service.name, f"passing: {_success(service, check)}", message, what_to_do + every)
+            yield Finding(
+                service.id, f"passing: {expected_output(service, check)}", message, f"{what_to_do}; {_pace(check)}"
+            )
+
+
+def _pace(check: Check) -> str:
+    if isinstance(check, TtlCheck):
+        return f"it has to report every {duration(check.ttl)}"
+    return f"its check runs every {duration(check.interval)}"
 
 
 def _advice(stack: Stack, service: Service, output: str) -> str:
@@ -115,19 +123,17 @@ def _advice(stack: Stack, service: Service, output: str) -> str:
     return advice.start(stack, service)
 
 
-def _success(service: Service, check: Check) -> str:
-    if isinstance(check, HttpCheck):
-        return f"HTTP GET {check_target(service, check)}: 200 OK"
-    return f"TCP connect {check_target(service, check)}: Success"
-
-
 def _ran(service: Service, check: Check, observed: ObservedState) -> re.Pattern[str]:
-    """Return what the output of a check that passed begins with; any 2xx passes.
+    """Return what the output of a check that passed begins with; any 2xx passes, and a TTL check has what it was told.
 
     Where the agent that runs it does not show the output, the servers' may be of the target that it had before.
     """
+    if isinstance(check, TtlCheck):
+        return re.compile("")
     is_current = observed.agent or observed.stack.settings.registration == "catalog"
-    target = re.escape(check_target(service, check)) if is_current else r"\S+"
-    return re.compile(
-        rf"HTTP GET {target}: 2\d\d " if isinstance(check, HttpCheck) else rf"TCP connect {target}: Success"
-    )
+    output, target = re.escape(expected_output(service, check)), re.escape(check_target(service, check))
+    if not is_current:
+        output = output.replace(target, r"\S+")
+    if isinstance(check, HttpCheck):
+        output = rf"{output.removesuffix(re.escape('200 OK'))}2\d\d "
+    return re.compile(output)

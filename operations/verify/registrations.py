@@ -4,13 +4,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from consul_cluster.agent_configuration import SERVER_NODE
-from consul_cluster.drift import normalize
-from consul_cluster.ownership import DEFINITION_FILES, is_owned_by, with_owner
+from consul_cluster.drift import normalize, recognize
+from consul_cluster.ownership import DEFINITION_FILES, displacing, is_owned_by, with_owner
 from operations.stack import Stack
 from operations.verify import advice
 from operations.verify.findings import Finding, Verdict, unseen
 from operations.verify.observed_state import Fields, ObservedState, Place
 from services.consul_definition import definition
+from services.field_types import OWNER_KEY
 from services.model import Service
 
 Views = Mapping[str, Fields | None]
@@ -42,14 +43,29 @@ def _finding(observed: ObservedState, service: Service) -> Finding | None:
     wanted, views = stated(observed.stack, service), _views(observed, service)
     expected = f"registered on {observed.stack.node} at {service.address}"
     if not any(views.values()) and _is_drained(observed, service):
-        return Finding(service.name, expected, _DRAINED, f"{advice.deploy(observed.stack)}: it moves back")
+        return Finding(service.id, expected, _DRAINED, f"{advice.deploy(observed.stack)}: it moves back")
+    if not any(views.values()) and (by := _displaced_by(observed, service)):
+        found = f"{by}, which the service itself registered, stands in its place"
+        return Finding(
+            service.id,
+            expected,
+            found,
+            f"{advice.without_self_registration(service)}; then {advice.deploy(observed.stack)}",
+        )
     if not any(views.values()):
         cause = f"where it was critical for long: {advice.start(observed.stack, service)}"
-        return Finding(service.name, expected, _NOTHING, f"{advice.deploy(observed.stack)}; first, {cause}")
+        return Finding(service.id, expected, _NOTHING, f"{advice.deploy(observed.stack)}; first, {cause}")
     for where, missing in _LACKING.items():
         if where in views and not views[where]:
-            return Finding(service.name, expected, *missing)
+            return Finding(service.id, expected, *missing)
     return _difference(observed.stack, service, wanted, views)
+
+
+def _displaced_by(observed: ObservedState, service: Service) -> str | None:
+    if not observed.agent or not service.port:
+        return None
+    services = {key: normalize(dict(each), {}) for key, each in observed.agent.services.items()}
+    return displacing(services, service.name, service.port)
 
 
 def _is_drained(observed: ObservedState, service: Service) -> bool:
@@ -106,16 +122,20 @@ def _checks(checks: Mapping[str, Fields] | None) -> dict[str, dict[str, Any]]:
 
 
 def _difference(stack: Stack, service: Service, wanted: Fields, views: Views) -> Finding | None:
-    differing = {where: found for where, view in views.items() if (found := list(_differences(wanted, view or {})))}
+    recognized = {where: recognize(view, wanted) for where, view in views.items() if view}
+    differing = {where: found for where, view in recognized.items() if (found := list(_differences(wanted, view)))}
     if not differing:
         return None
     every = dict.fromkeys((path, _text(want)) for found in differing.values() for path, want, _ in found)
     expected = [f"{path} {want}" for path, want in every if want != _NONE] or ["nothing more"]
+    what_to_do = advice.deploy(stack)
+    if any(OWNER_KEY not in view["meta"] for view in recognized.values()):  # the service registers itself under the id
+        what_to_do = f"{advice.without_self_registration(service)}; {advice.take_over(stack, service)}"
     by_what: dict[str, list[str]] = {}
     for where, found in differing.items():
         by_what.setdefault(_list(f"{path} {_text(have)}" for path, _, have in found), []).append(where)
     message = "; ".join(f"{' and '.join(wheres)}: {what}" for what, wheres in by_what.items())
-    return Finding(service.name, _list(expected), message, advice.deploy(stack))
+    return Finding(service.id, _list(expected), message, what_to_do)
 
 
 def _differences(wanted: Fields, found: Fields, path: str = "") -> Iterator[Difference]:

@@ -8,9 +8,10 @@ from rich.console import Group, RenderableType
 from rich.rule import Rule
 from rich.text import Text
 
-from operations.output import GROUP_TITLES, STATUS_COLOURS
+from operations.output import STATUS_COLOURS
 from operations.watch.service_board import Board
 from services.model import Service
+from services.roster import GROUPS
 
 _MINUTE, _HOUR = 60, 3600
 
@@ -27,9 +28,10 @@ def _parts(board: Board) -> Iterator[RenderableType]:
     for service in board.roster.services:
         if board.statuses[service.id] != "passing":
             yield _cell(board, service)
-    for kind, title in GROUP_TITLES.items():
-        yield Rule(title, align="left", style="dim")
-        yield Columns([_cell(board, service) for service in board.roster.of_kind(kind)], equal=True, column_first=True)
+    for group in GROUPS:
+        yield Rule(group.title, align="left", style="dim")
+        cells = [_cell(board, service) for service in board.roster.of_kind(group.kind)]
+        yield Columns(cells, equal=True, column_first=True)
 
 
 def _headline(board: Board) -> Text:
@@ -44,7 +46,7 @@ def _headline(board: Board) -> Text:
 def _cell(board: Board, service: Service) -> Text:
     status = board.statuses[service.id]
     return Text.assemble(
-        (f"{status} ", STATUS_COLOURS[status]), service.name, (f" {_for(board.seconds(service.id))}", "dim")
+        (f"{status} ", STATUS_COLOURS[status]), service.id, (f" {_for(board.seconds(service.id))}", "dim")
     )
 
 

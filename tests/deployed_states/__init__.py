@@ -17,7 +17,7 @@ from services.ai_services import ai_service
 from services.environment import Environment
 from services.grpc_services import grpc_service
 from services.roster import Roster
-from services.user_services import user_service
+from services.user_services import USER
 
 _SECRET = "4dabf18193072939515e22adb298388d"  # noqa: S105 - Pulumi's sign of a secret
 
@@ -53,10 +53,10 @@ def roster(host: str | None = None) -> Roster:
     where = Environment("staging", host)
     return Roster(
         services=(
-            user_service(where, "account", 8201, timedelta(seconds=10)),
-            user_service(where, "billing", 8216, timedelta(seconds=10)),
-            ai_service(where, "mcp", 8081, timedelta(seconds=10)),
-            grpc_service(where, "minio", 50051, "storage", timedelta(seconds=30)),
+            USER.service(where, "account", 8201, interval=timedelta(seconds=10)),
+            USER.service(where, "billing", 8216, interval=timedelta(seconds=10)),
+            ai_service(where, "mcp", 8081, interval=timedelta(seconds=10)),
+            grpc_service(where, "minio", 50051, "storage", interval=timedelta(seconds=30)),
         )
     )
 

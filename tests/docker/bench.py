@@ -15,7 +15,7 @@ from operations import down
 from operations.stack import Stack
 from services.environment import Environment
 from services.roster import Roster
-from services.user_services import user_service
+from services.user_services import USER
 from tests.docker.catalog_watch import watch_catalog
 from tests.docker.conftest import AGENT, REGISTRATIONS, changes, docker, instances, passing, project, status
 from tests.forty_services import forty_roster
@@ -33,13 +33,13 @@ def stated(services: Roster) -> Iterator[None]:
 
 def slower_billing() -> Roster:
     """Return the 40, one check of which has another interval."""
-    slower = user_service(Environment("staging"), "billing", 8216, interval=timedelta(seconds=15))
+    slower = USER.service(Environment("staging"), "billing", 8216, interval=timedelta(seconds=15))
     return Roster(services=tuple(slower if s.id == slower.id else s for s in forty_roster().services))
 
 
 def one_more() -> Roster:
     """Return the 40 and one more."""
-    return Roster(services=(*forty_roster().services, user_service(Environment("staging"), "extra", 8300)))
+    return Roster(services=(*forty_roster().services, USER.service(Environment("staging"), "extra", 8300)))
 
 
 def without_passing(stack: Stack, event: Callable[[], object]) -> float:

@@ -152,7 +152,7 @@ def project(folder: Path, stack: str, **config: object) -> Stack:
 def _services() -> Iterator[None]:
     """The program and the commands have forty services that are checked every second, to wait less."""
     quick = partial(forty_roster, interval=timedelta(seconds=1))
-    with patch("services.roster.load_roster", quick), patch("operations.stack.load_roster", quick):
+    with patch("services.roster.load_roster", quick):
         yield
 
 

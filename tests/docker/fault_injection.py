@@ -103,7 +103,6 @@ class Laboratory:
         config = {**agent_config(retry_join=SERVER), "retry_interval": state.retry}
         with (
             patch("services.roster.load_roster", lambda *_: roster),
-            patch("operations.stack.load_roster", lambda *_: roster),
             patch("components.consul_agent.agent_config", lambda **_: config),
         ):
             yield project(self.folder, "docker-local", **{"security": "off", **state.config})

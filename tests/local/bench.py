@@ -16,8 +16,9 @@ from components.consul_connection import Connection
 from components.registration.agent import AgentRegistration, AgentRegistrationArgs
 from operations.pulumi_engine import Engine
 from operations.sandbox.sandbox import Sandbox
+from services.checks import TcpCheck
 from services.consul_definition import definition_file
-from services.model import Service, TcpCheck
+from services.model import Service
 from services.roster import Roster
 
 SIZES = (0, 40, 400, 2000)

@@ -130,4 +130,5 @@ def _replace_services(folder: Path, interval: timedelta) -> None:
 def _call(line: Line, interval: timedelta) -> str:
     role = f", {line.role!r}" if line.kind == "grpc" else ""
     seconds = f"{interval.total_seconds():g}"
-    return f"{line.kind}_service(environment, {line.short_name!r}, {line.port}{role}, timedelta(seconds={seconds}))"
+    made_by = "USER.service" if line.kind == "user" else f"{line.kind}_service"
+    return f"{made_by}(environment, {line.short_name!r}, {line.port}{role}, interval=timedelta(seconds={seconds}))"

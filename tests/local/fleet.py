@@ -24,7 +24,7 @@ from services.environment import Environment
 from services.grpc_services import grpc_service
 from services.model import Service
 from services.roster import Roster
-from services.user_services import user_service
+from services.user_services import USER
 from tests.local import answering
 
 SERVER = "127.0.4.1"
@@ -156,5 +156,5 @@ def _roster(host: str, first: int, count: int) -> Roster:
 def _service(host: str, number: int, port: int) -> Service:
     where = Environment("staging", host)
     if number % FORTY < OVER_HTTP:
-        return user_service(where, f"generated_{number}", port)
+        return USER.service(where, f"generated_{number}", port)
     return grpc_service(where, f"generated_{number}", port, "storage")

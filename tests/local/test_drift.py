@@ -10,7 +10,7 @@ import pytest
 
 from operations.pulumi_engine import EngineError
 from services.consul_definition import definition, register_request
-from services.model import OWNER_KEY
+from services.field_types import OWNER_KEY
 from tests.local.stacks import OWNER, EditableStack
 from tests.statuses import require_passing
 from tests.waiting import within

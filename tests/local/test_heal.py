@@ -9,7 +9,7 @@ from operations.command_line import duration_option
 from operations.heal import heal
 from operations.heal.reconcile import Reconciler, Round
 from services.consul_definition import definition, register_request
-from services.model import OWNER_KEY
+from services.field_types import OWNER_KEY
 from services.roster import Roster
 from tests.local.run_up import engine_of, start_up
 from tests.local.stacks import OWNER, EditableStack

@@ -120,10 +120,13 @@ def test_a_stand_in_stops_and_starts_alone(clone: Clone) -> None:
     assert len(processes(clone)) == before
 
 
+USERS, STAND_IN = "services/user_services.py", "operations/sandbox/stand_in_program.py"
+
+
 @contextmanager
-def edited(clone: Clone, right: str, other: str) -> Iterator[None]:
-    """Have another text in the file of the user services."""
-    file = clone.folder / "services" / "user_services.py"
+def edited(clone: Clone, name: str, right: str, other: str) -> Iterator[None]:
+    """Have another text in a file."""
+    file = clone.folder / name
     before = file.read_text()
     assert right in before
     file.write_text(before.replace(right, other))
@@ -134,7 +137,7 @@ def edited(clone: Clone, right: str, other: str) -> Iterator[None]:
 
 
 def test_a_changed_port_passes_once_its_check_has_run_there(clone: Clone) -> None:
-    with edited(clone, "'billing', 8216", "'billing', 8999"):
+    with edited(clone, USERS, "'billing', 8216", "'billing', 8999"):
         result = clone.make("up")
         assert (result.returncode, "40 of 40 passing" in result.stdout) == (0, True), result.stdout + result.stderr
         [check] = clone.agent.checks("billing_service").values()
@@ -142,7 +145,8 @@ def test_a_changed_port_passes_once_its_check_has_run_there(clone: Clone) -> Non
 
 
 def test_a_health_path_that_is_not_there_is_not_passing(clone: Clone) -> None:
-    with edited(clone, 'HEALTH_PATH = "/health"', 'HEALTH_PATH = "/nowhere"'):
+    elsewhere = edited(clone, USERS, 'path="/health"', 'path="/nowhere"')
+    with elsewhere, edited(clone, STAND_IN, "self.path in paths", 'self.path == "/health"'):
         result = clone.make("up")
         assert (result.returncode != 0, "12 of 40 passing" in result.stdout) == (True, True), result.stdout
     result = clone.make("up")

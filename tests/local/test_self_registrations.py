@@ -74,7 +74,9 @@ def test_a_service_that_overwrites_the_agents_registration_is_wrong(deployed: Ed
     consul.Consul(host=deployed.sandbox.agent, port=8500).agent.service.register(
         BILLING, BILLING, address=billing.host, port=billing.port
     )
-    assert compared(deployed)[BILLING].verdict.message == "another party holds the id billing_service at the agent"
+    assert compared(deployed)[BILLING].verdict.message == (
+        "another party holds the id billing_service at the agent: deploy a release that does not register itself"
+    )
 
 
 def test_a_service_that_sends_heartbeats_but_fails_its_check_is_wrong(deployed: EditableStack) -> None:

@@ -8,7 +8,7 @@ import pytest
 import urllib3
 
 from services.consul_definition import definition
-from services.model import OWNER_KEY
+from services.field_types import OWNER_KEY
 from tests.local.stacks import EditableStack
 from tests.statuses import require_passing, statuses
 

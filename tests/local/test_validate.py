@@ -9,7 +9,6 @@ import pytest
 import toolchain
 from consul_cluster.agent_configuration import agent_config, server_config
 from services.consul_definition import definition_file
-from services.model import Kind
 from tests.forty_services import forty_roster
 
 HOST = (
@@ -25,7 +24,7 @@ def validate(folder: Path) -> str:
 
 
 @pytest.mark.parametrize("kind", ["user", "ai", "grpc"])
-def test_consul_accepts_the_definition_file_of_each_group(tmp_path: Path, kind: Kind) -> None:
+def test_consul_accepts_the_definition_file_of_each_group(tmp_path: Path, kind: str) -> None:
     content = definition_file(forty_roster().of_kind(kind))
     (tmp_path / f"{kind}-services.json").write_text(json.dumps(content))
     (tmp_path / "agent-config.json").write_text(

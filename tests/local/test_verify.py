@@ -4,13 +4,14 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 import urllib3
 
 from consul_cluster.agent_configuration import AGENT_NODE, SERVER_NODE
-from services.model import OWNER_KEY
+from services.field_types import OWNER_KEY
 from tests.local.clones import Clone
 from tests.local.stacks import OWNER, register, repair
 
@@ -85,7 +86,7 @@ def test_a_port_that_was_changed_through_the_agents_api_is_found(clone: Clone) -
 
 def test_a_check_that_was_changed_through_the_agents_api_is_found(clone: Clone) -> None:
     billing = clone.service("billing_service")
-    slow = billing.checks[0].model_copy(update={"interval": billing.checks[0].interval * 20})
+    slow = billing.checks[0].model_copy(update={"interval": timedelta(seconds=20)})
     register(clone.sandbox, billing.model_copy(update={"checks": (slow,)}))
     found = within(5, clone, "registrations")
     assert found["expected"] == "billing_service-health interval 1s"

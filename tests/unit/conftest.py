@@ -15,4 +15,4 @@ def _refuse(_: Environment) -> tuple[Service, ...]:
 def _no_roster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the project's services from a test, so that no edit of them can break it."""
     if not request.node.get_closest_marker("real_roster"):
-        monkeypatch.setattr(roster, "_GROUPS", (_refuse,))
+        monkeypatch.setattr(roster, "_SERVICES", (_refuse,))

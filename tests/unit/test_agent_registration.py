@@ -23,7 +23,7 @@ from consul_cluster.client import ConsulError, ForbiddenError, NoAnswerError
 from services.environment import Environment
 from services.model import Service
 from services.roster import Roster
-from services.user_services import user_service
+from services.user_services import USER
 from tests.fake_consul import FakeConsul, running
 from tests.forty_services import FORTY, Line, forty_roster
 from tests.unit.authorities import AUTHORITY
@@ -353,7 +353,7 @@ def test_the_program_stops_at_a_wrong_config_before_it_registers_anything(monkey
 
 def test_one_more_service_is_one_more_registration_and_changes_no_other() -> None:
     before = registered(AgentRegistrationArgs(forty_roster(), Connection(AGENT)))
-    longer = Roster(services=(*forty_roster().services, user_service(Environment("staging"), "search", 8228)))
+    longer = Roster(services=(*forty_roster().services, USER.service(Environment("staging"), "search", 8228)))
     after = registered(AgentRegistrationArgs(longer, Connection(AGENT)))
     assert [each for each in all_inputs(after)[1:] if each not in all_inputs(before)] == [
         ("registration-search_service", after.inputs("registration-search_service"))

@@ -18,7 +18,7 @@ from services.consul_definition import (
     register_request,
     summary,
 )
-from services.model import Kind, Service
+from services.model import Service
 from services.roster import Roster
 from tests.forty_services import FORTY, forty_roster
 
@@ -130,13 +130,13 @@ def test_minio_grpc_service_stands_in_a_definition_file_exactly_so() -> None:
 
 
 @pytest.mark.parametrize(("kind", "count"), [("user", 28), ("ai", 3), ("grpc", 9)])
-def test_a_groups_file_holds_its_services_and_no_other(kind: Kind, count: int) -> None:
+def test_a_groups_file_holds_its_services_and_no_other(kind: str, count: int) -> None:
     found = [each["id"] for each in definition_file(forty_roster().of_kind(kind))["services"]]
     assert (found, len(found)) == ([line.name for line in FORTY if line.kind == kind], count)
 
 
 @pytest.mark.parametrize("kind", ["user", "ai", "grpc"])
-def test_a_groups_file_is_json_and_nothing_is_lost_in_it(kind: Kind) -> None:
+def test_a_groups_file_is_json_and_nothing_is_lost_in_it(kind: str) -> None:
     content = definition_file(forty_roster().of_kind(kind))
     assert json.loads(json.dumps(content)) == content
 
@@ -212,7 +212,7 @@ def test_notes_of_a_tcp_check_are_read_back() -> None:
     [
         "",
         "Ask the billing team.",
-        "PUT http://a:1/; deregistered after 1m30s critical",
+        "FETCH http://a:1/; deregistered after 1m30s critical",
         "GET http://a:1/; deregistered after 1m30s critical, or so",
         "See: TCP a:1; deregistered after 1m30s critical",
     ],

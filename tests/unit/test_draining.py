@@ -17,7 +17,12 @@ from components.registration.draining import Draining
 from components.registration.switching import ServiceLocations
 from consul_cluster.client import Consul, NoAnswerError
 from consul_cluster.fingerprint import fingerprint
+from consul_cluster.ownership import with_owner
+from services.checks import Check, HttpCheck, TtlCheck
+from services.consul_definition import definition, register_request
+from services.environment import Environment
 from services.roster import Roster
+from services.user_services import USER
 from tests.fake_consul import FakeConsul, Wrote, running
 from tests.forty_services import FORTY, Line, forty_roster
 from tests.unit.pulumi_mocks import CONSUL, NETWORK, Deployed, deploy, on_docker, secret
@@ -408,6 +413,30 @@ def test_a_token_that_may_not_remove_the_node_leaves_it(platform: Platform) -> N
     platform.servers.nodes[AGENT] = {"Node": {"Node": AGENT, "Meta": {}}, "Services": {}}
     platform.servers.refuses_writes = (403, "Permission denied")
     assert platform.park() == ""
+
+
+def checks_on_server(platform: Platform, check: Check) -> list[dict[str, Any]]:
+    """Drain an agent that has a service with this check; returns what the server is to check then."""
+    service = USER.service(Environment("staging"), "billing", 8216, checks=(check,))
+    platform.services = Roster(services=(service,))
+    platform.before.register(register_request(definition(with_owner(service, owner(BILLING)))))
+    assert platform.park() == ""
+    checks: list[dict[str, Any]] = next(
+        body["Checks"] for _, path, body in platform.wrote if path.endswith("/register")
+    )
+    return checks
+
+
+def test_what_the_agent_does_not_show_of_a_check_moves_along(platform: Platform) -> None:
+    check = HttpCheck(method="POST", header={"X-Probe": ("consul",)}, failures_before_critical=3)
+    [moved] = checks_on_server(platform, check)
+    assert (moved["Method"], moved["Header"], moved["FailuresBeforeCritical"]) == ("POST", {"X-Probe": ["consul"]}, 3)
+    assert moved["Interval"] == "1s"
+
+
+def test_a_ttl_check_moves_along_as_it_is(platform: Platform) -> None:
+    [moved] = checks_on_server(platform, TtlCheck())
+    assert (moved["TTL"], "Interval" in moved) == ("30s", False)
 
 
 # Coming back

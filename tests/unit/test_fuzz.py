@@ -24,7 +24,7 @@ from services.environment import Environment
 from services.grpc_services import grpc_service
 from services.model import Service
 from services.roster import Roster
-from services.user_services import user_service
+from services.user_services import USER
 from settings import Settings, SettingsError, load, of_file
 from tests.forty_services import forty_roster
 from tests.unit.authorities import AUTHORITY_FILE
@@ -67,6 +67,8 @@ RIGHT = {
     "esmImage": ["consul-esm:0.9.0", f"my_mirror/consul-esm:0.9.0@sha256:{'0a' * 32}"],
     "externalNode": ["staging-external", "external_1"],
     "security": ["off", "accepted", "sent", "on", ""],
+    "leaveOut": ["[]", '["billing_service"]'],
+    "locations": ["{}", '{"billing_service": "10.0.0.7:9216", "mcp_service": ":80", "auth_service": "[::1]"}'],
     "publishOn": ["127.0.0.1", "::1", "0.0.0.0"],  # noqa: S104 - a person may publish everywhere
 }
 STRANGE = ["\0", "\n", "\t", "\r", " ", ":", "/", "[", "]", "%", "@", "#", "-", ".", "_", "a", "0", "'", '"', "\\", "٣"]
@@ -180,9 +182,19 @@ def assert_usable(found: Settings) -> None:
     assert IMAGE.fullmatch(found.esm_image)
     published = {found.server_publish, found.agent_publish or found.server_publish}
     assert all(re.fullmatch(r"[0-9a-f.:]+", address) and 0 < port <= 65535 for address, port, _ in published)
-    assert_rendered(forty_roster(found.environment, found.service_host))
-    again = {key: str(value) for key, value in found.model_dump(by_alias=True, exclude_none=True).items()}
-    assert load({**again, "agentAddress": found.agent_address or ""}, FILE) == found
+    assert_rendered(forty_roster(found.services))
+    texts = found.model_dump(by_alias=True, exclude_none=True, exclude={"locations", "leave_out"})
+    again = {key: str(value) for key, value in texts.items()} | {
+        "leaveOut": json.dumps(sorted(found.leave_out)),
+        "locations": json.dumps({key: place(*each) for key, each in found.locations.items()}),
+        "agentAddress": found.agent_address or "",
+    }
+    assert load(again, FILE) == found
+
+
+def place(host: str | None, port: int | None) -> str:
+    name = f"[{host}]" if ":" in (host or "") else host
+    return (name or "") + (f":{port}" if port else "")
 
 
 def assert_rendered(found: Roster) -> None:
@@ -199,16 +211,16 @@ def assert_rendered(found: Roster) -> None:
 def assert_body(body: Mapping[str, Any]) -> None:
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{1,63}", body[key]) for key in ("ID", "Name"))
     assert re.fullmatch(r"[A-Za-z0-9._:-]{1,253}", body["Address"])
-    assert 0 < body["Port"] <= 65535
+    assert 0 <= body["Port"] <= 65535
     assert all(body["Tags"])
     assert len(body["Meta"]) <= 64
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{1,128}", key) for key in body["Meta"])
     assert all(len(value.encode()) <= 512 for value in body["Meta"].values())
     for check in body["Checks"]:
-        assert len(check.keys() & {"HTTP", "TCP"}) == 1
-        spans = [durationpy.from_str(check[key]) for key in ("Interval", "Timeout", "DeregisterCriticalServiceAfter")]
-        assert min(spans) > timedelta(0)
-        assert spans[-1] >= timedelta(minutes=1)
+        assert len(check.keys() & {"HTTP", "TCP", "GRPC", "TTL"}) == 1
+        runs = ["TTL"] if "TTL" in check else ["Interval", "Timeout"]
+        assert min(durationpy.from_str(check[key]) for key in runs) > timedelta(0)
+        assert durationpy.from_str(check.get("DeregisterCriticalServiceAfter", "1m")) >= timedelta(minutes=1)
 
 
 def outcome(make: Callable[[], Made], refusal: type[Refusal]) -> Made | Refusal:
@@ -266,7 +278,7 @@ def built(environment: str, host: str | None, stated: list[tuple[str, str, int, 
     """Build a roster as `load_roster` does."""
     where = Environment(environment, host)
     makers: dict[str, Callable[..., Service]] = {
-        "user": partial(user_service, where),
+        "user": partial(USER.service, where),
         "ai": partial(ai_service, where),
         "grpc": partial(grpc_service, where, role=environment),
     }
@@ -291,14 +303,20 @@ def changed(draw: st.DrawFn, right: dict[str, Any], kinds: Mapping[str, st.Searc
 
 
 CHECK_FIELDS = {
-    "kind": st.sampled_from(["http", "tcp", "grpc"]),
+    "kind": st.sampled_from(["http", "tcp", "grpc", "ttl", "udp"]),
     "path": near_misses("/health?deep=1"),
-    **dict.fromkeys(("interval", "timeout", "deregister_critical_service_after"), spans),
+    "method": st.sampled_from(["POST", "FETCH"]),
+    "header": st.dictionaries(texts, st.lists(texts, max_size=2), max_size=2),
+    "body": texts,
+    "use_tls": st.booleans(),
+    "failures_before_critical": st.integers(-1, 3),
+    "deregister_critical_service_after": st.none() | spans,
+    **dict.fromkeys(("interval", "timeout"), spans),
 }
 SERVICE_FIELDS = {
     "kind": st.sampled_from(["user", "ai", "grpc", "cron"]),
     "host": hosts.flatmap(near_misses),
-    "port": ports,
+    "port": st.none() | ports,
     "tags": st.lists(texts, max_size=3),
     "meta": st.dictionaries(own_names, texts, max_size=3),
 }
@@ -307,7 +325,7 @@ SERVICE_FIELDS = {
 @st.composite
 def services(draw: st.DrawFn) -> dict[str, Any]:
     """A right service with something else in a field or two."""
-    made = user_service(Environment("staging"), f"s{draw(st.integers(1, 9))}", draw(st.integers(1, 65535)))
+    made = USER.service(Environment("staging"), f"s{draw(st.integers(1, 9))}", draw(st.integers(1, 65535)))
     right = made.model_dump()
     checks = [changed(draw, check, CHECK_FIELDS) for check in right["checks"]]
     return changed(draw, {**right, "checks": checks}, SERVICE_FIELDS)

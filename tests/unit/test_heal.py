@@ -27,7 +27,7 @@ from operations.pulumi_engine import Engine, EngineError
 from operations.pulumi_state import DeployedService, DeployedState
 from operations.stack import Stack
 from services.consul_definition import definition, register_request
-from services.model import OWNER_KEY
+from services.field_types import OWNER_KEY
 from tests.fake_consul import AGENT, SERVER, FakeConsul, running
 from tests.unit.stacks import BILLING, MINIO, two_services
 
@@ -213,7 +213,26 @@ def test_what_another_party_owns_is_never_written(
     clock(1000)
     result = case.reconciler.round()
     assert case.consul.written == []
-    assert result.troubles == [f"billing_service is held by {owner or 'another party'}: it is left alone"]
+    holder = owner or "another party, such as the service itself"
+    assert result.troubles == [f"billing_service is held by {holder}: it is left alone"]
+
+
+def test_what_the_service_itself_has_taken_the_place_of_is_named_and_not_written(case: Case) -> None:
+    case.loses()
+    own = {"ID": "billing_service-isa-billing-8216", "Name": BILLING, "Address": "isa-billing", "Port": 8216}
+    case.consul.register({**own, "Tags": [], "Meta": {}, "Checks": []})
+    result = case.reconciler.round()
+    assert case.consul.written == []
+    assert len(result.troubles) == 1
+    assert "billing_service is gone, and billing_service-isa-billing-8216 stands in its place" in result.troubles[0]
+
+
+@pytest.mark.parametrize("other", [{"Port": 8217}, {"Name": "billing"}, {"Meta": {OWNER_KEY: "nomad"}}])
+def test_an_instance_of_another_kind_is_not_taken_for_the_services_own(case: Case, other: dict[str, Any]) -> None:
+    case.loses()
+    own = {"ID": "other", "Name": BILLING, "Address": "isa-billing", "Port": 8216, "Tags": [], "Meta": {}, "Checks": []}
+    case.consul.register({**own, **other})
+    assert case.reconciler.round().written == [BILLING]
 
 
 def test_what_was_deployed_on_another_agent_is_not_written_to_this_one(case: Case) -> None:

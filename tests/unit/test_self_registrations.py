@@ -8,14 +8,18 @@ import typer
 from typer.testing import CliRunner, Result
 
 from operations import self_registrations as command
-from operations.self_registrations import ENVIRONMENT, Comparison, compare_stack
+from operations.self_registrations import Comparison, compare_stack
 from operations.stack import Stack
+from services.environment import Environment
+from services.roster import Roster
+from services.user_services import USER
 from tests.fake_consul import AGENT, SERVER, FakeConsul, running
 from tests.unit.stacks import BILLING, MINIO, only_stack, stack_at, two_services
 
 CHECK = f"{BILLING}-check"
 MARK = {"managed-by": "pulumi/consul-staging/local/registration-billing_service"}
 HOST = "isa-billing"
+RELEASE = "deploy a release that does not register itself"
 
 
 @pytest.fixture
@@ -30,9 +34,16 @@ def consul() -> Iterator[FakeConsul]:
         yield fake
 
 
-def own(fake: FakeConsul, status: str = "passing", port: int = 8216, address: str = HOST, node: str = SERVER) -> None:
-    """Have billing register itself, as `consul_registry.py` does."""
-    fake.add(node, "billing-1", BILLING, {"Type": "ttl", "Status": status}, Address=address, Port=port)
+def own(
+    fake: FakeConsul,
+    status: str = "passing",
+    kind: str = "ttl",
+    node: str = SERVER,
+    **fields: object,
+) -> None:
+    """Have billing register itself, as the platform's services do."""
+    stated = {"Address": HOST, "Port": 8216, **fields}
+    fake.add(node, "billing-1", BILLING, {"Type": kind, "Status": status}, **stated)
 
 
 def stack(fake: FakeConsul) -> Stack:
@@ -81,19 +92,19 @@ def test_a_service_whose_agent_is_gone_keeps_its_heartbeats(consul: FakeConsul) 
 
 
 def test_a_service_at_another_address_keeps_its_heartbeats_and_the_address_is_reported(consul: FakeConsul) -> None:
-    own(consul, address="10.0.0.77")
+    own(consul, Address="10.0.0.77")
     one = billing(consul)
     assert (one.verdict.phase, one.verdict.wrong) == (2, False)
     assert "billing-1 is at 10.0.0.77:8216" in one.verdict.message
 
 
 def test_an_instance_without_an_address_is_at_its_nodes(consul: FakeConsul) -> None:
-    own(consul, address="")
+    own(consul, Address="")
     assert billing(consul).own[0].at == "10.0.0.1:8216"
 
 
 def test_another_port_than_the_rosters_is_wrong(consul: FakeConsul) -> None:
-    own(consul, port=8299)
+    own(consul, Port=8299)
     verdict = billing(consul).verdict
     assert verdict.wrong
     assert verdict.message == "billing-1 is at port 8299, the roster says 8216"
@@ -125,7 +136,50 @@ def test_a_registration_without_a_ttl_check_sends_no_heartbeats(consul: FakeCons
 
 def test_the_id_at_the_agent_in_another_partys_hands_is_wrong(consul: FakeConsul) -> None:
     consul.services[BILLING]["Meta"] = {}
-    assert billing(consul).verdict.message == "another party holds the id billing_service at the agent"
+    verdict = billing(consul).verdict
+    assert verdict.message == f"another party holds the id billing_service at the agent: {RELEASE}"
+    assert verdict.wrong
+
+
+def test_a_registration_that_took_the_place_of_the_stacks_is_wrong_and_named(consul: FakeConsul) -> None:
+    del consul.services[BILLING]
+    own(consul, node=AGENT)
+    verdict = billing(consul).verdict
+    assert verdict.message == f"billing-1 stands in its place at the agent: {RELEASE}"
+    assert (verdict.phase, verdict.wrong) == (1, True)
+
+
+def test_a_service_that_registers_itself_with_an_http_check_is_not_taken_for_what_it_left(consul: FakeConsul) -> None:
+    own(consul, kind="http")
+    assert billing(consul).verdict.message == RELEASE
+
+
+def test_what_clients_would_lose_comes_first_with_what_the_roster_has_to_say(consul: FakeConsul) -> None:
+    meta = {"base_path": "/api/v1/billing", "version": "1.4.0", "environment": "staging"}
+    own(consul, Tags=["v1", "preferred"], Meta=meta)
+    one = billing(consul)
+    assert (one.verdict.phase, one.can_drop, one.verdict.wrong) == (2, False, False)
+    assert one.verdict.message == (
+        "first, its line in services/user_services.py: tags=('preferred',), "
+        "meta={'base_path': '/api/v1/billing', 'version': '1.4.0'}"
+    )
+
+
+def test_what_the_roster_states_already_is_not_lost(consul: FakeConsul) -> None:
+    own(consul, Tags=["v1", "fastapi"], Meta={"team": "user-platform"})
+    assert billing(consul).can_drop
+
+
+def test_of_several_instances_each_is_compared_with_what_registered_itself_at_its_address(consul: FakeConsul) -> None:
+    where = Environment("staging")
+    second = USER.service(where, "billing", 8217, id="billing_service-2", container="isa-billing-2")
+    both = Roster(services=(USER.service(where, "billing", 8216), second))
+    owner = {"managed-by": "pulumi/consul-staging/local/registration-billing_service-2"}
+    consul.add(AGENT, second.id, BILLING, {"Type": "http"}, Address="isa-billing-2", Port=8217, Meta=owner)
+    own(consul, Address="isa-billing-2", Port=8217)
+    first, other = compare_stack(stack_at(consul.address, consul.address, both))
+    assert (first.ours and first.ours.id, first.own) == (BILLING, ())
+    assert (other.ours and other.ours.id, [each.id for each in other.own]) == (second.id, ["billing-1"])
 
 
 def test_a_service_of_another_name_is_nobodys_duplicate(consul: FakeConsul) -> None:
@@ -155,15 +209,15 @@ def test_all_consistent_is_0(consul: FakeConsul, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_contradiction_is_1(consul: FakeConsul, monkeypatch: pytest.MonkeyPatch) -> None:
-    own(consul, port=8299)
+    own(consul, Port=8299)
     assert typed(consul, monkeypatch).exit_code == 1
 
 
-def test_the_lines_to_change_are_in_the_output(consul: FakeConsul, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_safe_in_phase_3_is_in_the_output(consul: FakeConsul, monkeypatch: pytest.MonkeyPatch) -> None:
     own(consul)
     output = typed(consul, monkeypatch).output
-    assert ENVIRONMENT == ("CONSUL_HOST=consul-agent-shared", "CONSUL_AGENT_HOST=consul-agent-shared")
-    assert " and ".join(ENVIRONMENT) in output
+    assert f"Phase 3: {RELEASE}; or, where ACLs are on, give the service a token that can only read." in output
+    assert "Do not point one that registers itself at consul-agent-shared" in output
 
 
 def test_piped_it_is_a_line_a_service_with_tabs_between(consul: FakeConsul, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +228,7 @@ def test_piped_it_is_a_line_a_service_with_tabs_between(consul: FakeConsul, monk
         "passing isa-billing:8216",
         f"passing heartbeat, isa-billing:8216 on {SERVER}",
         "3",
-        "option A or B",
+        RELEASE,
     ]
 
 
@@ -182,12 +236,14 @@ def test_as_json_each_service_has_what_is_to_change(consul: FakeConsul, monkeypa
     own(consul)
     first, second = json.loads(typed(consul, monkeypatch, "--json").output)
     assert (first["service"], first["phase"], first["can_drop"]) == (BILLING, 3, True)
-    assert first["environment"] == list(ENVIRONMENT)
+    assert first["to_state"] == ""
     assert first["own"][0] == {
         "id": "billing-1",
         "node": SERVER,
         "at": "isa-billing:8216",
         "status": "passing",
         "heartbeat": "passing",
+        "tags": [],
+        "meta": {},
     }
-    assert (second["phase"], second["environment"]) == (4, [])
+    assert second["phase"] == 4

@@ -1,3 +1,4 @@
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 import settings
+from services.environment import Location
 from settings import Settings, SettingsError, load
 from tests.unit.authorities import AUTHORITY, AUTHORITY_FILE
 from tests.unit.pulumi_mocks import deploy
@@ -248,14 +250,32 @@ def test_the_projects_file_gives_the_agents_address_no_default_but_that_it_is_no
     assert declared["agentAddress"]["default"] == ""
 
 
-def test_the_projects_file_declares_every_key_but_the_secret_one() -> None:
+def test_the_projects_file_declares_every_key_but_those_that_pulumi_cannot_declare_as_optional() -> None:
     declared = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
-    assert {field.alias for field in Settings.model_fields.values()} == {*declared, "agentToken"}
+    assert {field.alias for field in Settings.model_fields.values()} == {
+        *declared,
+        "agentToken",
+        "leaveOut",
+        "locations",
+    }
 
 
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValidationError, match="Instance is frozen"):
         of().environment = "production"  # type: ignore[misc]
+
+
+def test_a_stack_says_which_services_it_has_and_where() -> None:
+    places = {"a": "10.0.0.7:9216", "b": ":9217", "c": "isa-c", "d": "[::1]:80"}
+    found = of(leaveOut='["weather_service"]', locations=json.dumps(places), serviceHost="127.0.0.3").services
+    assert found.left_out == {"weather_service"}
+    assert found.host == "127.0.0.3"
+    assert found.locations == {
+        "a": Location("10.0.0.7", 9216),
+        "b": Location(None, 9217),
+        "c": Location("isa-c", None),
+        "d": Location("::1", 80),
+    }
 
 
 # What is wrong
@@ -270,8 +290,9 @@ EXACT_TAG = "must be an image with an exact tag, such as hashicorp/consul:1.17.2
 DIGEST = "0a" * 32
 INTERFACE = "must be an IP address of the Docker host, such as 127.0.0.1"
 KEYS = (
-    "registration, agentAddress, agentToken, agentCaFile, serverAddress, environment, serviceHost, adopt, "
-    "docker, sandbox, network, server, standIns, consulImage, esmImage, externalNode, security, publishOn"
+    "registration, agentAddress, agentToken, agentCaFile, serverAddress, environment, serviceHost, locations, "
+    "leaveOut, adopt, docker, sandbox, network, server, standIns, consulImage, esmImage, externalNode, security, "
+    "publishOn"
 )
 REGISTRATION = "input should be 'agent', 'catalog' or 'files'"
 STAGE = "input should be 'off', 'accepted', 'sent' or 'on'"
@@ -281,6 +302,14 @@ IDENTIFIER = "must be 1 to 63 of the characters A-Z a-z 0-9 - _"
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
+        ("leaveOut", "billing_service", "'billing_service': input should be a valid frozenset"),
+        ("leaveOut", '["a b"]', "'a b' must be 1 to 63 of the characters A-Z a-z 0-9 - _"),
+        ("locations", "[]", "input should be a valid dictionary"),
+        ("locations", '{"a": ""}', "'' must be HOST:PORT, HOST or :PORT, such as 10.0.0.7:8216"),
+        ("locations", '{"a": ":0"}', "':0' must be HOST:PORT, HOST or :PORT, such as 10.0.0.7:8216"),
+        ("locations", '{"a": ":65536"}', "':65536' must be HOST:PORT, HOST or :PORT, such as 10.0.0.7:8216"),
+        ("locations", '{"a": "b:c:1"}', "'b:c:1' must be HOST:PORT, HOST or :PORT, such as 10.0.0.7:8216"),
+        ("locations", '{"a": "10.0.0.300:1"}', f"'10.0.0.300' {NO_HOST}"),
         ("serverAddress", "", f"'' {URL}"),
         ("agentAddress", "127.0.0.1:8501", f"'127.0.0.1:8501' {URL}"),
         ("agentAddress", "consul", f"'consul' {URL}"),
@@ -799,6 +828,12 @@ def of_file(folder: Path, config: object) -> Settings:
     path = folder / "Pulumi.test.yaml"
     path.write_text(yaml.safe_dump({"config": config}))
     return settings.of_file(path, "consul-staging")
+
+
+def test_a_stacks_file_may_have_lists_and_maps(tmp_path: Path) -> None:
+    found = of_file(tmp_path, {**LEAST, "leaveOut": ["a"], "locations": {"b": "c:1"}}).services
+    assert found.left_out == {"a"}
+    assert found.locations == {"b": Location("c", 1)}
 
 
 def test_a_stacks_file_is_read_without_its_secrets_and_other_projects_keys(tmp_path: Path) -> None:

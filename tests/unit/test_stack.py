@@ -11,6 +11,7 @@ from operations import credentials as module
 from operations.credentials import NotDeployedError, Role
 from operations.pulumi_engine import Engine
 from operations.stack import Stack, StackError
+from services.environment import Environment
 from services.roster import load_roster
 from settings import SettingsError
 from tests.unit.authorities import AUTHORITY
@@ -48,7 +49,7 @@ def test_a_target_has_the_settings_of_its_file(tmp_path: Path) -> None:
 
 def test_the_services_of_a_target_are_those_of_the_roster_for_its_environment_and_host(tmp_path: Path) -> None:
     services = Stack.load("test", stack(tmp_path, environment="production", serviceHost="127.0.0.3")).roster.services
-    assert services == load_roster("production", "127.0.0.3").services
+    assert services == load_roster(Environment("production", "127.0.0.3")).services
     assert {(each.meta["environment"], each.host) for each in services} == {("production", "127.0.0.3")}
 
 

@@ -21,7 +21,7 @@ from operations.verify.findings import Finding
 from operations.verify.observed_state import Place
 from operations.verify.prune import prune
 from operations.verify.report import Report, report
-from services.model import OWNER_KEY
+from services.field_types import OWNER_KEY
 from services.roster import Roster
 from tests.fake_consul import AGENT, SERVER, FakeConsul, serve
 from tests.forty_services import forty_roster
@@ -191,6 +191,23 @@ def test_a_service_that_an_interrupted_up_left_on_the_server_is_one_finding_and_
     finding = case.finding("registrations")
     assert finding.found == "it is on staging-consul, which checks it since an `up` was interrupted"
     assert finding.advice == "make up STACK=local: it moves back"
+
+
+def test_a_registration_that_the_service_itself_put_in_the_place_of_the_stacks_is_named(case: Case) -> None:
+    case.consul.remove(AGENT, "billing_service")
+    case.consul.add(AGENT, "billing_service-isa-8216", "billing_service", Address="127.0.0.3", Port=8216, Tags=[])
+    found = {verdict.area: verdict.findings for verdict in case.look().verdicts if verdict.findings}
+    assert found.keys() == {"registrations", "others"}
+    [finding] = found["registrations"]
+    assert finding.found == "billing_service-isa-8216, which the service itself registered, stands in its place"
+    assert finding.advice == ("deploy a release of isa-billing that does not register itself; then make up STACK=local")
+
+
+def test_an_id_that_the_service_itself_holds_is_not_to_be_mended_by_a_deployment_alone(case: Case) -> None:
+    del case.consul.services["billing_service"]["Meta"][OWNER_KEY]
+    finding = case.finding("registrations")
+    assert "meta managed-by none" in finding.found
+    assert finding.advice.startswith("deploy a release of isa-billing that does not register itself; then curl -X PUT ")
 
 
 def test_nothing_deployed_is_one_finding(case: Case) -> None:

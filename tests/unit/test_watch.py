@@ -21,7 +21,7 @@ from operations.watch.events import Away, Back, Changed, Started, fields, line
 from operations.watch.screen import screen
 from operations.watch.service_board import Board
 from operations.watch.status_stream import status_stream
-from services.model import OWNER_KEY
+from services.field_types import OWNER_KEY
 from tests.fake_consul import AGENT, SERVER, FakeConsul, running
 from tests.forty_services import forty_roster
 from tests.unit.stacks import consul_of, only_stack, stack_at

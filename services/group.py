@@ -1,0 +1,97 @@
+"""A group of services: what they have in common, in one place."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypedDict, Unpack
+
+from services.checks import GrpcCheck, HttpCheck, TcpCheck, TtlCheck
+from services.environment import Environment, Location
+from services.model import Service, TaggedAddress, Weights
+
+VERSION = "v1"
+
+
+class Options(TypedDict, total=False):
+    """What a service's line can say beside its name and port. The fields of `Service` have the same meaning.
+
+    Attributes:
+        path: of the group's HTTP check, for this service.
+        interval: of the group's check, for this service.
+        checks: instead of the group's check.
+        tags: beside the group's.
+        meta: beside the group's.
+    """
+
+    path: str
+    interval: timedelta
+    checks: tuple[HttpCheck | TcpCheck | GrpcCheck | TtlCheck, ...]
+    tags: tuple[str, ...]
+    meta: Mapping[str, str]
+    id: str
+    container: str
+    host: str
+    weights: Weights
+    tagged_addresses: Mapping[str, TaggedAddress]
+    enable_tag_override: bool
+    same_address_as: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """What the services of a group have in common.
+
+    Attributes:
+        kind: its short name; its services are listed in services/<kind>_services.py.
+        title: what commands print above its services.
+        suffix: that the name of each of its services ends with.
+        tags: of each service, before the environment's name.
+        meta: of each service.
+        check: of each service whose line says nothing else.
+    """
+
+    kind: str
+    title: str
+    suffix: str
+    tags: tuple[str, ...]
+    meta: Mapping[str, str]
+    check: HttpCheck | TcpCheck | GrpcCheck | TtlCheck
+
+    def service(self, environment: Environment, name: str, port: int | None, **options: Unpack[Options]) -> Service:
+        """Return a service in its container: `billing_service` runs in `isa-billing`.
+
+        Args:
+            environment: of the stack.
+            name: without the group's suffix.
+            port: that it listens on; None: none.
+            options: what it has of its own.
+
+        Raises:
+            pydantic.ValidationError: a value is not Consul's.
+            TypeError: there is no such option.
+        """
+        full_name = f"{name}{self.suffix}"
+        fields = {key: value for key, value in options.items() if key not in _OF_THE_GROUP}
+        container = options.get("container", f"isa-{full_name.removesuffix('_service').replace('_', '-')}")
+        service_id = options.get("id", full_name)
+        located = environment.locations.get(service_id, Location())
+        own = {
+            "id": service_id,
+            "name": full_name,
+            "kind": self.kind,
+            "container": container,
+            "host": located.host or environment.host or options.get("host", container),
+            "port": located.port or port,
+            "tags": (*self.tags, environment.name, *options.get("tags", ())),
+            "meta": {"version": VERSION, "environment": environment.name, **self.meta, **options.get("meta", {})},
+            "checks": options.get("checks") or (self._check(options),),
+        }
+        return Service.model_validate({**fields, **own})
+
+    def _check(self, options: Options) -> HttpCheck | TcpCheck | GrpcCheck | TtlCheck:
+        changes = {key: options[key] for key in ("path", "interval") if key in options}
+        return type(self.check).model_validate({**dict(self.check), **changes})
+
+
+# What a line says beside what the group has; all else is a field of the service.
+_OF_THE_GROUP = ("path", "interval", "checks", "tags", "meta", "id", "container", "host")

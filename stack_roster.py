@@ -1,0 +1,82 @@
+"""The roster of a stack: services/, as its settings have them, and nothing that it cannot register or stand in for."""
+
+from collections.abc import Iterator
+
+from errors import UserError
+from services import roster
+from services.checks import Check, HttpCheck, TcpCheck, TtlCheck
+from services.model import Service
+from services.roster import Roster
+from settings import Settings
+
+
+class UnfitServicesError(UserError):
+    """The roster has what the stack cannot do: the message has a line for each check."""
+
+
+def load(settings: Settings) -> Roster:
+    """Return the services of a stack.
+
+    Raises:
+        services.roster.RosterError: a line in services/ is malformed, or two of them want the same thing.
+        UnfitServicesError: the registration, or a stand-in, cannot do what a line says.
+    """
+    loaded = roster.load_roster(settings.services)
+    unfit = [line for service in loaded.services for line in _unfit(service, settings)]
+    if settings.stand_ins:
+        unfit += _several_ports(loaded)
+    if unfit:
+        raise UnfitServicesError("\n".join(unfit))
+    return loaded
+
+
+def _several_ports(loaded: Roster) -> Iterator[str]:
+    ports = dict[str, int | None]()
+    for service in loaded.services:
+        if ports.setdefault(service.container, service.port) != service.port:
+            only = f"the stand-in of {service.container} listens on port {ports[service.container]} alone"
+            yield f"{_line(service)}: {only}: {_leave_out(service)}"
+
+
+def _line(service: Service) -> str:
+    return f"services/{service.kind}_services.py: {service.id}"
+
+
+def _leave_out(service: Service) -> str:
+    return f"have this stack leave it out, with leaveOut: [{service.id}]"
+
+
+def _unfit(service: Service, settings: Settings) -> Iterator[str]:
+    line = _line(service)
+    for check in service.checks:
+        if settings.registration == "catalog" and (why := _not_for_esm(check)):
+            yield f"{line}: {check.id}: {why}: register it with registration agent or files"
+        if settings.trial and (why := _no_stand_in(check, container=settings.stand_ins)):
+            yield f"{line}: {check.id}: {why}: {_leave_out(service)}"
+    if settings.registration == "catalog" and service.tagged_addresses:
+        yield f"{line}: the Consul provider registers no tagged_addresses: register it with registration agent or files"
+
+
+def _not_for_esm(check: Check) -> str | None:
+    """Return why consul-esm does not run a check, or why the Consul provider cannot register it.
+
+    https://www.pulumi.com/registry/packages/consul/api-docs/service/#servicecheck
+    """
+    if not isinstance(check, HttpCheck | TcpCheck):
+        return f"consul-esm runs HTTP and TCP checks, and no {check.kind.upper()} check"
+    if isinstance(check, HttpCheck) and check.body:
+        return "the Consul provider registers no body"
+    if check.tls_server_name or (isinstance(check, TcpCheck) and check.use_tls):
+        return "the Consul provider registers no tls_server_name and no TLS for TCP"
+    if check.success_before_passing or check.failures_before_warning or check.failures_before_critical:
+        return "the Consul provider registers no success_before_passing and no failures_before_..."
+    return None
+
+
+def _no_stand_in(check: Check, container: bool) -> str | None:
+    if isinstance(check, HttpCheck | TcpCheck) and not check.use_tls and not check.port:
+        answered = isinstance(check, TcpCheck) or check.path == "/health" or not container
+        return None if answered else "a stand-in container answers /health and no other path"
+    if container:
+        return "a stand-in container answers GET /health and TCP on the service's port, and nothing else"
+    return None if isinstance(check, TtlCheck) or not check.use_tls else "no stand-in has a certificate"

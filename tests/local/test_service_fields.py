@@ -1,0 +1,100 @@
+"""What a service can say beside name, port and check, on a real Consul."""
+
+from typing import Any
+
+from consul_cluster.agent_configuration import AGENT_NODE
+from services.checks import HttpCheck
+from services.environment import Environment
+from services.model import Service, TaggedAddress, Weights
+from services.roster import Roster
+from services.user_services import USER
+from tests.local.stacks import EditableStack, register
+
+WHERE = Environment("staging", "127.0.0.3")
+
+
+def only(stack: EditableStack, *services: Service) -> None:
+    stack.roster = Roster(services=services)
+
+
+def in_catalog(stack: EditableStack, name: str) -> dict[str, dict[str, Any]]:
+    """Return the services that the catalog has under a name, by id."""
+    found = stack.sandbox.server_api.node_services(AGENT_NODE)
+    return {service_id: service for service_id, service in found.items() if service["Service"] == name}
+
+
+def test_weights_and_tagged_addresses_are_in_the_catalog_and_are_no_drift(stack: EditableStack) -> None:
+    wan = TaggedAddress(address="billing.example", port=443)
+    only(stack, USER.service(WHERE, "billing", 8216, weights=Weights(passing=10), tagged_addresses={"wan": wan}))
+    stack.up()
+    found = in_catalog(stack, "billing_service")["billing_service"]
+    assert found["Weights"] == {"Passing": 10, "Warning": 1}
+    assert found["TaggedAddresses"]["wan"] == {"Address": "billing.example", "Port": 443}
+    assert stack.up(refresh=True) == {"same": 3}
+
+
+def test_tags_that_others_may_change_stay_as_they_left_them(stack: EditableStack) -> None:
+    only(stack, USER.service(WHERE, "billing", 8216, enable_tag_override=True))
+    stack.up()
+    held = in_catalog(stack, "billing_service")["billing_service"]
+    body = {"Node": AGENT_NODE, "SkipNodeUpdate": True, "Service": {**held, "Tags": ["preferred"]}}
+    stack.sandbox.server_api.register_in_catalog(body)
+    assert stack.up(refresh=True) == {"same": 3}
+    assert in_catalog(stack, "billing_service")["billing_service"]["Tags"] == ["preferred"]
+
+
+def test_tags_that_others_may_not_change_are_as_stated_again(stack: EditableStack) -> None:
+    preferred = USER.service(WHERE, "billing", 8216, tags=("preferred",))
+    only(stack, preferred)
+    stack.up()
+    register(stack.sandbox, preferred, tags=["other"])
+    assert stack.up(refresh=True) == {"same": 2, "update": 1}
+    assert in_catalog(stack, "billing_service")["billing_service"]["Tags"][-1] == "preferred"
+
+
+def test_two_instances_of_a_name_are_two_resources_and_both_are_found(stack: EditableStack) -> None:
+    first = USER.service(WHERE, "billing", 8216)
+    second = USER.service(WHERE, "billing", 8217, id="billing_service-2", container="isa-billing-2")
+    only(stack, first, second)
+    assert stack.up()["create"] == 4
+    assert {key: each["Port"] for key, each in in_catalog(stack, "billing_service").items()} == {
+        "billing_service": 8216,
+        "billing_service-2": 8217,
+    }
+    only(stack, first)
+    assert stack.up(refresh=True) == {"same": 3, "delete": 1}
+    assert list(in_catalog(stack, "billing_service")) == ["billing_service"]
+
+
+def test_a_service_is_found_under_its_old_and_its_new_name_while_it_is_renamed(stack: EditableStack) -> None:
+    old = USER.service(WHERE, "invoice", 8216)
+    only(stack, old, USER.service(WHERE, "billing", 8216, same_address_as="invoice_service"))
+    stack.up()
+    assert in_catalog(stack, "invoice_service").keys() == {"invoice_service"}
+    assert in_catalog(stack, "billing_service").keys() == {"billing_service"}
+
+
+CHECK = HttpCheck(method="POST", header={"X-Probe": ("consul",)}, body="{}", failures_before_critical=3)
+
+
+# By service, what another party registers of its check.
+OTHER: dict[str, dict[str, Any]] = {
+    "header": {"header": {"X-Probe": ("other",)}},
+    "no_header": {"header": {}},
+    "body": {"body": "other"},
+    "threshold": {"failures_before_critical": 5},
+}
+
+
+def test_what_consul_does_not_show_of_a_check_is_drift_too(stack: EditableStack) -> None:
+    only(stack, *(probed(name, CHECK) for name in OTHER), probed("untouched", CHECK))
+    stack.up()
+    for name, change in OTHER.items():
+        register(stack.sandbox, probed(name, CHECK.model_copy(update=change)))
+    assert stack.preview(refresh=True)["update"] == len(OTHER)
+    assert stack.up(refresh=True) == {"same": 3, "update": len(OTHER)}
+    assert stack.up(refresh=True) == {"same": 3 + len(OTHER)}
+
+
+def probed(name: str, check: HttpCheck) -> Service:
+    return USER.service(WHERE, name, 8300 + [*OTHER, "untouched"].index(name), checks=(check,))
