@@ -144,7 +144,7 @@ def seconds_of_one_run(check: Mapping[str, Any]) -> float:
 def ran_as_stated(check: Fields) -> bool:
     """Return whether the output of a check can be of its present target, and not of the one before it was changed."""
     stated = from_notes(check["Notes"])
-    return _target_in_output(check) in (None, *(stated.get(kind) for kind in ("http", "tcp", "grpc")))
+    return target_in_output(check) in (None, *(stated.get(kind) for kind in ("http", "tcp", "grpc")))
 
 
 def _normalize_check(check: Fields) -> Fields:
@@ -157,7 +157,7 @@ def _normalize_check(check: Fields) -> Fields:
         return fields
     if check["Type"] not in fields:
         fields["type"] = check["Type"]
-    elif target := _target_in_output(check):
+    elif target := target_in_output(check):
         fields[check["Type"]] = target
     return fields
 
@@ -180,7 +180,8 @@ def _duration(value: str | None) -> str:
     return duration(durationpy.from_str(value)) if value not in (None, "", "0s") else ""
 
 
-def _target_in_output(check: Fields) -> str | None:
+def target_in_output(check: Fields) -> str | None:
+    """Return what the last run of a check connected to, where its output says that."""
     found = _TARGET_IN_OUTPUT.match(check["Output"])
     return next(filter(None, found.groups())) if found else None
 

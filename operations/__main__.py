@@ -7,6 +7,7 @@ from errors import UserError
 from operations.down import down
 from operations.drill.drill import drill
 from operations.heal.heal import heal
+from operations.import_services.import_services import import_services
 from operations.render_config import render_config
 from operations.self_registrations import self_registrations
 from operations.start_service import start_service
@@ -37,6 +38,7 @@ for command in (
     heal,
 ):
     app.command()(command)
+app.command("import")(import_services)  # a word that Python keeps for itself
 
 
 def main() -> None:
