@@ -26,7 +26,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from consul_cluster.agent_configuration import AGENT_NODE, SERVER_NODE
+from consul_cluster.cluster_names import STAGING_NAMES, ClusterNames
 from consul_cluster.security_stages import Stage
 from errors import UserError
 from services.environment import Environment, Location
@@ -139,6 +139,17 @@ _NEEDS_DOCKER = {
     "files": "they are written into the agent's container",
 }
 
+# https://docs.docker.com/reference/cli/docker/container/run/#name
+_CONTAINER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,62}")
+
+
+def _container_name(value: str) -> str:
+    if not _CONTAINER_NAME.fullmatch(value):
+        raise ValueError(f"{value!r} must be 2 to 63 of the characters A-Z a-z 0-9 - _ . and begin with none of - _ .")
+    return value
+
+
+ContainerName = Annotated[str, AfterValidator(_container_name)]
 Provided = Literal["created", "existing"]
 Url = Annotated[str, AfterValidator(_url)]
 Image = Annotated[str, AfterValidator(_image)]
@@ -164,6 +175,12 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
 
+    datacenter: Identifier = STAGING_NAMES.datacenter
+    agent_node: Identifier = STAGING_NAMES.agent_node
+    agent_container: Annotated[ContainerName | None, Unset] = None
+    server_node: Identifier = STAGING_NAMES.server_node
+    server_container: Annotated[ContainerName | None, Unset] = None
+    network_name: ContainerName = STAGING_NAMES.network
     registration: Literal["agent", "catalog", "files"] = "agent"
     agent_address: Annotated[Url | None, Unset] = None
     agent_token: Annotated[str | None, Unset, Field(repr=False)] = None
@@ -197,13 +214,24 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _fitting(self) -> Self:
         if wrong := (
-            self._unfit_for_registration()
+            self._unfit_names()
+            or self._unfit_for_registration()
             or self._unfit_for_docker()
             or self._unfit_for_sandbox()
             or self._unfit_for_security()
         ):
             raise ValueError(wrong)
         return self
+
+    def _unfit_names(self) -> str | None:
+        names = self.names
+        for key, pair in (
+            ("agentNode", (names.agent_node, names.server_node)),
+            ("agentContainer", (names.agent_container, names.server_container)),
+        ):
+            if pair[0].lower() == pair[1].lower():
+                return f"{key}: {pair[0]!r} must be another name than the server's"
+        return None
 
     def _unfit_for_registration(self) -> str | None:
         kind = self.registration
@@ -216,7 +244,7 @@ class Settings(BaseModel):
             return f"docker: must be true with registration {kind}: {_NEEDS_DOCKER[kind]}"
         if kind != "agent" and self.adopt:
             return f"adopt: must be false with registration {kind}: it is for agent"
-        if kind == "catalog" and self.external_node in (AGENT_NODE, SERVER_NODE):
+        if kind == "catalog" and self.external_node in (self.agent_node, self.server_node):
             return (
                 f"externalNode: {self.external_node!r} is an agent's own node, which would remove all of them again: "
                 "it must be a node of its own, such as staging-external"
@@ -275,6 +303,18 @@ class Settings(BaseModel):
         return self.security or ("on" if self.docker and self.server == "created" else "off")
 
     @property
+    def names(self) -> ClusterNames:
+        """What the cluster's parts are called. A container has the name of its node, unless it has one of its own."""
+        return ClusterNames(
+            self.datacenter,
+            self.agent_node,
+            self.agent_container or self.agent_node,
+            self.server_node,
+            self.server_container or self.server_node,
+            self.network_name,
+        )
+
+    @property
     def services(self) -> Environment:
         """Where the services run, and which the stack has."""
         return Environment(self.environment, self.service_host, self.locations, self.leave_out)
@@ -293,7 +333,7 @@ class Settings(BaseModel):
     @property
     def node(self) -> str:
         """The node that the services are registered on."""
-        return self.external_node if self.registration == "catalog" else AGENT_NODE
+        return self.external_node if self.registration == "catalog" else self.agent_node
 
     @property
     def agent_publish(self) -> tuple[str, int, bool] | None:

@@ -15,8 +15,8 @@ from components.consul_connection import Connection
 from components.interrupted_creation import remove_policy
 from components.resource_hooks import stash
 from consul_cluster.acl_rules import Rules
-from consul_cluster.agent_configuration import DATACENTER
 from consul_cluster.client import ConsulError, NoAnswerError
+from consul_cluster.cluster_names import STAGING_NAMES
 from consul_cluster.fingerprint import fingerprint
 
 _FINGERPRINT = re.compile("[0-9a-f]{64}")  # the states of earlier releases have the token itself
@@ -29,10 +29,12 @@ class AclTokensArgs:
     Attributes:
         servers: the servers' API, with the management token.
         rules: the rules of each token's policy, by the token's name.
+        datacenter: of the servers.
     """
 
     servers: Connection
     rules: Mapping[str, Rules]
+    datacenter: str = STAGING_NAMES.datacenter
 
 
 class AclTokens(pulumi.ComponentResource):
@@ -48,7 +50,7 @@ class AclTokens(pulumi.ComponentResource):
         """Declare the provider, the policies and the tokens."""
         super().__init__("consul-staging:security:Acl", name, None, opts)
         own = pulumi.ResourceOptions(parent=self)
-        provider = consul_provider(f"{name}-consul", args.servers, own)
+        provider = consul_provider(f"{name}-consul", args.servers, args.datacenter, own)
         child = child_options(self, opts, provider)
         _revoke_old_management_token(f"{name}-management", args.servers, child_options(self, opts))
         self.tokens = {
@@ -73,14 +75,14 @@ def _revoke_old_management_token(name: str, servers: Connection, opts: pulumi.Re
     stash(name, servers.token_fingerprint, "revoke-management-token", revoke, opts)
 
 
-def consul_provider(name: str, servers: Connection, opts: pulumi.ResourceOptions) -> consul.Provider:
+def consul_provider(name: str, servers: Connection, datacenter: str, opts: pulumi.ResourceOptions) -> consul.Provider:
     """Declare the Consul provider for the servers' API."""
     parts = urlsplit(servers.address)
     return consul.Provider(
         name,
         address=parts.netloc,
         scheme=parts.scheme,
-        datacenter=DATACENTER,
+        datacenter=datacenter,
         ca_pem=servers.ca,
         token=servers.secret_token,
         opts=opts,

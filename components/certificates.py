@@ -10,7 +10,7 @@ from ipaddress import ip_address
 import pulumi
 import pulumi_tls as tls
 
-from consul_cluster.agent_configuration import DATACENTER, SERVER_NODE
+from consul_cluster.cluster_names import ClusterNames
 
 # Every `up` in a certificate's last month renews it, and `preview` shows that.
 _AUTHORITY_HOURS, _CERTIFICATE_HOURS, _RENEWAL_HOURS = 10 * 365 * 24, 365 * 24, 30 * 24
@@ -22,6 +22,33 @@ class Certificate:
 
     certificate: pulumi.Output[str]
     key: pulumi.Output[str]
+
+
+@dataclass(frozen=True)
+class CertifiedNode:
+    """A node that gets a certificate.
+
+    Attributes:
+        container: its name on the Docker network.
+        host_names: that the certificate contains. The first is the one that `verify_server_hostname` requires.
+            https://developer.hashicorp.com/consul/docs/security/encryption/tls
+    """
+
+    container: str
+    host_names: list[str]
+
+
+def certified_nodes(names: ClusterNames) -> tuple[CertifiedNode, CertifiedNode]:
+    """Return the server and the agent."""
+
+    def certified(role: str, container: str, node: str) -> CertifiedNode:
+        required = f"{role}.{names.datacenter}.consul"
+        return CertifiedNode(container, list(dict.fromkeys([required, container, node, "localhost"])))
+
+    return (
+        certified("server", names.server_container, names.server_node),
+        certified("client", names.agent_container, names.agent_node),
+    )
 
 
 def create_authority(name: str, opts: pulumi.ResourceOptions) -> Certificate:
@@ -40,18 +67,18 @@ def create_authority(name: str, opts: pulumi.ResourceOptions) -> Certificate:
 
 
 def create_certificate(
-    name: str, node: str, hosts: frozenset[str], authority: Certificate, opts: pulumi.ResourceOptions
+    name: str, node: CertifiedNode, hosts: frozenset[str], authority: Certificate, opts: pulumi.ResourceOptions
 ) -> Certificate:
     """Declare a node's certificate, valid for a year.
 
     Args:
         name: what the names of the resources begin with.
-        node: name of the node.
-        hosts: names and IP addresses at which the node is reached, apart from `certificate_host_names`.
+        node: whose it is.
+        hosts: names and IP addresses at which the node is reached, apart from its own names.
         authority: signs the certificate.
         opts: as of every resource.
     """
-    key, own_names = _private_key(name, opts), certificate_host_names(node)
+    key, own_names = _private_key(name, opts), node.host_names
     addresses = sorted(host for host in hosts if _is_address(host))
     request = tls.CertRequest(
         f"{name}-request",
@@ -72,16 +99,6 @@ def create_certificate(
         opts=opts,
     )
     return Certificate(signed.cert_pem, key.private_key_pem)
-
-
-def certificate_host_names(node: str) -> list[str]:
-    """Return the names that every certificate of a node contains.
-
-    The first is the name that `verify_server_hostname` requires.
-    https://developer.hashicorp.com/consul/docs/security/encryption/tls
-    """
-    role = "server" if node == SERVER_NODE else "client"
-    return [f"{role}.{DATACENTER}.consul", node, "localhost"]
 
 
 def _private_key(name: str, opts: pulumi.ResourceOptions) -> tls.PrivateKey:

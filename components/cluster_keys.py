@@ -8,10 +8,10 @@ from uuid import UUID
 import pulumi
 import pulumi_random as random
 
-from components.certificates import Certificate, create_authority, create_certificate
+from components.certificates import Certificate, certified_nodes, create_authority, create_certificate
 from components.consul_connection import Connection
 from components.resource_hooks import stash
-from consul_cluster.agent_configuration import AGENT_NODE, SERVER_NODE
+from consul_cluster.cluster_names import STAGING_NAMES, ClusterNames
 from consul_cluster.fingerprint import fingerprint
 
 
@@ -22,10 +22,12 @@ class ClusterKeysArgs:
     Attributes:
         servers: address of the servers' API.
         hosts: names and IP addresses at which the APIs are reached, apart from their nodes' names.
+        names: of the cluster.
     """
 
     servers: str
     hosts: frozenset[str]
+    names: ClusterNames = STAGING_NAMES
 
 
 class ClusterKeys(pulumi.ComponentResource):
@@ -36,7 +38,7 @@ class ClusterKeys(pulumi.ComponentResource):
         management: the token with all rights, which the servers create from their configuration.
         ca: the authority's certificate, as PEM text.
         servers: the servers' API, with the management token.
-        certificates: by node.
+        certificates: by container.
     """
 
     gossip: pulumi.Output[str]
@@ -68,8 +70,8 @@ class ClusterKeys(pulumi.ComponentResource):
         # "handed-over" is in deployed states.
         self.gossip = _distribute(f"{name}-handed-over", gossip.result.apply(_base64), self.servers, child)
         self.certificates = {
-            node: create_certificate(f"{name}-{node}", node, args.hosts, authority, child)
-            for node in (SERVER_NODE, AGENT_NODE)
+            node.container: create_certificate(f"{name}-{node.container}", node, args.hosts, authority, child)
+            for node in certified_nodes(args.names)
         }
         self.register_outputs({"ca": self.ca})
 

@@ -8,7 +8,8 @@ import pulumi_docker as docker
 from components.child_options import child_options
 from components.consul_container import ConsulContainerArgs, Publish, Secured, consul_container, prepare
 from components.registration.draining import Draining
-from consul_cluster.agent_configuration import AGENT_NODE, SERVER_NODE, agent_config
+from consul_cluster.agent_configuration import agent_config
+from consul_cluster.cluster_names import STAGING_NAMES, ClusterNames
 
 FILES_FOLDER = "/consul/config/services"
 """Where the agent reads its definition files."""
@@ -25,6 +26,7 @@ class ConsulAgentArgs:
         secured: its keys in a secured cluster; None: the cluster is open.
         draining: keeps the services in the catalog while the container is replaced; None: they are removed with it.
         hooks: of the container.
+        names: of the cluster.
     """
 
     image: str
@@ -33,13 +35,14 @@ class ConsulAgentArgs:
     secured: Secured | None = None
     draining: Draining | None = None
     hooks: pulumi.ResourceHookBinding | None = None
+    names: ClusterNames = STAGING_NAMES
 
 
 class ConsulAgent(pulumi.ComponentResource):
-    """The client agent `consul-agent-shared`, which joins the server and runs the checks of every service.
+    """The shared client agent, which joins the server and runs the checks of every service.
 
     Attributes:
-        node: name of its container and of its node.
+        node: name of its container.
         container: id of its container. It changes when the container is replaced.
         image: id of its image.
         files: name of the volume whose files it reads again on reload.
@@ -54,12 +57,13 @@ class ConsulAgent(pulumi.ComponentResource):
         """Declare the agent's container. Pulumi waits until the agent answers."""
         super().__init__("consul-staging:docker:ConsulAgent", name, None, opts)
         child = child_options(self, opts)
-        files = docker.Volume(f"{name}-files", name=f"{AGENT_NODE}-files", opts=child)
+        names = args.names
+        files = docker.Volume(f"{name}-files", name=f"{names.agent_container}-files", opts=child)
         consul = ConsulContainerArgs(
-            AGENT_NODE,
+            names.agent_container,
             args.image,
             args.network,
-            agent_config(retry_join=SERVER_NODE),
+            agent_config(names, retry_join=names.server_container),
             args.publish,
             args.secured,
             {FILES_FOLDER: files.name},

@@ -57,9 +57,9 @@ class Secured:
     keys: ClusterKeys
     tokens: Mapping[str, pulumi.Input[str]]
 
-    def files(self, node: str) -> Uploads:
+    def files(self, container: str) -> Uploads:
         """Return the secret part of a node's configuration, and its certificate, by path."""
-        own = self.keys.certificates[node]
+        own = self.keys.certificates[container]
         secrets = {"encrypt": self.keys.gossip, "acl": {"tokens": self.tokens}}
         return {
             f"{CONFIG_FOLDER}/secrets.json": pulumi.Output.json_dumps(secrets),
@@ -89,7 +89,7 @@ class ConsulContainerArgs:
     """Arguments of `consul_container`.
 
     Attributes:
-        node: name of the container and of Consul's node.
+        container: name of the container, and its host name.
         image: by exact tag, with a digest if it has one; pulled only if the engine does not have it.
         network: the Docker network that it joins.
         config: becomes `/consul/config/agent-config.json`; a change to it replaces the container.
@@ -98,7 +98,7 @@ class ConsulContainerArgs:
         folders: more volumes, by the folder where they are mounted; Consul reads their files too, and again on reload.
     """
 
-    node: str
+    container: str
     image: str
     network: pulumi.Input[str]
     config: Mapping[str, Any]
@@ -111,7 +111,7 @@ class ConsulContainerArgs:
         """The configuration files, by path."""
         config = {**self.config, **(stage_config(self.secured.stage) if self.secured else {})}
         files: Uploads = {f"{CONFIG_FOLDER}/agent-config.json": json.dumps(config, indent=2) + "\n"}
-        return {**files, **self.secured.files(self.node)} if self.secured else files
+        return {**files, **self.secured.files(self.container)} if self.secured else files
 
     @property
     def stated(self) -> Mapping[str, Any]:
@@ -149,8 +149,8 @@ class Prepared:
 def prepare(name: str, args: ConsulContainerArgs, opts: pulumi.ResourceOptions) -> Prepared:
     """Declare the image and the volumes. Their names begin with the given name."""
     image = docker.RemoteImage(f"{name}-image", name=args.image, keep_locally=True, opts=opts)
-    data = docker.Volume(f"{name}-data", name=f"{args.node}-data", opts=opts)
-    return Prepared(image, data, config_volume(name, args.node, image.image_id, args.files, opts))
+    data = docker.Volume(f"{name}-data", name=f"{args.container}-data", opts=opts)
+    return Prepared(image, data, config_volume(name, args.container, image.image_id, args.files, opts))
 
 
 def consul_container(
@@ -166,9 +166,9 @@ def consul_container(
     volumes = {"/consul/data": prepared.data.name, CONFIG_FOLDER: config.volume.name, **args.folders}
     return docker.Container(
         f"{name}-container",
-        name=args.node,
+        name=args.container,
         image=prepared.image.image_id,
-        hostname=args.node,
+        hostname=args.container,
         command=["agent", *(f"-config-dir={folder}" for folder in args.folders)],
         labels=[docker.ContainerLabelArgs(label="config", value=config.writer.id)],  # other files replace the container
         networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=args.network)],

@@ -9,6 +9,7 @@ from components.config_volume import uploads
 from components.container_hardening import HARDENED
 from components.interrupted_creation import remove_container
 from consul_cluster.agent_configuration import ESM_METRICS, ESM_NODE, esm_config
+from consul_cluster.cluster_names import STAGING_NAMES, ClusterNames
 
 _FOLDER = "/etc/consul-esm"
 _CONFIG, _CA = f"{_FOLDER}/config.json", f"{_FOLDER}/ca.pem"
@@ -23,12 +24,14 @@ class ConsulEsmArgs:
         network: the Docker network of the agent and of the services.
         token: its ACL token; kept as a secret.
         ca: PEM text of the authority of a secured cluster; None: the cluster is open.
+        names: of the cluster.
     """
 
     image: str
     network: pulumi.Input[str]
     token: pulumi.Input[str] | None = field(default=None, repr=False)
     ca: pulumi.Input[str] | None = None
+    names: ClusterNames = STAGING_NAMES
 
 
 class ConsulEsm(pulumi.ComponentResource):
@@ -43,7 +46,7 @@ class ConsulEsm(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self, delete_before_replace=True)
         image = docker.RemoteImage(f"{name}-image", name=args.image, keep_locally=True, opts=child)
         token = pulumi.Output.secret(args.token) if args.token is not None else None
-        config = esm_config(token, _CA if args.ca is not None else None)
+        config = esm_config(args.names, token, _CA if args.ca is not None else None)
         files = {_CONFIG: pulumi.Output.json_dumps(config, indent=2), **({_CA: args.ca} if args.ca is not None else {})}
         docker.Container(
             f"{name}-container",

@@ -7,7 +7,8 @@ import pulumi
 from components.consul_connection import Connection
 from components.consul_container import ConsulContainerArgs, Publish, Secured, consul_container, prepare
 from components.resource_hooks import wait_for_leader
-from consul_cluster.agent_configuration import SERVER_NODE, server_config
+from consul_cluster.agent_configuration import server_config
+from consul_cluster.cluster_names import STAGING_NAMES, ClusterNames
 from consul_cluster.security_stages import Stage, why_change_is_refused
 
 
@@ -21,16 +22,18 @@ class ConsulServerArgs:
         publish: where its API and UI are published.
         secured: its keys in a secured cluster, where Pulumi waits for a leader, since tokens are created there; None:
             the cluster is open.
+        names: of the cluster.
     """
 
     image: str
     network: pulumi.Input[str]
     publish: Publish
     secured: Secured | None = None
+    names: ClusterNames = STAGING_NAMES
 
 
 class ConsulServer(pulumi.ComponentResource):
-    """The server `staging-consul`, with its UI."""
+    """The one server, with its UI."""
 
     node: pulumi.Output[str]
 
@@ -41,7 +44,12 @@ class ConsulServer(pulumi.ComponentResource):
             f"{name}-stage", args.secured.stage if args.secured else "off", pulumi.ResourceOptions(parent=self)
         )
         consul = ConsulContainerArgs(
-            SERVER_NODE, args.image, args.network, server_config(), args.publish, secured=args.secured
+            args.names.server_container,
+            args.image,
+            args.network,
+            server_config(args.names),
+            args.publish,
+            secured=args.secured,
         )
         child = pulumi.ResourceOptions(parent=self, depends_on=[stage])
         hooks = _await_leader(args.secured.keys.servers) if args.secured else None

@@ -9,22 +9,21 @@ import pulumi
 
 from components.consul_connection import Connection
 from components.resource_hooks import consul_hook
-from consul_cluster.agent_configuration import AGENT_NODE
 from consul_cluster.client import ConsulError
 
 _ALIVE = 1
 
 
-def remove_dead_node(servers: Connection) -> pulumi.ResourceHookBinding:
+def remove_dead_node(servers: Connection, node: str) -> pulumi.ResourceHookBinding:
     """Return the hook that removes the node of the agent before its container is created, if no agent has it now."""
 
     async def remove(_args: pulumi.ResourceHookArgs) -> None:
         consul = await servers.consul()
         try:
-            statuses = [member["Status"] for member in consul.members() if member["Name"] == AGENT_NODE]
+            statuses = [member["Status"] for member in consul.members() if member["Name"] == node]
             if statuses and _ALIVE not in statuses:
-                consul.deregister_node(AGENT_NODE)
+                consul.deregister_node(node)
         except ConsulError as error:  # if the agent's data is still there, it can join all the same
-            pulumi.log.warn(f"the catalog may have a dead node {AGENT_NODE}, which keeps a new agent out: {error}")
+            pulumi.log.warn(f"the catalog may have a dead node {node}, which keeps a new agent out: {error}")
 
     return pulumi.ResourceHookBinding(before_create=[consul_hook("remove-dead-node", remove)])

@@ -22,12 +22,10 @@ from components.registration.files import FilesRegistration, FilesRegistrationAr
 from components.registration.switching import ServiceLocations, switch_to_agent, switch_to_catalog
 from components.stand_in_containers import StandIns, StandInsArgs
 from consul_cluster.acl_rules import agent_tokens, server_tokens, token_rules
-from consul_cluster.agent_configuration import AGENT_NODE, ESM_NODE, SERVER_NODE
+from consul_cluster.agent_configuration import ESM_NODE
 from consul_cluster.client import Consul
 from services.roster import Roster
 from settings import Settings
-
-NETWORK = "staging_staging-network"
 
 Tokens = Mapping[str, pulumi.Output[str]]
 
@@ -79,7 +77,7 @@ class Plan:
         """Where the services of the stack can be registered."""
         address, access = self.settings.agent_address, self.access
         agent = Connection(address, access.token("registration"), access.ca) if address else None
-        return ServiceLocations(agent, access.servers, self.settings.external_node, self.roster)
+        return ServiceLocations(agent, access.servers, self.settings.external_node, self.roster, self.settings.names)
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,7 @@ def _access(settings: Settings) -> Access:
     if settings.stage == "off":
         servers = Connection(settings.server_address, settings.agent_token, settings.ca)
         return Access(servers, settings.ca, settings.agent_token, None)
-    keys = ClusterKeys("keys", ClusterKeysArgs(settings.server_address, settings.hosts))
+    keys = ClusterKeys("keys", ClusterKeysArgs(settings.server_address, settings.hosts, settings.names))
     return Access(keys.servers, keys.ca, None, keys)
 
 
@@ -118,7 +116,7 @@ def _deploy_on_docker(plan: Plan) -> Plan:
     """Declare network, server, tokens, agent and registrations; return the plan with the tokens."""
     settings = plan.settings
     _report_preflight(plan)
-    network = Network("network", NetworkArgs(NETWORK, existing=settings.network == "existing")).name
+    network = Network("network", NetworkArgs(settings.names.network, existing=settings.network == "existing")).name
     server = [_deploy_server(plan, network)] if settings.server == "created" else []
     if settings.stand_ins:
         StandIns("standins", StandInsArgs(plan.roster, network))
@@ -144,12 +142,14 @@ def _after(resources: Sequence[pulumi.Resource]) -> pulumi.ResourceOptions:
 
 def _report_preflight(plan: Plan) -> None:
     settings, existing = plan.settings, plan.settings.server == "existing"
-    published = {AGENT_NODE: settings.agent_publish, SERVER_NODE: None if existing else settings.server_publish}
+    names, server_publish = settings.names, None if existing else settings.server_publish
+    published = {names.agent_container: settings.agent_publish, names.server_container: server_publish}
     preflight.report(
         preflight.Prerequisites(
-            network=NETWORK if settings.network == "existing" else None,
-            server=SERVER_NODE if existing else None,
+            network=names.network if settings.network == "existing" else None,
+            server=names.server_container if existing else None,
             server_api=Consul(settings.server_address, ca=settings.ca) if existing else None,
+            datacenter=names.datacenter,
             services=[] if settings.stand_ins else [service.container for service in plan.roster.services],
             images=[settings.consul_image, *([settings.esm_image] if settings.registration == "catalog" else [])],
             ports={name: (at[0], at[1]) for name, at in published.items() if at},
@@ -161,21 +161,23 @@ def _deploy_server(plan: Plan, network: pulumi.Output[str]) -> ConsulServer:
     settings, keys = plan.settings, plan.access.keys
     secured = Secured(settings.stage, keys, server_tokens(keys.management)) if keys else None
     publish = Publish(*settings.server_publish)
-    return ConsulServer("server", ConsulServerArgs(settings.consul_image, network, publish, secured))
+    return ConsulServer("server", ConsulServerArgs(settings.consul_image, network, publish, secured, settings.names))
 
 
 def _make_tokens(plan: Plan, server: Sequence[pulumi.Resource]) -> Tokens:
     settings = plan.settings
-    rules = token_rules(plan.roster, settings.external_node, esm=settings.registration == "catalog")
-    return AclTokens("acl", AclTokensArgs(plan.access.servers, rules), _after(server)).tokens
+    rules = token_rules(
+        plan.roster, settings.external_node, settings.registration == "catalog", settings.names.agent_node
+    )
+    return AclTokens("acl", AclTokensArgs(plan.access.servers, rules, settings.names.datacenter), _after(server)).tokens
 
 
 def _deploy_agent(plan: Plan, network: pulumi.Output[str], server: Sequence[pulumi.Resource]) -> ConsulAgent:
     settings, keys, tokens = plan.settings, plan.access.keys, plan.access.tokens
     publish = Publish(*settings.agent_publish) if settings.agent_publish else None
     secured = Secured(settings.stage, keys, agent_tokens(tokens)) if keys else None
-    hooks = remove_dead_node(plan.access.servers)
-    args = ConsulAgentArgs(settings.consul_image, network, publish, secured, _draining(plan), hooks)
+    hooks = remove_dead_node(plan.access.servers, settings.names.agent_node)
+    args = ConsulAgentArgs(settings.consul_image, network, publish, secured, _draining(plan), hooks, settings.names)
     return ConsulAgent("agent", args, _after(server))
 
 
@@ -202,11 +204,13 @@ def _register_with_agent(plan: Plan, consul: Sequence[pulumi.Resource]) -> pulum
 
 def _register_in_catalog(plan: Plan, network: pulumi.Output[str], consul: Sequence[pulumi.Resource]) -> pulumi.Resource:
     settings, access = plan.settings, plan.access
-    esm_args = ConsulEsmArgs(settings.esm_image, network, access.token("esm"), access.own_ca)
+    esm_args = ConsulEsmArgs(settings.esm_image, network, access.token("esm"), access.own_ca, settings.names)
     esm = ConsulEsm("esm", esm_args, _after(consul))
     servers = Connection(settings.server_address, access.token("registration"), access.ca)
     hooks = switch_to_catalog(plan.locations)
-    args = CatalogRegistrationArgs(plan.roster, servers, settings.external_node, ESM_NODE, hooks)
+    args = CatalogRegistrationArgs(
+        plan.roster, servers, settings.external_node, ESM_NODE, hooks, settings.names.datacenter
+    )
     return CatalogRegistration("registration", args, _after([*consul, esm]))
 
 
@@ -215,5 +219,7 @@ def _write_files(plan: Plan, network: pulumi.Output[str], agent: ConsulAgent, af
     access, files = plan.access, plan.settings.registration == "files"
     roster = plan.roster if files else Roster(services=())
     hooks = switch_to_agent(plan.locations) if files else None
-    args = FilesRegistrationArgs(roster, agent, network, access.tokens.get("reload"), access.own_ca, hooks)
+    args = FilesRegistrationArgs(
+        roster, agent, network, access.tokens.get("reload"), access.own_ca, hooks, plan.settings.names
+    )
     FilesRegistration("files", args, _after(after))

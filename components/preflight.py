@@ -14,8 +14,8 @@ from docker.errors import APIError, DockerException, ImageNotFound
 from docker.models.containers import Container
 from requests.exceptions import RequestException
 
-from consul_cluster.agent_configuration import DATACENTER
 from consul_cluster.client import Consul, ConsulError
+from consul_cluster.cluster_names import STAGING_NAMES
 from docker_engine import docker_client
 from port_probe import why_nothing_can_listen
 
@@ -32,6 +32,7 @@ class Prerequisites:
         network: name of the network, or None.
         server: name of the Consul server's container, or None.
         server_api: the API of that server, or None.
+        datacenter: that the server has to be in.
         services: names of the services' containers.
         images: that containers of the stack are made of.
         ports: addresses of the Docker host at which the stack publishes, by the name of the container.
@@ -40,6 +41,7 @@ class Prerequisites:
     network: str | None = None
     server: str | None = None
     server_api: Consul | None = None
+    datacenter: str = STAGING_NAMES.datacenter
     services: Iterable[str] = ()
     images: Iterable[str] = ()
     ports: Mapping[str, tuple[str, int]] = field(default_factory=dict)
@@ -97,7 +99,7 @@ def _problems(
         create = f"`docker network create {expected.network}`, or set network: created"
         yield f"network {expected.network}: missing: {create}"
     if expected.server_api:
-        yield from _other_datacenter(expected.server_api)
+        yield from _other_datacenter(expected.server_api, expected.datacenter)
     for image in dict.fromkeys(expected.images):
         yield from _missing_image(image, engine)
     for container, (ip, port) in expected.ports.items():
@@ -108,11 +110,12 @@ def _has_network(name: str, engine: docker.DockerClient) -> bool:
     return any(each.name == name for each in engine.networks.list(names=[name]))  # Docker matches a part of a name too
 
 
-def _other_datacenter(server: Consul) -> Iterator[str]:
+def _other_datacenter(server: Consul, expected: str) -> Iterator[str]:
     with suppress(ConsulError):  # it does not answer here: the agent may reach it all the same
         datacenter, *_ = server.datacenters()
-        if datacenter != DATACENTER:
-            yield f"server {server.address}: is in datacenter {datacenter!r}, and the agent in {DATACENTER!r}"
+        if datacenter != expected:
+            right = f"pulumi config set datacenter {datacenter}"
+            yield f"server {server.address}: is in datacenter {datacenter!r}, and the agent in {expected!r}: {right}"
 
 
 def _missing_image(name: str, engine: docker.DockerClient) -> Iterator[str]:

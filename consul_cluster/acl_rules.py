@@ -6,7 +6,8 @@ https://developer.hashicorp.com/consul/docs/security/acl/acl-rules
 from collections.abc import Mapping
 from typing import Any
 
-from consul_cluster.agent_configuration import AGENT_NODE, ESM_NODE
+from consul_cluster.agent_configuration import ESM_NODE
+from consul_cluster.cluster_names import STAGING_NAMES
 from services.roster import Roster
 
 Rules = Mapping[str, Mapping[str, Mapping[str, str]]]
@@ -14,7 +15,9 @@ Rules = Mapping[str, Mapping[str, Mapping[str, str]]]
 _READ, _WRITE = {"policy": "read"}, {"policy": "write"}
 
 
-def token_rules(roster: Roster, external_node: str, esm: bool) -> Mapping[str, Rules]:
+def token_rules(
+    roster: Roster, external_node: str, esm: bool, agent_node: str = STAGING_NAMES.agent_node
+) -> Mapping[str, Rules]:
     """Return the rights of each token by its name: as few as it needs.
 
     - `agent` is the shared agent's own token.
@@ -33,17 +36,18 @@ def token_rules(roster: Roster, external_node: str, esm: bool) -> Mapping[str, R
         external_node: the node of registration `catalog`. `registration` can always write it, because a stack that
             moves away from there removes its services.
         esm: whether the stack has consul-esm.
+        agent_node: the shared agent's node.
     """
     services = {service.name: _WRITE for service in roster.services}
     external = {external_node: _WRITE}
     everything = {"service_prefix": {"": _READ}, "node_prefix": {"": _READ}}
     agents = {"agent_prefix": {"": _READ}}
     rules: dict[str, Rules] = {
-        "agent": {"node": {AGENT_NODE: _WRITE}, "service_prefix": {"": _READ}},
+        "agent": {"node": {agent_node: _WRITE}, "service_prefix": {"": _READ}},
         "registration": {"service": services, "node": external, "node_prefix": {"": _READ}, **agents},
         "verify": {**everything, **agents},
         "removal": {**everything, **agents, "service_prefix": {"": _WRITE}},
-        "reload": {"agent": {AGENT_NODE: _WRITE}},
+        "reload": {"agent": {agent_node: _WRITE}},
     }
     if esm:
         rules["esm"] = {
@@ -52,7 +56,7 @@ def token_rules(roster: Roster, external_node: str, esm: bool) -> Mapping[str, R
             "key_prefix": {f"{ESM_NODE}/": _WRITE},
             "node": external,
             "service": {ESM_NODE: _WRITE, **services},
-            "session": {AGENT_NODE: _WRITE},
+            "session": {agent_node: _WRITE},
         }
     return rules
 

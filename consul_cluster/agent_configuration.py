@@ -1,15 +1,14 @@
-"""The configuration of the Consul server, of the shared agent and of consul-esm, with the names of their nodes.
+"""The configuration of the Consul server, of the shared agent and of consul-esm.
 
 https://developer.hashicorp.com/consul/docs/agent/config/config-files
 """
 
 from typing import Any
 
-AGENT_NODE = "consul-agent-shared"
-SERVER_NODE = "staging-consul"
+from consul_cluster.cluster_names import ClusterNames
+
 ESM_NODE = "consul-esm"
 ESM_METRICS = "127.0.0.1:8080"
-DATACENTER = "dc1"
 HTTPS_PORT = 8501
 
 EXTERNAL_NODE_META = {"external-node": "true", "external-probe": "false"}
@@ -21,15 +20,21 @@ https://developer.hashicorp.com/consul/tutorials/connect-services/service-regist
 _TELEMETRY = {"prometheus_retention_time": "24h", "disable_hostname": True}
 
 
-def agent_config(retry_join: str, bind: str = "0.0.0.0", client: str = "0.0.0.0") -> dict[str, Any]:  # noqa: S104
+def agent_config(
+    names: ClusterNames,
+    retry_join: str,
+    bind: str = "0.0.0.0",  # noqa: S104
+    client: str = "0.0.0.0",  # noqa: S104
+) -> dict[str, Any]:
     """Return `agent-config.json`, the shared client agent's configuration.
 
     Args:
+        names: of the cluster.
         retry_join: the server's host: the agent tries again until it answers.
         bind: interface for the cluster's own traffic; the default is every interface of the container.
         client: interface of the API.
     """
-    return _common(AGENT_NODE, bind, client) | {
+    return _common(names.agent_node, names, bind, client) | {
         "server": False,
         "retry_join": [retry_join],
         "retry_interval": "5s",
@@ -47,18 +52,19 @@ def reloadable_config() -> dict[str, Any]:
     return {"log_level": "INFO"}
 
 
-def esm_config(token: object = None, ca_file: str | None = None) -> dict[str, Any]:
+def esm_config(names: ClusterNames, token: object = None, ca_file: str | None = None) -> dict[str, Any]:
     """Return the configuration of consul-esm, beside the shared agent.
 
     https://github.com/hashicorp/consul-esm#configuration
 
     Args:
+        names: of the cluster.
         token: ACL token with `service:write` on the services, `node:write`, `session:write` and `key:write`.
         ca_file: the authority of a secured cluster, in its container; None: the cluster is open.
     """
     config: dict[str, Any] = {
-        "datacenter": DATACENTER,
-        "http_addr": f"https://{AGENT_NODE}:{HTTPS_PORT}" if ca_file else f"{AGENT_NODE}:8500",
+        "datacenter": names.datacenter,
+        "http_addr": f"https://{names.agent_container}:{HTTPS_PORT}" if ca_file else f"{names.agent_container}:8500",
         "external_node_meta": {"external-node": EXTERNAL_NODE_META["external-node"]},
         # Its metrics are what tells that it is up: within its container alone.
         "client_address": ESM_METRICS,
@@ -67,19 +73,23 @@ def esm_config(token: object = None, ca_file: str | None = None) -> dict[str, An
     return config | {key: value for key, value in (("token", token), ("ca_file", ca_file)) if value is not None}
 
 
-def server_config(bind: str = "0.0.0.0", client: str = "0.0.0.0") -> dict[str, Any]:  # noqa: S104
+def server_config(
+    names: ClusterNames,
+    bind: str = "0.0.0.0",  # noqa: S104
+    client: str = "0.0.0.0",  # noqa: S104
+) -> dict[str, Any]:
     """Return the configuration of the one server, with its UI."""
-    return _common(SERVER_NODE, bind, client) | {
+    return _common(names.server_node, names, bind, client) | {
         "server": True,
         "bootstrap_expect": 1,
         "ui_config": {"enabled": True},
     }
 
 
-def _common(node: str, bind: str, client: str) -> dict[str, Any]:
+def _common(node: str, names: ClusterNames, bind: str, client: str) -> dict[str, Any]:
     return {
         "node_name": node,
-        "datacenter": DATACENTER,
+        "datacenter": names.datacenter,
         "bind_addr": bind,
         "client_addr": client,
         "disable_update_check": True,

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from consul_cluster.agent_configuration import SERVER_NODE, agent_config
+from consul_cluster.agent_configuration import agent_config
 from consul_cluster.ownership import DEFINITION_FILES, roster_with_owner
 from consul_cluster.security_stages import stage_config
 from operations.command_line import DEFAULT_STACK, StackName
@@ -58,9 +58,9 @@ def _agent(stack: Stack) -> dict[str, Any]:
 def _addressed(stack: Stack) -> dict[str, Any]:
     config = stack.settings
     if not config.sandbox or not config.agent_address:
-        return agent_config(SERVER_NODE)
+        return agent_config(config.names, config.names.server_container)
     server, agent = (urlsplit(url).hostname or "" for url in (config.server_address, config.agent_address))
-    return agent_config(server, agent, agent)
+    return agent_config(config.names, server, agent, agent)
 
 
 def _text(content: object) -> str:

@@ -7,7 +7,6 @@ from typing import Any
 
 import typer
 
-from consul_cluster.agent_configuration import AGENT_NODE
 from consul_cluster.client import Consul
 from consul_cluster.health_status import worst_status
 from operations.command_line import DEFAULT_STACK, AsJson, StackName
@@ -75,11 +74,13 @@ class Comparison:
 
     Attributes:
         service: as the roster states it.
+        agent_node: the shared agent's node.
         ours: what the stack registered; None: nothing.
         own: what the service, or another party, registered under its name.
     """
 
     service: Service
+    agent_node: str
     ours: Instance | None
     own: tuple[Instance, ...]
 
@@ -128,9 +129,9 @@ def _verdicts(one: Comparison) -> Iterator[Verdict]:
     for own in one.own:
         if own.port != service.port:
             yield Verdict(_MONITOR, f"{own.id} is at port {own.port}, the roster says {service.port}", wrong=True)
-        if ours is None and own.id == service.id and own.node == AGENT_NODE:
+        if ours is None and own.id == service.id and own.node == one.agent_node:
             yield Verdict(_DEPLOY, f"another party holds the id {own.id} at the agent: {_RELEASE}", wrong=True)
-        elif ours is None and own.node == AGENT_NODE:
+        elif ours is None and own.node == one.agent_node:
             yield Verdict(_DEPLOY, f"{own.id} stands in its place at the agent: {_RELEASE}", wrong=True)
         if ours and ours.status == "critical" and own.heartbeat == "passing":
             yield Verdict(_MONITOR, "it sends heartbeats, but the agent's check fails", wrong=True)
@@ -166,7 +167,12 @@ def _comparison(stack: Stack, service: Service, found: Iterable[tuple[str, Insta
     stacks = [each for each in named if each.node == stack.node and (each.owner or "").startswith(stack.owner_prefix)]
     ours = next((each for each in stacks if each.id == service.id), None)
     twins = {each.address for each in stack.roster.services if each.name == service.name and each != service}
-    return Comparison(service, ours, tuple(each for each in named if each not in stacks and each.at not in twins))
+    return Comparison(
+        service,
+        stack.names.agent_node,
+        ours,
+        tuple(each for each in named if each not in stacks and each.at not in twins),
+    )
 
 
 def _instances(consul: Consul) -> Iterator[tuple[str, Instance]]:
@@ -244,8 +250,8 @@ def _summary(compared: list[Comparison]) -> Iterator[str]:
     if count[_MIGRATE]:
         yield f"Phase 3: {_RELEASE}; or, where ACLs are on, give the service a token that can only read."
         yield (
-            f"Do not point one that registers itself at {AGENT_NODE}: at each start, it may remove what the agent has "
-            "of its name and port, the stack's registration too."
+            "Do not point one that registers itself at the shared agent: at each start, it may remove what the agent "
+            "has of its name and port, the stack's registration too."
         )
     wrong = sum(one.verdict.wrong for one in compared)
     if wrong:

@@ -12,6 +12,7 @@ import settings
 import stack_roster
 import toolchain
 from consul_cluster.client import Consul
+from consul_cluster.cluster_names import ClusterNames
 from consul_cluster.ownership import owner_prefix
 from errors import UserError
 from operations.command_line import DEFAULT_STACK
@@ -110,6 +111,11 @@ class Stack:
                 return service
         ids = ", ".join(service.id for service in self.roster.services)
         raise StackError(f"there is no service {service_id!r} in services/: it has {ids}")
+
+    @property
+    def names(self) -> ClusterNames:
+        """What the parts of its cluster are called."""
+        return self.settings.names
 
     @property
     def node(self) -> str:

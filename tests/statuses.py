@@ -1,18 +1,18 @@
 """The statuses of services in the catalog."""
 
-from consul_cluster.agent_configuration import AGENT_NODE
 from consul_cluster.client import Consul
+from consul_cluster.cluster_names import STAGING_NAMES
 from consul_cluster.health_status import service_statuses
 from services.roster import Roster
 from waiting import wait_until
 
 
-def statuses(consul: Consul, roster: Roster, node: str = AGENT_NODE) -> dict[str, str]:
+def statuses(consul: Consul, roster: Roster, node: str = STAGING_NAMES.agent_node) -> dict[str, str]:
     """Return the status of each service on a node, by service id."""
     return service_statuses(consul.node_checks(node), roster)
 
 
-def require_passing(consul: Consul, roster: Roster, seconds: float = 30, node: str = AGENT_NODE) -> None:
+def require_passing(consul: Consul, roster: Roster, seconds: float = 30, node: str = STAGING_NAMES.agent_node) -> None:
     """Wait until every service passes, and fail if one does not in time."""
 
     def others() -> dict[str, str]:

@@ -16,6 +16,7 @@ from components.child_options import child_options
 from components.consul_connection import Connection
 from components.registration.switching import refuse_foreign_node, stack_owner_prefix
 from consul_cluster.agent_configuration import EXTERNAL_NODE_META
+from consul_cluster.cluster_names import STAGING_NAMES
 from consul_cluster.ownership import with_owner
 from services.consul_definition import definition
 from services.field_types import OWNER_KEY
@@ -33,6 +34,7 @@ class CatalogRegistrationArgs:
         node: name of the external node; no agent may have it.
         address: of the node. Consul requires one; it is never used, since each service has its own address.
         hooks: of each service: they move it from another registration of the stack.
+        datacenter: of the servers.
     """
 
     roster: Roster
@@ -40,6 +42,7 @@ class CatalogRegistrationArgs:
     node: str
     address: str
     hooks: pulumi.ResourceHookBinding | None = None
+    datacenter: str = STAGING_NAMES.datacenter
 
 
 class CatalogRegistration(pulumi.ComponentResource):
@@ -50,7 +53,7 @@ class CatalogRegistration(pulumi.ComponentResource):
     def __init__(self, name: str, args: CatalogRegistrationArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         """Declare the provider, the node, and one `consul.Service` for each service, named after it."""
         super().__init__("consul-staging:registration:CatalogRegistration", name, None, opts)
-        provider = consul_provider(f"{name}-consul", args.servers, pulumi.ResourceOptions(parent=self))
+        provider = consul_provider(f"{name}-consul", args.servers, args.datacenter, pulumi.ResourceOptions(parent=self))
         child = child_options(self, opts, provider)
         node = _node(f"{name}-node", args, child)
         each = pulumi.ResourceOptions.merge(

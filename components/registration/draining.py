@@ -18,18 +18,12 @@ from components.consul_connection import Connection
 from components.consul_container import ConsulContainerArgs
 from components.registration.switching import ServiceLocations, move_to_agent, register_with_status
 from components.resource_hooks import stash, wait_for_leader, wait_until_ready
-from consul_cluster.agent_configuration import AGENT_NODE, SERVER_NODE
 from consul_cluster.client import Consul, ConsulError, ForbiddenError, NoAnswerError
 from consul_cluster.drift import read_services, recognize
 from consul_cluster.fingerprint import fingerprint
 from consul_cluster.ownership import is_owned_by
 from services.checks import SHORTEST_INTERVAL
 from services.consul_definition import UNSHOWN, definition, duration
-
-_NOT_JOINED = (
-    f"{AGENT_NODE} has not joined the servers after a minute: {SERVER_NODE} checks its services meanwhile. "
-    f"Its log says why: docker logs {AGENT_NODE}. The next run moves them back"
-)
 
 # The check by which Consul keeps the maintenance mode of a node; an agent that starts again still has it.
 _NODE_MAINTENANCE = "_node_maintenance"
@@ -85,26 +79,43 @@ class Draining:
         }
         for service_id, fields in services.items():
             try:
-                _move_to_server(service_id, fields, agent, servers)
+                self._move_to_server(service_id, fields, agent, servers)
             except NoAnswerError as error:
                 raise ConsulError(f"{service_id} is between agent and server: {error}. Run it again") from None
-        _remove_node(servers)
+        _remove_node(servers, self.locations.names.agent_node)
 
     async def _return(self, _old: dict[str, Any], _new: dict[str, Any]) -> None:
         servers = await self.locations.servers.consul()
-        await wait_until_ready(lambda: servers.has_synchronized(AGENT_NODE), _NOT_JOINED)
+        names = self.locations.names
+        not_joined = (
+            f"{names.agent_node} has not joined the servers after a minute: {names.server_node} checks its services "
+            f"meanwhile. Its log says why: docker logs {names.agent_container}. The next run moves them back"
+        )
+        await wait_until_ready(lambda: servers.has_synchronized(names.agent_node), not_joined)
         try:
             await move_to_agent(self.locations)
         except NoAnswerError as error:  # a service may be between server and agent
             raise ConsulError(f"{error}. The next run moves the services back") from None
 
+    def _move_to_server(self, service_id: str, fields: dict[str, Any], agent: Consul, servers: Consul) -> None:
+        """Move one service, with the status of its checks. Clients never find it twice."""
+        checks = agent.checks(service_id)
+        agent.deregister(service_id)
+        # In case the agent has lost the servers.
+        servers.deregister_from_catalog(self.locations.names.agent_node, service_id)
+        try:
+            register_with_status(servers, service_id, _checked_at_once(fields), checks)
+        except ConsulError:
+            register_with_status(agent, service_id, fields, checks)
+            raise
 
-def _remove_node(servers: Consul) -> None:
+
+def _remove_node(servers: Consul, node: str) -> None:
     """Remove the agent's node when nothing is on it: one that stays looks as if the next agent had joined."""
     with suppress(ForbiddenError):  # a token for the services alone may not
-        entry = servers.catalog_node(AGENT_NODE)
+        entry = servers.catalog_node(node)
         if entry and not entry["Services"]:
-            servers.deregister_node(AGENT_NODE)
+            servers.deregister_node(node)
 
 
 def stated_container(stated: Mapping[str, Any]) -> str:
@@ -125,18 +136,6 @@ def _token(api: Mapping[str, Any], servers: Consul) -> str | None:
         return api.get("token")
     found = servers.token_with(api["token_fingerprint"]) if api["token_fingerprint"] else None
     return found["SecretID"] if found else None
-
-
-def _move_to_server(service_id: str, fields: dict[str, Any], agent: Consul, servers: Consul) -> None:
-    """Move one service, with the status of its checks. Clients never find it twice."""
-    checks = agent.checks(service_id)
-    agent.deregister(service_id)
-    servers.deregister_from_catalog(AGENT_NODE, service_id)  # in case the agent has lost the servers
-    try:
-        register_with_status(servers, service_id, _checked_at_once(fields), checks)
-    except ConsulError:
-        register_with_status(agent, service_id, fields, checks)
-        raise
 
 
 def _with_unshown_checks(fields: dict[str, Any], stated: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,14 +18,14 @@ from components.consul_agent import FILES_FOLDER, ConsulAgent
 from components.container_hardening import HARDENED
 from components.interrupted_creation import remove_container
 from components.registration.switching import stack_owner_prefix
-from consul_cluster.agent_configuration import AGENT_NODE, HTTPS_PORT, reloadable_config
+from consul_cluster.agent_configuration import HTTPS_PORT, reloadable_config
+from consul_cluster.cluster_names import STAGING_NAMES, ClusterNames
 from consul_cluster.ownership import DEFINITION_FILES, roster_with_owner
 from docker_engine import docker_client
 from services.consul_definition import definition_files
 from services.roster import Roster
 
 _TOKEN, _CA = "/reload/token", "/reload/ca.pem"
-_PURPOSE = f"makes {AGENT_NODE} read its files again, then ends"
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class FilesRegistrationArgs:
         token: ACL token with `agent:write`, for a secured cluster; kept as a secret.
         ca: PEM text of the cluster's authority.
         hooks: of the container: they move the services from another registration of the stack.
+        names: of the cluster.
     """
 
     roster: Roster
@@ -47,6 +48,7 @@ class FilesRegistrationArgs:
     token: pulumi.Input[str] | None = field(default=None, repr=False)
     ca: pulumi.Input[str] | None = None
     hooks: pulumi.ResourceHookBinding | None = None
+    names: ClusterNames = STAGING_NAMES
 
 
 class FilesRegistration(pulumi.ComponentResource):
@@ -64,13 +66,14 @@ class FilesRegistration(pulumi.ComponentResource):
             f"{FILES_FOLDER}/{file}": json.dumps(content, indent=2) + "\n"
             for file, content in {"agent-reloaded.json": reloadable_config(), **definitions}.items()
         }
-        api, options = f"http://{AGENT_NODE}:8500", list[str]()
+        agent = args.names.agent_container
+        api, options = f"http://{agent}:8500", list[str]()
         if args.token is not None and args.ca is not None:
-            api, options = f"https://{AGENT_NODE}:{HTTPS_PORT}", [f"-token-file={_TOKEN}", f"-ca-file={_CA}"]
+            api, options = f"https://{agent}:{HTTPS_PORT}", [f"-token-file={_TOKEN}", f"-ca-file={_CA}"]
             files = {**files, _TOKEN: pulumi.Output.secret(args.token), _CA: args.ca}
         moves = args.hooks.before_create or [] if args.hooks else []
         hooks = pulumi.ResourceHookBinding(
-            before_create=[remove_container, *moves], after_create=[_refuse_failed_reload(name)]
+            before_create=[remove_container, *moves], after_create=[_refuse_failed_reload(name, agent)]
         )
         docker.Container(
             f"{name}-reload",
@@ -82,7 +85,7 @@ class FilesRegistration(pulumi.ComponentResource):
             labels=[
                 # Another agent's container replaces this one, so that the new agent reloads too.
                 docker.ContainerLabelArgs(label="agent", value=args.agent.container),
-                docker.ContainerLabelArgs(label="purpose", value=_PURPOSE),
+                docker.ContainerLabelArgs(label="purpose", value=f"makes {agent} read its files again, then ends"),
             ],
             networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=args.network)],
             volumes=[docker.ContainerVolumeArgs(container_path=FILES_FOLDER, volume_name=args.agent.files)],
@@ -98,7 +101,7 @@ class FilesRegistration(pulumi.ComponentResource):
         self.register_outputs({})
 
 
-def _refuse_failed_reload(name: str) -> pulumi.ResourceHook:
+def _refuse_failed_reload(name: str, agent: str) -> pulumi.ResourceHook:
     """Return the hook that fails if the agent did not reload. It removes the container, so that the next run tries."""
 
     def refuse(args: pulumi.ResourceHookArgs) -> None:
@@ -109,7 +112,7 @@ def _refuse_failed_reload(name: str) -> pulumi.ResourceHook:
             docker_client(pulumi.Config("docker").get("host")).containers.get(outputs["name"]).remove(v=True)
         raise pulumi.RunError(
             f"the agent did not reload its files: {outputs['containerLogs'].strip()}. Its own log says why: "
-            f"docker logs {AGENT_NODE}"
+            f"docker logs {agent}"
         )
 
     return pulumi.ResourceHook(f"{name}-refuse-failed-reload", refuse)

@@ -15,6 +15,7 @@ import pulumi
 from components.consul_connection import Connection
 from components.resource_hooks import consul_hook
 from consul_cluster.client import Consul, ConsulError, is_maintenance
+from consul_cluster.cluster_names import STAGING_NAMES, ClusterNames
 from consul_cluster.ownership import is_owned_by, owner_prefix
 from services.consul_definition import definition, register_request
 from services.field_types import OWNER_KEY
@@ -38,6 +39,7 @@ class ServiceLocations:
         servers: the API of the servers that hold the catalog.
         node: the external node.
         roster: the services.
+        names: of the cluster.
         owner_prefix: what the owners of the stack's services begin with.
     """
 
@@ -45,6 +47,7 @@ class ServiceLocations:
     servers: Connection
     node: str
     roster: Roster
+    names: ClusterNames = STAGING_NAMES
     owner_prefix: str = field(default_factory=stack_owner_prefix)
 
 

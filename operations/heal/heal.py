@@ -26,7 +26,7 @@ class HealError(UserError):
 # What registers a service again with another registration.
 _OTHER_WAYS = {
     "catalog": "pulumi up registers again what is missing from the catalog",
-    "files": "docker exec consul-agent-shared consul reload registers again what its definition files state",
+    "files": "docker exec {agent} consul reload registers again what its definition files state",
 }
 
 
@@ -38,8 +38,9 @@ def reconciler_of(stack: Stack) -> Reconciler:
     """
     kind, agent = stack.settings.registration, stack.with_role("registration").agent
     if kind != "agent" or not agent:
-        raise HealError(f"heal is for registration agent, and stack {stack.name} has {kind}: {_OTHER_WAYS[kind]}")
-    return Reconciler(stack.roster, agent, stack.node, stack.engine)
+        other_way = _OTHER_WAYS[kind].format(agent=stack.names.agent_container)
+        raise HealError(f"heal is for registration agent, and stack {stack.name} has {kind}: {other_way}")
+    return Reconciler(stack.roster, agent, stack.node, stack.engine, stack.names.server_node)
 
 
 def _nothing_is_deployed(stack: Stack) -> bool:

@@ -11,8 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from consul_cluster.agent_configuration import SERVER_NODE
 from consul_cluster.client import Consul, ConsulError, NoAnswerError
+from consul_cluster.cluster_names import STAGING_NAMES
 from consul_cluster.drift import catalog_matches, read_service, read_services, recognize, seconds_of_one_run
 from consul_cluster.ownership import definition_files_owner, displacing
 from operations.pulumi_engine import Engine
@@ -63,12 +63,14 @@ class Reconciler:
         agent: where the services are registered.
         node: the agent's.
         engine: reads the state, which says what is deployed: nothing else is ever written.
+        server_node: of the server, on which an interrupted run leaves services.
     """
 
     roster: Roster
     agent: Consul
     node: str
     engine: Engine
+    server_node: str = STAGING_NAMES.server_node
     _deployed: DeployedState | None = None
     _differing: dict[str, tuple[Fields, float]] = field(default_factory=dict)
     _logged: set[str] = field(default_factory=set)
@@ -113,7 +115,8 @@ class Reconciler:
         self._deployed = deployed
         drained = self._drained(deployed, deployed.services.keys() - found.keys())
         result.troubles.extend(
-            f"{service_id} is on {SERVER_NODE} since an up was interrupted, and checked there: pulumi up moves it back"
+            f"{service_id} is on {self.server_node} since an up was interrupted, and checked there: pulumi up moves it "
+            "back"
             for service_id in drained
         )
         result.notices.extend(_undeployed(self.roster, deployed))
@@ -129,7 +132,7 @@ class Reconciler:
     def _drained(self, deployed: DeployedState, gone: Collection[str]) -> set[str]:
         """Return which services that the agent has not are on the server: an interrupted `up` left them there."""
         with suppress(ConsulError):  # the servers may be away, and the agent still takes a service
-            on_server = self.agent.node_services(SERVER_NODE) if gone else {}
+            on_server = self.agent.node_services(self.server_node) if gone else {}
             owners = {key: (each["Meta"] or {}).get(OWNER_KEY) for key, each in on_server.items()}
             return {key for key in gone if owners.get(key) == deployed.services[key].owner}
         return set()

@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 import psutil
 
 import toolchain
-from consul_cluster.agent_configuration import AGENT_NODE, SERVER_NODE, agent_config, server_config
+from consul_cluster.agent_configuration import agent_config, server_config
 from consul_cluster.client import Consul, ConsulError
+from consul_cluster.cluster_names import STAGING_NAMES, ClusterNames
 from errors import UserError
 from operations.paths import LOCAL_FOLDER
 from operations.sandbox.processes import BackgroundProcess, recorded_processes
@@ -50,6 +51,7 @@ class Sandbox:
         agent: loopback address of the agent. It is another one, because both use Consul's own ports.
         roster: each of its services gets a stand-in on its host and port.
         folder: everything that is written is below it.
+        names: of the cluster.
     """
 
     consul: Callable[[], Path]
@@ -57,6 +59,7 @@ class Sandbox:
     agent: str
     roster: Roster
     folder: Path
+    names: ClusterNames = STAGING_NAMES
 
     @property
     def agent_api(self) -> Consul:
@@ -71,12 +74,12 @@ class Sandbox:
     @property
     def server_process(self) -> BackgroundProcess:
         """The process of the server."""
-        return consul_process(self.consul(), SERVER_NODE, self.folder)
+        return consul_process(self.consul(), self.names.server_node, self.folder)
 
     @property
     def agent_process(self) -> BackgroundProcess:
         """The process of the agent."""
-        return consul_process(self.consul(), AGENT_NODE, self.folder)
+        return consul_process(self.consul(), self.names.agent_node, self.folder)
 
     def stand_in(self, service: Service) -> BackgroundProcess:
         """Return the process that stands in for a service."""
@@ -120,8 +123,8 @@ class Sandbox:
         """
         self._refuse_taken_ports()
         configs = {
-            SERVER_NODE: server_config(self.server, self.server),
-            AGENT_NODE: agent_config(self.server, self.agent, self.agent),
+            self.names.server_node: server_config(self.names, self.server, self.server),
+            self.names.agent_node: agent_config(self.names, self.server, self.agent, self.agent),
         }
         for node, config in configs.items():
             write_config(config, node, self.folder)
@@ -162,12 +165,12 @@ class Sandbox:
 
     def _has_joined(self) -> bool:
         """Return whether the catalog has the agent, and not one from before it lost its data, which is removed."""
-        entry = self.server_api.catalog_node(AGENT_NODE)
-        own_id = (self.folder / AGENT_NODE / "data" / "node-id").read_text().strip()
+        entry = self.server_api.catalog_node(self.names.agent_node)
+        own_id = (self.folder / self.names.agent_node / "data" / "node-id").read_text().strip()
         if entry and entry["Node"]["ID"] != own_id:
-            self.server_api.deregister_node(AGENT_NODE)
+            self.server_api.deregister_node(self.names.agent_node)
             return False
-        return self.server_api.has_synchronized(AGENT_NODE)
+        return self.server_api.has_synchronized(self.names.agent_node)
 
     def _refuse_taken_ports(self) -> None:
         problems = self._problems()
@@ -192,7 +195,7 @@ def sandbox(settings: Settings, roster: Roster) -> Sandbox:
     """Return the sandbox of a stack: its settings name the addresses."""
     addresses = (settings.server_address, settings.agent_address or "")
     server, agent = (urlsplit(address).hostname or "" for address in addresses)
-    return Sandbox(toolchain.consul, server, agent, roster, LOCAL_FOLDER / "consul")
+    return Sandbox(toolchain.consul, server, agent, roster, LOCAL_FOLDER / "consul", settings.names)
 
 
 def stand_in_of(sandbox: Sandbox | None, service: Service) -> BackgroundProcess:

@@ -1,6 +1,5 @@
 """What to do about a finding."""
 
-from consul_cluster.agent_configuration import AGENT_NODE, SERVER_NODE
 from operations.stack import Stack
 from operations.verify.observed_state import Place
 from services.model import Service
@@ -23,7 +22,10 @@ def start(stack: Stack, service: Service) -> str:
 def run_consul(stack: Stack, node: str) -> str:
     """Have one of Consul's own processes run."""
     if stack.settings.docker:
-        return f"docker start {node}, and see docker logs {node}; then docker exec {AGENT_NODE} consul members"
+        names = stack.names
+        container = {names.agent_node: names.agent_container, names.server_node: names.server_container}.get(node, node)
+        members = f"docker exec {names.agent_container} consul members"
+        return f"docker start {container}, and see docker logs {container}; then {members}"
     return deploy(stack) if stack.settings.sandbox else f"start Consul's process {node} there"
 
 
@@ -31,7 +33,7 @@ def answer(stack: Stack, address: str) -> str:
     """Have an API answer."""
     return (
         f"see that {address} is right in Pulumi.{stack.name}.yaml, and that Consul runs there: "
-        f"{run_consul(stack, AGENT_NODE)}. Of a 403: set CONSUL_HTTP_TOKEN"
+        f"{run_consul(stack, stack.names.agent_node)}. Of a 403: set CONSUL_HTTP_TOKEN"
     )
 
 
@@ -45,7 +47,7 @@ def deregister(stack: Stack, place: Place, dead: bool) -> str:
     """Have an instance that is not ours removed; of a dead node, the node with all of its."""
     if dead:
         return f"""{_put(stack)} -d '{{"Node": "{place.node}"}}' {stack.server.address}/v1/catalog/deregister"""
-    apis = {AGENT_NODE: stack.agent, SERVER_NODE: stack.server}
+    apis = {stack.names.agent_node: stack.agent, stack.names.server_node: stack.server}
     if api := apis.get(place.node):
         return f"{_put(stack)} {api.address}/v1/agent/service/deregister/{place.id}"
     return f"on {place.node}: consul services deregister -id={place.id}"

@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from consul_cluster.agent_configuration import AGENT_NODE, ESM_NODE, SERVER_NODE
+from consul_cluster.agent_configuration import ESM_NODE
+from consul_cluster.cluster_names import ClusterNames
 from operations.stack import Stack
 from operations.verify import advice
 from operations.verify.findings import Finding, Verdict, unseen
-from operations.verify.observed_state import Catalog, Fields, ObservedState, Place
+from operations.verify.observed_state import Catalog, ObservedState, Place
 from services.field_types import OWNER_KEY
 
 
@@ -24,6 +25,7 @@ class Stray:
         dead: nothing keeps its node alive.
         coexists: registered by the service itself with the server, as before and during a migration.
         superseded: the catalog has the roster's own instance of the name, or the roster has none.
+        names: of the cluster.
         on_agent: the agent itself holds it; None: the agent's API does not answer.
     """
 
@@ -35,6 +37,7 @@ class Stray:
     dead: bool
     coexists: bool
     superseded: bool
+    names: ClusterNames
     on_agent: bool | None
 
     @property
@@ -50,12 +53,12 @@ class Stray:
     @property
     def drained(self) -> bool:
         """Whether it is all that there is of a service, on the server since an `up`: `registrations` names it."""
-        return self.owned and self.duplicate and not self.superseded and self.place.node == SERVER_NODE
+        return self.owned and self.duplicate and not self.superseded and self.place.node == self.names.server_node
 
     @property
     def removable(self) -> bool:
         """Whether `--fix` removes it: it belongs to this stack, is not needed, and does not come back by itself."""
-        known = self.place.node != AGENT_NODE or self.on_agent is not None or self.dead
+        known = self.place.node != self.names.agent_node or self.on_agent is not None or self.dead
         return self.owned and self.superseded and known
 
 
@@ -96,14 +99,16 @@ def _strays(observed: ObservedState, catalog: Catalog) -> Iterator[Stray]:
             duplicate,
             owned=owner.startswith(stack.owner_prefix),
             dead=dead,
-            coexists=duplicate and not owner and not dead and _is_server(catalog.members.get(place.node), place.node),
+            coexists=duplicate and not owner and not dead and _is_server(stack, catalog, place.node),
             superseded=places.get(name, set()) <= catalog.instances.keys(),
+            names=stack.names,
             on_agent=place.id in observed.agent.services if observed.agent else None,
         )
 
 
-def _is_server(member: Fields | None, node: str) -> bool:
-    return member["Tags"].get("role") == "consul" if member else node == SERVER_NODE
+def _is_server(stack: Stack, catalog: Catalog, node: str) -> bool:
+    member = catalog.members.get(node)
+    return member["Tags"].get("role") == "consul" if member else node == stack.names.server_node
 
 
 def _finding(stack: Stack, stray: Stray) -> Finding:

@@ -14,8 +14,11 @@ from services.model import Service
 
 _ANSWER = re.compile(r"HTTP [A-Z]+ \S+: ([1345]\d\d .*?) Output: ")
 
-METRIC = "consul_runtime_alloc_bytes"
-"""A metric that every Consul has: https://developer.hashicorp.com/consul/docs/agent/telemetry"""
+_METRICS = re.compile(r"^# TYPE consul_", re.MULTILINE)
+"""What stands before each metric of Consul's. Which ones there are grows in the first seconds of an agent.
+
+https://developer.hashicorp.com/consul/docs/agent/telemetry
+"""
 
 
 def health(observed: ObservedState) -> Verdict:
@@ -59,16 +62,16 @@ def metrics(observed: ObservedState) -> Verdict:
     if not observed.agent:
         return unseen("metrics")
     answer = observed.agent.metrics
-    count = len(re.findall(r"^# TYPE ", answer, re.MULTILINE))
+    count = len(_METRICS.findall(answer))
     findings = [
         Finding(
             f"{agent.address}/v1/agent/metrics?format=prometheus",
-            METRIC,
+            "metrics whose names begin with consul_",
             answer[:200] or "nothing",
             "set telemetry.prometheus_retention_time in the agent's config: consul_cluster/agent_configuration.py",
         )
     ]
-    return Verdict("metrics", f"{count} for Prometheus", [] if METRIC in answer else findings)
+    return Verdict("metrics", f"{count} for Prometheus", [] if count else findings)
 
 
 def _place(observed: ObservedState, service: Service) -> Place:

@@ -1,15 +1,14 @@
 """Whether Consul's own processes answer, and are in one cluster."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from consul_cluster.agent_configuration import AGENT_NODE, SERVER_NODE
 from operations.stack import Stack
 from operations.verify import advice
 from operations.verify.findings import Finding, Verdict, unseen
 from operations.verify.observed_state import Catalog, ObservedState
 
 # The part that a member says it has in the cluster: https://developer.hashicorp.com/consul/api-docs/agent#list-members
-_ROLES = {SERVER_NODE: "consul", AGENT_NODE: "node"}
+_SERVER, _CLIENT = "consul", "node"
 _STATUSES = ("none", "alive", "leaving", "left", "failed")
 _ALIVE = 1
 
@@ -28,12 +27,13 @@ def members(observed: ObservedState) -> Verdict:
     """Judge whether server and agent are alive, under their names."""
     if not observed.catalog:
         return unseen("members")
-    findings = list(_absent(observed.stack, observed.catalog))
-    return Verdict("members", f"{len(_ROLES) - len(findings)} of {len(_ROLES)} alive: {', '.join(_ROLES)}", findings)
+    roles = {observed.stack.names.server_node: _SERVER, observed.stack.names.agent_node: _CLIENT}
+    findings = list(_absent(observed.stack, observed.catalog, roles))
+    return Verdict("members", f"{len(roles) - len(findings)} of {len(roles)} alive: {', '.join(roles)}", findings)
 
 
-def _absent(stack: Stack, catalog: Catalog) -> Iterator[Finding]:
-    for name, role in _ROLES.items():
+def _absent(stack: Stack, catalog: Catalog, roles: Mapping[str, str]) -> Iterator[Finding]:
+    for name, role in roles.items():
         state = _state(catalog, name)
         if state != f"alive, {role}":
             yield Finding(name, f"alive, {role}", state, advice.run_consul(stack, name))

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-from consul_cluster.agent_configuration import AGENT_NODE, SERVER_NODE
 from operations.stack import Stack
 from operations.verify.duplicates import Stray
 from operations.verify.report import Report, report
@@ -36,9 +35,11 @@ def prune(stack: Stack, latest: Report, output: Callable[[str], object]) -> tupl
 
 
 def _remove(stack: Stack, stray: Stray) -> None:
-    if stack.agent and stray.on_agent and stray.place.node == AGENT_NODE:
+    if stack.agent and stray.on_agent and stray.place.node == stack.names.agent_node:
         stack.agent.deregister(stray.place.id)
         return
-    if stray.place.node == SERVER_NODE:  # The server is an agent too, and would put back what it holds itself.
+    if (
+        stray.place.node == stack.names.server_node
+    ):  # The server is an agent too, and would put back what it holds itself.
         stack.server.deregister(stray.place.id)
     stack.server.deregister_from_catalog(*stray.place)

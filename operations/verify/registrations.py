@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from consul_cluster.agent_configuration import SERVER_NODE
 from consul_cluster.drift import normalize, recognize
 from consul_cluster.ownership import DEFINITION_FILES, displacing, is_owned_by, with_owner
 from operations.stack import Stack
@@ -32,7 +31,6 @@ def registrations(observed: ObservedState) -> Verdict:
 
 
 _NOTHING = "it is not registered there"
-_DRAINED = f"it is on {SERVER_NODE}, which checks it since an `up` was interrupted"
 
 
 def _all_missing(stack: Stack) -> Finding:
@@ -43,7 +41,8 @@ def _finding(observed: ObservedState, service: Service) -> Finding | None:
     wanted, views = stated(observed.stack, service), _views(observed, service)
     expected = f"registered on {observed.stack.node} at {service.address}"
     if not any(views.values()) and _is_drained(observed, service):
-        return Finding(service.id, expected, _DRAINED, f"{advice.deploy(observed.stack)}: it moves back")
+        drained = f"it is on {observed.stack.names.server_node}, which checks it since an `up` was interrupted"
+        return Finding(service.id, expected, drained, f"{advice.deploy(observed.stack)}: it moves back")
     if not any(views.values()) and (by := _displaced_by(observed, service)):
         found = f"{by}, which the service itself registered, stands in its place"
         return Finding(
@@ -70,7 +69,7 @@ def _displaced_by(observed: ObservedState, service: Service) -> str | None:
 
 def _is_drained(observed: ObservedState, service: Service) -> bool:
     """Return whether a run that replaced the agent's container has left a service on the server."""
-    instance = observed.catalog and observed.catalog.instances.get(Place(SERVER_NODE, service.id))
+    instance = observed.catalog and observed.catalog.instances.get(Place(observed.stack.names.server_node, service.id))
     return bool(instance and is_owned_by(instance["Meta"], observed.stack.owner_prefix))
 
 

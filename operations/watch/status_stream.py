@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator, Mapping
 
-from consul_cluster.agent_configuration import SERVER_NODE
 from consul_cluster.client import Consul, ConsulError
 from consul_cluster.health_status import DRAINED, MISSING, service_statuses
 from consul_cluster.ownership import is_owned_by
@@ -14,7 +13,7 @@ _PAUSE = 1.0
 
 
 def status_stream(
-    consul: Consul, node: str, roster: Roster, owner_prefix: str
+    consul: Consul, node: str, roster: Roster, owner_prefix: str, server_node: str
 ) -> Iterator[Mapping[str, str] | ConsulError]:
     """Yield each service's status by id, now and after each change; where Consul has no answer, why. It never ends.
 
@@ -23,12 +22,13 @@ def status_stream(
         node: which the services are registered on.
         roster: the services.
         owner_prefix: what the owners of the stack's registrations begin with.
+        server_node: of the server, on which an interrupted run leaves services.
     """
     index = 0
     while True:
         try:
             checks, index = consul.node_checks_after(node, index, _WAIT)
-            statuses = _with_drained(service_statuses(checks, roster), consul, owner_prefix)
+            statuses = _with_drained(service_statuses(checks, roster), consul, owner_prefix, server_node)
         except ConsulError as error:
             yield error
             index = 0
@@ -37,9 +37,11 @@ def status_stream(
             yield statuses
 
 
-def _with_drained(statuses: Mapping[str, str], consul: Consul, owner_prefix: str) -> Mapping[str, str]:
+def _with_drained(
+    statuses: Mapping[str, str], consul: Consul, owner_prefix: str, server_node: str
+) -> Mapping[str, str]:
     """Return statuses that tell a drained service from one that is missing."""
     missing = [service_id for service_id, status in statuses.items() if status == MISSING]
-    server = consul.node_services(SERVER_NODE) if missing else {}
+    server = consul.node_services(server_node) if missing else {}
     drained = [each for each in missing if each in server and is_owned_by(server[each]["Meta"], owner_prefix)]
     return {**statuses, **dict.fromkeys(drained, DRAINED)}

@@ -32,7 +32,9 @@ def watch(stack: StackName = DEFAULT_STACK, as_json: Json = False) -> None:
     board = Board(loaded.roster, loaded.node)
     try:
         with _display(board, as_json) as show_events:
-            stream = status_stream(loaded.consul, loaded.node, loaded.roster, loaded.owner_prefix)
+            stream = status_stream(
+                loaded.consul, loaded.node, loaded.roster, loaded.owner_prefix, loaded.names.server_node
+            )
             for news in until_interrupted(stream):
                 show_events(board.take(news))
     except KeyboardInterrupt:  # before the first look, or pressed twice

@@ -19,6 +19,7 @@ import yaml
 import toolchain
 from consul_cluster.agent_configuration import server_config
 from consul_cluster.client import Consul, ConsulError
+from consul_cluster.cluster_names import STAGING_NAMES
 from operations import down, up
 from operations.paths import ROOT
 from operations.stack import Stack
@@ -190,7 +191,7 @@ def platform() -> Iterator[Consul]:
     """A network, a server and one service, made by hand."""
     docker("network", "create", NETWORK)
     try:
-        config = json.dumps(server_config())
+        config = json.dumps(server_config(STAGING_NAMES))
         where = ("--name", SERVER, "--hostname", SERVER, "--network", NETWORK, "--publish", "127.0.0.1:8500:8500")
         docker("run", "--detach", *where, "--env", f"CONSUL_LOCAL_CONFIG={config}", CONSUL, "agent")
         httpd = ("busybox:1.37.0", "sh", "-c", "mkdir /www; echo ok > /www/health; httpd -f -p 8216 -h /www")

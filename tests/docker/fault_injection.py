@@ -15,6 +15,7 @@ from unittest.mock import patch
 
 from consul_cluster.agent_configuration import agent_config
 from consul_cluster.client import Consul, ConsulError
+from consul_cluster.cluster_names import STAGING_NAMES
 from operations import down
 from operations.pulumi_engine import EngineError
 from operations.stack import Stack
@@ -100,7 +101,7 @@ class Laboratory:
     def stack(self, state: State) -> Iterator[Stack]:
         """Have the program state what a state deploys."""
         roster = _roster(state.added)
-        config = {**agent_config(retry_join=SERVER), "retry_interval": state.retry}
+        config = {**agent_config(STAGING_NAMES, retry_join=SERVER), "retry_interval": state.retry}
         with (
             patch("services.roster.load_roster", lambda *_: roster),
             patch("components.consul_agent.agent_config", lambda **_: config),

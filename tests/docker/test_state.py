@@ -7,6 +7,7 @@ import pytest
 
 from consul_cluster.agent_configuration import agent_config
 from consul_cluster.client import Consul, ForbiddenError
+from consul_cluster.cluster_names import STAGING_NAMES
 from operations.stack import Stack
 from operations.verify.report import report
 from services import roster
@@ -48,7 +49,7 @@ def test_after_a_backup_of_the_state_was_restored_up_completes_what_has_changed_
         before.setattr(roster, "load_roster", lambda *_: without_billing(stack))
         changes(stack)
         backup = run_pulumi(stack, "stack", "export")
-    config = {**agent_config(retry_join=SERVER), "retry_interval": "7s"}
+    config = {**agent_config(STAGING_NAMES, retry_join=SERVER), "retry_interval": "7s"}
     monkeypatch.setattr("components.consul_agent.agent_config", lambda **_: config)
     changes(stack)  # a service was added, and the agent's container replaced
     run_pulumi(stack, "stack", "import", stdin=backup)

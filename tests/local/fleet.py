@@ -13,8 +13,9 @@ import settings
 import toolchain
 from components.consul_connection import Connection
 from components.registration.agent import AgentRegistration, AgentRegistrationArgs
-from consul_cluster.agent_configuration import SERVER_NODE, agent_config, server_config
+from consul_cluster.agent_configuration import agent_config, server_config
 from consul_cluster.client import Consul, ConsulError
+from consul_cluster.cluster_names import STAGING_NAMES
 from operations.command_line import DEFAULT_STACK
 from operations.pulumi_engine import Engine
 from operations.sandbox.processes import BackgroundProcess
@@ -65,7 +66,7 @@ class Fleet:
     @property
     def server_process(self) -> BackgroundProcess:
         """The server's process."""
-        return self._consul(SERVER_NODE)
+        return self._consul(STAGING_NAMES.server_node)
 
     @property
     def agent_processes(self) -> list[BackgroundProcess]:
@@ -81,9 +82,11 @@ class Fleet:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Have them run, the agents in one cluster with the server."""
-        configs = {SERVER_NODE: server_config(SERVER, SERVER)}
+        configs = {STAGING_NAMES.server_node: server_config(STAGING_NAMES, SERVER, SERVER)}
         for address in self.rosters:
-            configs[node(address)] = agent_config(SERVER, address, address) | {"node_name": node(address)}
+            configs[node(address)] = agent_config(STAGING_NAMES, SERVER, address, address) | {
+                "node_name": node(address)
+            }
         for name, config in configs.items():
             write_config(config, name, self.folder)
         programs = [self.listener, self.server_process, *self.agent_processes]

@@ -15,8 +15,8 @@ from pulumi.automation import OpType
 import toolchain
 from components.consul_connection import Connection
 from components.registration.agent import AgentRegistration, AgentRegistrationArgs
-from consul_cluster.agent_configuration import AGENT_NODE, SERVER_NODE
 from consul_cluster.client import Consul
+from consul_cluster.cluster_names import STAGING_NAMES
 from consul_cluster.drift import read_service
 from consul_cluster.ownership import with_owner
 from operations.pulumi_engine import Engine
@@ -176,7 +176,7 @@ def repair(sandbox: Sandbox) -> None:
     for consul in (agent, server):
         for service_id in consul.all_services().keys() - services.keys():
             consul.deregister(service_id)
-    for node in server.nodes() - {AGENT_NODE, SERVER_NODE}:
+    for node in server.nodes() - {STAGING_NAMES.agent_node, STAGING_NAMES.server_node}:
         for service_id in server.node_services(node):
             server.deregister_from_catalog(node, service_id)
     for service_id, service in services.items():

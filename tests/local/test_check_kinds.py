@@ -13,6 +13,7 @@ import urllib3
 import toolchain
 from consul_cluster.agent_configuration import agent_config
 from consul_cluster.client import Consul
+from consul_cluster.cluster_names import STAGING_NAMES
 from operations.sandbox.processes import BackgroundProcess
 from operations.sandbox.sandbox import Sandbox
 from services.checks import Check, GrpcCheck, HttpCheck, TcpCheck, TtlCheck
@@ -94,7 +95,7 @@ def stack(sandbox: Sandbox, tmp_path: Path) -> Iterator[EditableStack]:
 def of_files(sandbox: Sandbox, kinds: Roster, tmp_path: Path) -> Iterator[Consul]:
     """Another agent, which has read the definition file."""
     address = new_addresses().agent
-    config = agent_config(sandbox.server, address, address) | {"node_name": "of-files"}
+    config = agent_config(STAGING_NAMES, sandbox.server, address, address) | {"node_name": "of-files"}
     (tmp_path / "agent.json").write_text(json.dumps(config))
     (tmp_path / "user-services.json").write_text(json.dumps(definition_file(kinds.services)))
     command = (toolchain.consul(), "agent", "-config-dir", tmp_path, "-data-dir", tmp_path / "data")

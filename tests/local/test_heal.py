@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from consul_cluster.agent_configuration import AGENT_NODE
+from consul_cluster.cluster_names import STAGING_NAMES
 from operations.command_line import duration_option
 from operations.heal import heal
 from operations.heal.reconcile import Reconciler, Round
@@ -24,7 +24,7 @@ def _own_state(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def healer(stack: EditableStack) -> Reconciler:
-    return Reconciler(stack.roster, stack.consul, AGENT_NODE, stack.engine)
+    return Reconciler(stack.roster, stack.consul, STAGING_NAMES.agent_node, stack.engine)
 
 
 def settled(one: Reconciler) -> Round:
@@ -43,7 +43,7 @@ def test_a_service_that_is_gone_is_registered_so_that_pulumi_sees_no_difference(
 def test_the_servers_show_what_was_registered_when_the_round_ends(deployed: EditableStack) -> None:
     deployed.consul.deregister(BILLING)
     healer(deployed).round()
-    assert deployed.consul.in_catalog(AGENT_NODE, BILLING, BILLING)
+    assert deployed.consul.in_catalog(STAGING_NAMES.agent_node, BILLING, BILLING)
 
 
 def test_nothing_is_sent_where_nothing_differs(deployed: EditableStack) -> None:
@@ -122,7 +122,7 @@ def test_what_another_party_holds_is_left_alone_and_named(deployed: EditableStac
     deployed.consul.register({"ID": BILLING, "Name": BILLING, "Port": 1, "Meta": {}})
     result = settled(healer(deployed))
     assert result.written == []
-    assert result.troubles == ["billing_service is held by another party: it is left alone"]
+    assert result.troubles == ["billing_service is held by another party, such as the service itself: it is left alone"]
     held = deployed.consul.service(BILLING)
     assert held
     assert held["Port"] == 1

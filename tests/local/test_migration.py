@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import settings
-from consul_cluster.agent_configuration import AGENT_NODE, SERVER_NODE
+from consul_cluster.cluster_names import STAGING_NAMES
 from operations.heal.reconcile import Reconciler
 from operations.sandbox.processes import BackgroundProcess
 from operations.self_registrations import Comparison, compare_stack
@@ -87,7 +87,11 @@ class Platform:
 
     def heal(self) -> list[str]:
         """Run one round; returns what keeps the service from being as it was deployed."""
-        return Reconciler(self.stack.roster, self.stack.consul, AGENT_NODE, self.stack.engine).round().troubles
+        return (
+            Reconciler(self.stack.roster, self.stack.consul, STAGING_NAMES.agent_node, self.stack.engine)
+            .round()
+            .troubles
+        )
 
     def held(self) -> set[str]:
         return set(self.stack.consul.all_services())
@@ -240,5 +244,6 @@ class Client:
             self._failure = error
 
     def _metas(self) -> list[dict[str, str]]:
-        nodes = (self._platform.stack.sandbox.server_api.node_services(node) for node in (AGENT_NODE, SERVER_NODE))
+        server = self._platform.stack.sandbox.server_api
+        nodes = (server.node_services(node) for node in (STAGING_NAMES.agent_node, STAGING_NAMES.server_node))
         return [each["Meta"] for services in nodes for each in services.values() if each["Service"] == BILLING]

@@ -16,6 +16,7 @@ import toolchain
 from components.consul_connection import Connection
 from consul_cluster.agent_configuration import agent_config, server_config
 from consul_cluster.client import Consul, ConsulError
+from consul_cluster.cluster_names import STAGING_NAMES
 from operations.pulumi_engine import Engine, EngineError
 from operations.sandbox.processes import BackgroundProcess
 from tests.local.stacks import EditableStack, new_project, new_sandbox
@@ -148,7 +149,7 @@ def acl_stack(tmp_path: Path) -> Iterator[EditableStack]:
     """One service; ACLs deny by default on the server, and an agent beside it that does not know of them."""
     sandbox = new_sandbox(tmp_path / "consul")
     server, agent = sandbox.server, sandbox.agent
-    configs = (server_config(server, server) | ACL, agent_config(server, agent, agent))
+    configs = (server_config(STAGING_NAMES, server, server) | ACL, agent_config(STAGING_NAMES, server, agent, agent))
     engine = Engine(toolchain.pulumi, tmp_path / "pulumi", new_project(tmp_path), checkpoints=True)
     with agents(sandbox.folder, *configs):
         stack = EditableStack(sandbox, engine, sandbox.roster, Connection(f"http://{server}:8500"))

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from consul_cluster.agent_configuration import AGENT_NODE
+from consul_cluster.cluster_names import STAGING_NAMES
 from operations.sandbox.processes import BackgroundProcess
 from operations.sandbox.sandbox import Sandbox
 from services.model import Service
@@ -46,7 +46,7 @@ def test_a_second_start_starts_nothing(sandbox: Sandbox) -> None:
 
 def test_a_started_agent_has_synchronized_itself_with_the_server(sandbox: Sandbox) -> None:
     # Else its next try is up to 30 s away, and so long the server knows nothing of what is registered.
-    assert sandbox.agent_api.has_synchronized(AGENT_NODE)
+    assert sandbox.agent_api.has_synchronized(STAGING_NAMES.agent_node)
 
 
 def test_a_stand_in_follows_a_changed_port(sandbox: Sandbox) -> None:
@@ -82,10 +82,10 @@ def test_an_agent_that_was_killed_and_lost_its_data_joins_again(sandbox: Sandbox
     assert agent
     agent.kill()
     agent.wait(5)
-    shutil.rmtree(sandbox.folder / AGENT_NODE / "data")
+    shutil.rmtree(sandbox.folder / STAGING_NAMES.agent_node / "data")
     assert sandbox.start() == 1
     sandbox.agent_api.register({"ID": "one", "Name": "one", "Port": 1})
-    assert within(10, lambda: "one" in sandbox.agent_api.node_services(AGENT_NODE))
+    assert within(10, lambda: "one" in sandbox.agent_api.node_services(STAGING_NAMES.agent_node))
 
 
 def test_a_process_is_known_as_soon_as_it_was_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import consul
 
 import settings
-from consul_cluster.agent_configuration import SERVER_NODE
+from consul_cluster.cluster_names import STAGING_NAMES
 from operations.self_registrations import Comparison, compare_stack
 from operations.stack import Stack
 from services.model import Service
@@ -51,9 +51,9 @@ def test_each_service_is_where_it_is_in_the_migration(deployed: EditableStack) -
     assert [key for key, one in now.items() if one.can_drop] == [BILLING]
     assert [key for key, one in now.items() if one.verdict.wrong] == [ORDER]
     assert now[ORDER].verdict.message == "order_service-1 is at port 8999, the roster says 8105"
-    assert now[AUTH].verdict.message == f"deregister what it left: auth_service-1 on {SERVER_NODE}"
+    assert now[AUTH].verdict.message == f"deregister what it left: auth_service-1 on {STAGING_NAMES.server_node}"
     [own] = now[BILLING].own
-    assert (own.node, own.heartbeat, own.at) == (SERVER_NODE, "passing", now[BILLING].service.address)
+    assert (own.node, own.heartbeat, own.at) == (STAGING_NAMES.server_node, "passing", now[BILLING].service.address)
 
 
 def test_a_service_that_took_option_b_registers_itself_at_the_agent_and_is_still_seen(deployed: EditableStack) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from consul_cluster.agent_configuration import AGENT_NODE
+from consul_cluster.cluster_names import STAGING_NAMES
 from services.checks import HttpCheck
 from services.environment import Environment
 from services.model import Service, TaggedAddress, Weights
@@ -19,7 +19,7 @@ def only(stack: EditableStack, *services: Service) -> None:
 
 def in_catalog(stack: EditableStack, name: str) -> dict[str, dict[str, Any]]:
     """Return the services that the catalog has under a name, by id."""
-    found = stack.sandbox.server_api.node_services(AGENT_NODE)
+    found = stack.sandbox.server_api.node_services(STAGING_NAMES.agent_node)
     return {service_id: service for service_id, service in found.items() if service["Service"] == name}
 
 
@@ -37,7 +37,7 @@ def test_tags_that_others_may_change_stay_as_they_left_them(stack: EditableStack
     only(stack, USER.service(WHERE, "billing", 8216, enable_tag_override=True))
     stack.up()
     held = in_catalog(stack, "billing_service")["billing_service"]
-    body = {"Node": AGENT_NODE, "SkipNodeUpdate": True, "Service": {**held, "Tags": ["preferred"]}}
+    body = {"Node": STAGING_NAMES.agent_node, "SkipNodeUpdate": True, "Service": {**held, "Tags": ["preferred"]}}
     stack.sandbox.server_api.register_in_catalog(body)
     assert stack.up(refresh=True) == {"same": 3}
     assert in_catalog(stack, "billing_service")["billing_service"]["Tags"] == ["preferred"]

@@ -8,6 +8,7 @@ import pytest
 
 import toolchain
 from consul_cluster.agent_configuration import agent_config, server_config
+from consul_cluster.cluster_names import STAGING_NAMES
 from services.consul_definition import definition_file
 from tests.forty_services import forty_roster
 
@@ -28,13 +29,15 @@ def test_consul_accepts_the_definition_file_of_each_group(tmp_path: Path, kind: 
     content = definition_file(forty_roster().of_kind(kind))
     (tmp_path / f"{kind}-services.json").write_text(json.dumps(content))
     (tmp_path / "agent-config.json").write_text(
-        json.dumps(agent_config("staging-consul", HOST, HOST) | {"data_dir": "/consul/data"})
+        json.dumps(agent_config(STAGING_NAMES, "staging-consul", HOST, HOST) | {"data_dir": "/consul/data"})
     )
     assert "Configuration is valid!" in validate(tmp_path)
 
 
 def test_consul_accepts_the_servers_configuration(tmp_path: Path) -> None:
-    (tmp_path / "server.json").write_text(json.dumps(server_config(HOST, HOST) | {"data_dir": "/consul/data"}))
+    (tmp_path / "server.json").write_text(
+        json.dumps(server_config(STAGING_NAMES, HOST, HOST) | {"data_dir": "/consul/data"})
+    )
     assert "Configuration is valid!" in validate(tmp_path)
 
 

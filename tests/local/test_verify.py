@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import urllib3
 
-from consul_cluster.agent_configuration import AGENT_NODE, SERVER_NODE
+from consul_cluster.cluster_names import STAGING_NAMES
 from services.field_types import OWNER_KEY
 from tests.local.clones import Clone
 from tests.local.stacks import OWNER, register, repair
@@ -97,7 +97,7 @@ def test_a_service_that_the_roster_does_not_know_is_found(clone: Clone) -> None:
     clone.agent.register({"ID": "web-1", "Name": "web", "Port": 80})
     one = finding(clone, "others")
     assert one["subject"] == "web"
-    assert one["found"] == f"id web-1 on {AGENT_NODE}, registered by the service itself, over the API"
+    assert one["found"] == f"id web-1 on {STAGING_NAMES.agent_node}, registered by the service itself, over the API"
     assert "add it to services/" in one["advice"]
 
 
@@ -114,7 +114,7 @@ def test_a_duplicate_is_found_with_its_origin(clone: Clone, meta: dict[str, str]
     duplicate(clone, "order-2", meta)
     one = finding(clone, "others")
     assert one["subject"] == "order_service"
-    assert one["found"] == f"id order-2 on {AGENT_NODE}, {origin}"
+    assert one["found"] == f"id order-2 on {STAGING_NAMES.agent_node}, {origin}"
 
 
 def test_a_service_that_stopped_is_found_and_said_how_to_start(clone: Clone) -> None:
@@ -129,7 +129,7 @@ def test_a_self_registration_with_the_server_is_listed_and_is_no_finding(clone: 
     clone.server.register({"ID": "billing-host", "Name": "billing_service", "Port": 1, "Check": {"TTL": "30s"}})
     result = clone.run("verify")
     assert result.returncode == 0, result.stdout
-    assert f"on {SERVER_NODE} too, registered by the services themselves, over the API: " in result.stdout
+    assert f"on {STAGING_NAMES.server_node} too, registered by the services themselves, over the API: " in result.stdout
     assert "billing_service (id billing-host)" in result.stdout
 
 
@@ -155,7 +155,7 @@ def test_fix_removes_ours_wherever_it_is_and_leaves_the_others(clone: Clone) -> 
     result = clone.run("verify", "--fix")
     assert result.returncode == 1
     assert re.findall(r"^removed .*", result.stdout, re.MULTILINE) == [
-        f"removed order_service: id order-ours on {AGENT_NODE}",
+        f"removed order_service: id order-ours on {STAGING_NAMES.agent_node}",
         "removed order_service: id order_ours on old-agent",
     ]
     assert clone.agent.all_services().keys() - {s.id for s in clone.sandbox.roster.services} == {
@@ -190,7 +190,7 @@ def test_an_agent_that_is_away_is_one_message_with_what_the_servers_know(clone: 
     assert process
     process.kill()
     found = within(20, clone, "members")
-    assert (found["subject"], found["found"]) == (AGENT_NODE, "failed, node")
+    assert (found["subject"], found["found"]) == (STAGING_NAMES.agent_node, "failed, node")
     result = clone.run("verify")
     assert f"http://{clone.sandbox.agent}:8500 (APIs)" in result.stdout
     assert "?      metrics        not seen" in result.stdout

@@ -26,7 +26,7 @@ def created(servers: FakeConsul) -> str:
     """Return what is said before the agent's container is created."""
 
     def program() -> None:
-        hooks = remove_dead_node(Connection(servers.address))
+        hooks = remove_dead_node(Connection(servers.address), AGENT)
         pulumi.CustomResource("test:index:Container", "container", {}, pulumi.ResourceOptions(hooks=hooks))
 
     return deploy(program).call("remove-dead-node", name=AGENT)

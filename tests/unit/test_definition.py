@@ -9,6 +9,7 @@ from consul_cluster.agent_configuration import (
     reloadable_config,
     server_config,
 )
+from consul_cluster.cluster_names import STAGING_NAMES
 from services.consul_definition import (
     definition,
     definition_file,
@@ -245,7 +246,7 @@ def test_a_summary_names_every_check() -> None:
 
 
 def test_the_shared_agents_configuration_is_exactly_this() -> None:
-    assert agent_config("staging-consul") == {
+    assert agent_config(STAGING_NAMES, "staging-consul") == {
         "node_name": "consul-agent-shared",
         "datacenter": "dc1",
         "bind_addr": "0.0.0.0",  # noqa: S104 - within the container's network
@@ -260,7 +261,7 @@ def test_the_shared_agents_configuration_is_exactly_this() -> None:
 
 
 def test_the_servers_configuration_is_exactly_this() -> None:
-    assert server_config() == {
+    assert server_config(STAGING_NAMES) == {
         "node_name": "staging-consul",
         "datacenter": "dc1",
         "bind_addr": "0.0.0.0",  # noqa: S104 - within the container's network
@@ -276,13 +277,15 @@ def test_what_the_agent_reads_again_while_it_runs_is_exactly_this() -> None:
     assert reloadable_config() == {"log_level": "INFO"}
 
 
-@pytest.mark.parametrize("config", [agent_config("staging-consul"), server_config()], ids=["agent", "server"])
+@pytest.mark.parametrize(
+    "config", [agent_config(STAGING_NAMES, "staging-consul"), server_config(STAGING_NAMES)], ids=["agent", "server"]
+)
 def test_what_can_be_read_again_stands_in_no_file_that_needs_a_new_start(config: dict[str, object]) -> None:
     assert [key for key in reloadable_config() if key in config] == []
 
 
 def test_the_configuration_of_consul_esm_is_exactly_this() -> None:
-    assert esm_config() == {
+    assert esm_config(STAGING_NAMES) == {
         "datacenter": "dc1",
         "http_addr": "consul-agent-shared:8500",
         "external_node_meta": {"external-node": "true"},
@@ -292,12 +295,12 @@ def test_the_configuration_of_consul_esm_is_exactly_this() -> None:
 
 
 def test_consul_esm_is_given_a_token_where_there_is_one() -> None:
-    assert esm_config("a-token") == {**esm_config(), "token": "a-token"}
+    assert esm_config(STAGING_NAMES, "a-token") == {**esm_config(STAGING_NAMES), "token": "a-token"}
 
 
 def test_consul_esm_reaches_a_secured_agent_over_https_and_has_its_authority() -> None:
-    assert esm_config("a-token", "/etc/consul-esm/ca.pem") == {
-        **esm_config("a-token"),
+    assert esm_config(STAGING_NAMES, "a-token", "/etc/consul-esm/ca.pem") == {
+        **esm_config(STAGING_NAMES, "a-token"),
         "http_addr": "https://consul-agent-shared:8501",
         "ca_file": "/etc/consul-esm/ca.pem",
     }
@@ -309,14 +312,14 @@ def test_consul_esm_looks_after_a_node_with_the_meta_that_the_external_one_has_a
 
 def test_no_script_check_comes_over_the_agents_open_api() -> None:
     # With an open API, that is remote code execution; only files may hold one.
-    assert "enable_script_checks" not in agent_config("staging-consul")
+    assert "enable_script_checks" not in agent_config(STAGING_NAMES, "staging-consul")
 
 
 def test_an_agent_takes_other_interfaces() -> None:
-    found = agent_config("127.0.0.1", bind="127.0.0.2", client="127.0.0.4")
+    found = agent_config(STAGING_NAMES, "127.0.0.1", bind="127.0.0.2", client="127.0.0.4")
     assert (found["bind_addr"], found["client_addr"]) == ("127.0.0.2", "127.0.0.4")
 
 
 def test_a_server_takes_other_interfaces() -> None:
-    found = server_config(bind="127.0.0.1", client="127.0.0.4")
+    found = server_config(STAGING_NAMES, bind="127.0.0.1", client="127.0.0.4")
     assert (found["bind_addr"], found["client_addr"]) == ("127.0.0.1", "127.0.0.4")

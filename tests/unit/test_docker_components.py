@@ -19,6 +19,7 @@ from components.network import Network, NetworkArgs
 from components.stand_in_containers import StandIns, StandInsArgs, image_name
 from consul_cluster.acl_rules import server_tokens
 from consul_cluster.agent_configuration import agent_config, server_config
+from consul_cluster.cluster_names import STAGING_NAMES
 from consul_cluster.security_stages import Stage, stage_config
 from services.roster import Roster
 from tests.fake_consul import FakeConsul, running
@@ -271,7 +272,8 @@ def test_another_config_starts_another_container_of_its_consul_node(node: str) -
 
 
 @pytest.mark.parametrize(
-    ("node", "config"), [("server", server_config()), ("agent", agent_config(retry_join="staging-consul"))]
+    ("node", "config"),
+    [("server", server_config(STAGING_NAMES)), ("agent", agent_config(STAGING_NAMES, retry_join="staging-consul"))],
 )
 def test_a_consul_node_is_given_one_file_with_exactly_its_config(node: str, config: dict[str, Any]) -> None:
     assert made().inputs(f"{node}-carry")["uploads"] == [
@@ -399,8 +401,13 @@ def secured(stage: Stage) -> Deployed:
 @pytest.mark.parametrize(
     ("node", "name", "config", "tokens"),
     [
-        ("server", "staging-consul", server_config(), {"initial_management": MANAGEMENT, "agent": MANAGEMENT}),
-        ("agent", "consul-agent-shared", agent_config(retry_join="staging-consul"), AGENTS_TOKENS),
+        (
+            "server",
+            "staging-consul",
+            server_config(STAGING_NAMES),
+            {"initial_management": MANAGEMENT, "agent": MANAGEMENT},
+        ),
+        ("agent", "consul-agent-shared", agent_config(STAGING_NAMES, retry_join="staging-consul"), AGENTS_TOKENS),
     ],
     ids=NODES,
 )

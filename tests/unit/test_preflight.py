@@ -170,7 +170,11 @@ def problems(monkeypatch: pytest.MonkeyPatch, expected: Prerequisites, *containe
 
 @pytest.mark.parametrize(
     ("datacenters", "found"),
-    [(["dc1"], []), (["dc1", "dc2"], []), (["eu-1", "dc1"], ["is in datacenter 'eu-1', and the agent in 'dc1'"])],
+    [
+        (["dc1"], []),
+        (["dc1", "dc2"], []),
+        (["eu-1", "dc1"], ["is in datacenter 'eu-1', and the agent in 'dc1': pulumi config set datacenter eu-1"]),
+    ],
 )
 def test_a_server_in_another_datacenter_is_a_problem(
     monkeypatch: pytest.MonkeyPatch, datacenters: list[str], found: list[str]

@@ -2,9 +2,10 @@ from typing import Any, get_args
 
 import pytest
 
-from components.certificates import certificate_host_names
+from components.certificates import certified_nodes
 from consul_cluster.acl_rules import agent_tokens, server_tokens, token_rules
 from consul_cluster.agent_configuration import agent_config, reloadable_config, server_config
+from consul_cluster.cluster_names import STAGING_NAMES, ClusterNames
 from consul_cluster.security_stages import CA_FILE, Stage, stage_config, why_change_is_refused
 from services.roster import Roster
 from tests.forty_services import FORTY, forty_roster
@@ -80,7 +81,7 @@ def test_no_secret_is_in_a_stages_configuration(stage: Stage) -> None:
 @every_stage
 @pytest.mark.parametrize(
     "others",
-    [agent_config("staging-consul"), server_config(), reloadable_config()],
+    [agent_config(STAGING_NAMES, "staging-consul"), server_config(STAGING_NAMES), reloadable_config()],
     ids=["agent", "server", "reloaded"],
 )
 def test_a_stage_overrides_nothing_of_an_agents_own_configuration(stage: Stage, others: dict[str, Any]) -> None:
@@ -129,11 +130,20 @@ def test_back_to_off_is_too_far_from_anywhere(before: Stage) -> None:
 
 
 def test_the_servers_certificate_is_for_the_name_that_clients_verify_and_for_its_own() -> None:
-    assert certificate_host_names("staging-consul") == ["server.dc1.consul", "staging-consul", "localhost"]
+    server, _ = certified_nodes(STAGING_NAMES)
+    assert server.host_names == ["server.dc1.consul", "staging-consul", "localhost"]
 
 
 def test_the_agents_certificate_is_none_of_a_servers() -> None:
-    assert certificate_host_names("consul-agent-shared") == ["client.dc1.consul", "consul-agent-shared", "localhost"]
+    _, agent = certified_nodes(STAGING_NAMES)
+    assert agent.host_names == ["client.dc1.consul", "consul-agent-shared", "localhost"]
+
+
+def test_the_certificates_of_a_cluster_with_other_names_are_for_its_datacenter_its_containers_and_its_nodes() -> None:
+    names = ClusterNames("east", "agent-node", "agent-1", "server-node", "server-1", "backend")
+    server, agent = certified_nodes(names)
+    assert server.host_names == ["server.east.consul", "server-1", "server-node", "localhost"]
+    assert agent.host_names == ["client.east.consul", "agent-1", "agent-node", "localhost"]
 
 
 # What each token may do

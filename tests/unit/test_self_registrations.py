@@ -217,7 +217,7 @@ def test_what_is_safe_in_phase_3_is_in_the_output(consul: FakeConsul, monkeypatc
     own(consul)
     output = typed(consul, monkeypatch).output
     assert f"Phase 3: {RELEASE}; or, where ACLs are on, give the service a token that can only read." in output
-    assert "Do not point one that registers itself at consul-agent-shared" in output
+    assert "Do not point one that registers itself at the shared agent" in output
 
 
 def test_piped_it_is_a_line_a_service_with_tabs_between(consul: FakeConsul, monkeypatch: pytest.MonkeyPatch) -> None:

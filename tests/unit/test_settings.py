@@ -9,6 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 import settings
+from consul_cluster.cluster_names import STAGING_NAMES, ClusterNames
 from services.environment import Location
 from settings import Settings, SettingsError, load
 from tests.unit.authorities import AUTHORITY, AUTHORITY_FILE
@@ -265,6 +266,14 @@ def test_settings_cannot_be_changed() -> None:
         of().environment = "production"  # type: ignore[misc]
 
 
+def test_a_cluster_has_the_guides_names_unless_the_stack_says_otherwise() -> None:
+    assert of().names == STAGING_NAMES
+    own = {"datacenter": "east", "agentNode": "agent-node", "serverNode": "server-node", "networkName": "backend"}
+    assert of(**own).names == ClusterNames("east", "agent-node", "agent-node", "server-node", "server-node", "backend")
+    named = of(**own, agentContainer="agent.1", serverContainer="server.1").names
+    assert (named.agent_container, named.server_container) == ("agent.1", "server.1")
+
+
 def test_a_stack_says_which_services_it_has_and_where() -> None:
     places = {"a": "10.0.0.7:9216", "b": ":9217", "c": "isa-c", "d": "[::1]:80"}
     found = of(leaveOut='["weather_service"]', locations=json.dumps(places), serviceHost="127.0.0.3").services
@@ -290,6 +299,7 @@ EXACT_TAG = "must be an image with an exact tag, such as hashicorp/consul:1.17.2
 DIGEST = "0a" * 32
 INTERFACE = "must be an IP address of the Docker host, such as 127.0.0.1"
 KEYS = (
+    "datacenter, agentNode, agentContainer, serverNode, serverContainer, networkName, "
     "registration, agentAddress, agentToken, agentCaFile, serverAddress, environment, serviceHost, locations, "
     "leaveOut, adopt, docker, sandbox, network, server, standIns, consulImage, esmImage, externalNode, security, "
     "publishOn"
@@ -302,6 +312,15 @@ IDENTIFIER = "must be 1 to 63 of the characters A-Z a-z 0-9 - _"
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
+        ("datacenter", "dc.1", "'dc.1' must be 1 to 63 of the characters A-Z a-z 0-9 - _"),
+        ("agentNode", "a b", "'a b' must be 1 to 63 of the characters A-Z a-z 0-9 - _"),
+        ("agentNode", "Staging-Consul", "'Staging-Consul' must be another name than the server's"),
+        ("agentContainer", "staging-consul", "'staging-consul' must be another name than the server's"),
+        (
+            "networkName",
+            "-net",
+            "'-net' must be 2 to 63 of the characters A-Z a-z 0-9 - _ . and begin with none of - _ .",
+        ),
         ("leaveOut", "billing_service", "'billing_service': input should be a valid frozenset"),
         ("leaveOut", '["a b"]', "'a b' must be 1 to 63 of the characters A-Z a-z 0-9 - _"),
         ("locations", "[]", "input should be a valid dictionary"),

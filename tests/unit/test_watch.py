@@ -183,7 +183,7 @@ def _fake() -> FakeConsul:
 def _fed(fake: FakeConsul, monkeypatch: pytest.MonkeyPatch) -> Iterator[Iterator[Mapping[str, str] | ConsulError]]:
     monkeypatch.setattr(feeding, "_PAUSE", 0)
     with running(fake):
-        yield status_stream(fake.api, AGENT, ROSTER, OWNER_PREFIX)
+        yield status_stream(fake.api, AGENT, ROSTER, OWNER_PREFIX, SERVER)
 
 
 Fed = Iterator[Mapping[str, str] | ConsulError]
