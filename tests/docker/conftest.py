@@ -4,20 +4,21 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
 import yaml
 
 import toolchain
-from consul_cluster.agent_configuration import server_config
+from consul_cluster.agent_configuration import agent_config, server_config
 from consul_cluster.client import Consul, ConsulError
 from consul_cluster.cluster_names import STAGING_NAMES
 from operations import down, up
@@ -133,6 +134,12 @@ def members() -> dict[str, str]:
     """Return the status of each member of the cluster, as the server's container prints them."""
     lines = docker("exec", SERVER, "consul", "members").splitlines()[1:]
     return {name: status for name, _, status, *_ in (line.split() for line in lines)}
+
+
+def another_agent_config(retry_interval: str) -> Callable[..., dict[str, Any]]:
+    """Return what stands in the place of `components.consul_agent.agent_config`, to have the container replaced."""
+    config = {**agent_config(STAGING_NAMES, retry_join=SERVER), "retry_interval": retry_interval}
+    return lambda *_, **__: config
 
 
 def project(folder: Path, stack: str, **config: object) -> Stack:

@@ -13,14 +13,12 @@ from datetime import timedelta
 from pathlib import Path
 from unittest.mock import patch
 
-from consul_cluster.agent_configuration import agent_config
 from consul_cluster.client import Consul, ConsulError
-from consul_cluster.cluster_names import STAGING_NAMES
 from operations import down
 from operations.pulumi_engine import EngineError
 from operations.stack import Stack
 from services.roster import Roster
-from tests.docker.conftest import HTTPS, SERVER, docker, instances, ours, project, status
+from tests.docker.conftest import HTTPS, another_agent_config, docker, instances, ours, project, status
 from tests.forty_services import forty_roster
 from tests.killing import kill_engine
 from tests.polling import polling
@@ -101,10 +99,9 @@ class Laboratory:
     def stack(self, state: State) -> Iterator[Stack]:
         """Have the program state what a state deploys."""
         roster = _roster(state.added)
-        config = {**agent_config(STAGING_NAMES, retry_join=SERVER), "retry_interval": state.retry}
         with (
             patch("services.roster.load_roster", lambda *_: roster),
-            patch("components.consul_agent.agent_config", lambda **_: config),
+            patch("components.consul_agent.agent_config", another_agent_config(state.retry)),
         ):
             yield project(self.folder, "docker-local", **{"security": "off", **state.config})
 

@@ -5,11 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from consul_cluster.agent_configuration import agent_config
-from consul_cluster.cluster_names import STAGING_NAMES
 from operations.pulumi_engine import EngineError
 from operations.stack import Stack
-from tests.docker.conftest import SERVER, docker
+from tests.docker.conftest import another_agent_config, docker
 from tests.killing import kill_engine
 from tests.waiting import within
 
@@ -18,8 +16,7 @@ _intervals = itertools.count(6)
 
 def change_the_agent(patch: pytest.MonkeyPatch) -> None:
     """Have the program state something that replaces the agent's container."""
-    config = {**agent_config(STAGING_NAMES, retry_join=SERVER), "retry_interval": f"{next(_intervals)}s"}
-    patch.setattr("components.consul_agent.agent_config", lambda **_: config)
+    patch.setattr("components.consul_agent.agent_config", another_agent_config(f"{next(_intervals)}s"))
 
 
 def exists(container: str | None) -> bool:

@@ -6,14 +6,12 @@ from typing import Any
 
 import pytest
 
-from consul_cluster.agent_configuration import agent_config
-from consul_cluster.cluster_names import STAGING_NAMES
 from operations.pulumi_engine import EngineError
 from operations.stack import Stack
 from services.consul_definition import definition_files
 from services.roster import Roster
 from tests.docker.catalog_watch import watch_catalog
-from tests.docker.conftest import AGENT, SERVER, changes, deployed, docker, passing, project
+from tests.docker.conftest import AGENT, another_agent_config, changes, deployed, docker, passing, project
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +76,7 @@ def test_what_consul_reads_at_its_start_alone_replaces_the_container(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = container()
-    config = {**agent_config(STAGING_NAMES, retry_join=SERVER), "retry_interval": "4s"}
-    monkeypatch.setattr("components.consul_agent.agent_config", lambda **_: config)
+    monkeypatch.setattr("components.consul_agent.agent_config", another_agent_config("4s"))
     previewed = {str(what): count for what, count in stack.engine.preview().change_summary.items()}
     assert previewed["replace"] == 3  # what carries its configuration, the agent, and what makes it read the files
     assert container() == before

@@ -5,9 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from consul_cluster.agent_configuration import agent_config
 from consul_cluster.client import Consul, ForbiddenError
-from consul_cluster.cluster_names import STAGING_NAMES
 from operations.stack import Stack
 from operations.verify.report import report
 from services import roster
@@ -16,8 +14,8 @@ from tests.docker.conftest import (
     HTTPS,
     NETWORK,
     REGISTRATIONS,
-    SERVER,
     all_40,
+    another_agent_config,
     changes,
     deployed,
     docker,
@@ -49,8 +47,7 @@ def test_after_a_backup_of_the_state_was_restored_up_completes_what_has_changed_
         before.setattr(roster, "load_roster", lambda *_: without_billing(stack))
         changes(stack)
         backup = run_pulumi(stack, "stack", "export")
-    config = {**agent_config(STAGING_NAMES, retry_join=SERVER), "retry_interval": "7s"}
-    monkeypatch.setattr("components.consul_agent.agent_config", lambda **_: config)
+    monkeypatch.setattr("components.consul_agent.agent_config", another_agent_config("7s"))
     changes(stack)  # a service was added, and the agent's container replaced
     run_pulumi(stack, "stack", "import", stdin=backup)
     changes(stack)
