@@ -68,7 +68,7 @@ class Group:
 
         Raises:
             pydantic.ValidationError: a value is not Consul's.
-            TypeError: there is no such option.
+            ValueError: two of the options contradict each other.
         """
         full_name = f"{name}{self.suffix}"
         fields = {key: value for key, value in options.items() if key not in _OF_THE_GROUP}
@@ -84,13 +84,17 @@ class Group:
             "port": located.port or port,
             "tags": (*self.tags, environment.name, *options.get("tags", ())),
             "meta": {"version": VERSION, "environment": environment.name, **self.meta, **options.get("meta", {})},
-            "checks": options.get("checks") or (self._check(options),),
+            "checks": self._checks(options),
         }
         return Service.model_validate({**fields, **own})
 
-    def _check(self, options: Options) -> HttpCheck | TcpCheck | GrpcCheck | TtlCheck:
+    def _checks(self, options: Options) -> tuple[HttpCheck | TcpCheck | GrpcCheck | TtlCheck, ...]:
         changes = {key: options[key] for key in ("path", "interval") if key in options}
-        return type(self.check).model_validate({**dict(self.check), **changes})
+        if "checks" not in options:
+            return (type(self.check).model_validate({**dict(self.check), **changes}),)
+        if changes:
+            raise ValueError(f"{' and '.join(changes)} cannot stand beside checks: put it into a check")
+        return options["checks"]
 
 
 # What a line says beside what the group has; all else is a field of the service.

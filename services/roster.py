@@ -104,6 +104,8 @@ def load_roster(environment: Environment) -> Roster:
         return Roster(services=tuple(service for service in services if service.id not in environment.left_out))
     except ValidationError as error:
         raise RosterError("\n".join(_messages(error))) from None
+    except (TypeError, ValueError) as error:  # of a call, such as one without a port
+        raise RosterError(f"{_line(error)}: {error}") from None
 
 
 def _refuse_unknown(environment: Environment, ids: Collection[str]) -> None:
@@ -131,7 +133,7 @@ def _message(each: ErrorDetails) -> str:
     return f"{field}: {given}{message[0].lower()}{message[1:]}"
 
 
-def _line(error: ValidationError) -> str:
+def _line(error: Exception) -> str:
     """Return the file and line whose service is malformed: the one in the body of a group's function."""
     frames = traceback.extract_tb(error.__traceback__)
     frame = next(frame for frame in frames if frame.name in {group.__name__ for group in _SERVICES})

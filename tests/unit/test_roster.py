@@ -339,6 +339,7 @@ def test_one_more_entry_is_one_more_service_and_changes_no_other() -> None:
 _FILE = """
 from datetime import timedelta
 from functools import partial
+from services.checks import HttpCheck
 from services.user_services import USER
 def user_services(environment):
     user = partial(USER.service, environment)
@@ -379,9 +380,14 @@ def edited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], N
             'user("billing", 8216, pth="/ready"),',
             f"pth: a service has no such field: it has {', '.join(Options.__annotations__)}",
         ),
+        (
+            'user("billing", 8216, path="/ready", checks=(HttpCheck(),)),',
+            "path cannot stand beside checks: put it into a check",
+        ),
+        ('user("billing"),', "Group.service() missing 1 required positional argument: 'port'"),
         ('user("billing", None),', "checks: value error, the http check needs a port: the service has none"),
     ],
-    ids=["port", "interval", "unknown field", "no port"],
+    ids=["port", "interval", "unknown field", "path and checks", "nothing about a port", "no port"],
 )
 def test_a_mistake_in_a_line_is_one_message_with_its_file_and_line(
     edited: Callable[[str], None], line: str, message: str
@@ -389,7 +395,7 @@ def test_a_mistake_in_a_line_is_one_message_with_its_file_and_line(
     edited(line)
     with pytest.raises(RosterError) as refused:
         load_roster(STAGING)
-    assert str(refused.value) == f"services/user_services.py, line 9: {message}"
+    assert str(refused.value) == f"services/user_services.py, line 10: {message}"
 
 
 def test_two_lines_that_want_the_same_are_one_message_that_names_both(edited: Callable[[str], None]) -> None:
