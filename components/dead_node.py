@@ -5,6 +5,9 @@ An agent that lost its data has another node id, and the servers refuse it the n
 https://developer.hashicorp.com/consul/docs/agent/config/config-files#reconnect_timeout
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import pulumi
 
 from components.consul_connection import Connection
@@ -15,15 +18,24 @@ _ALIVE = 1
 
 
 def remove_dead_node(servers: Connection, node: str) -> pulumi.ResourceHookBinding:
-    """Return the hook that removes the node of the agent before its container is created, if no agent has it now."""
+    """Return the hook that removes the node of the agent before its container is created, if no agent has it now.
+
+    Servers that were replaced a moment ago may not know the agent that has just left. Its node is empty then, since it
+    was drained; one that stays would look as if the next agent had joined.
+    """
 
     async def remove(_args: pulumi.ResourceHookArgs) -> None:
         consul = await servers.consul()
         try:
             statuses = [member["Status"] for member in consul.members() if member["Name"] == node]
-            if statuses and _ALIVE not in statuses:
+            if _ALIVE not in statuses and (statuses or _is_drained(consul.catalog_node(node))):
                 consul.deregister_node(node)
         except ConsulError as error:  # if the agent's data is still there, it can join all the same
             pulumi.log.warn(f"the catalog may have a dead node {node}, which keeps a new agent out: {error}")
 
     return pulumi.ResourceHookBinding(before_create=[consul_hook("remove-dead-node", remove)])
+
+
+def _is_drained(entry: Mapping[str, Any] | None) -> bool:
+    """Return whether a node of the catalog is an agent's, as its tagged addresses say, and has no service."""
+    return bool(entry and entry["Node"]["TaggedAddresses"] and not entry["Services"])

@@ -8,7 +8,6 @@ ends in between, they stay there, are found and are checked, and the next run mo
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,7 @@ from components.consul_connection import Connection
 from components.consul_container import ConsulContainerArgs
 from components.registration.switching import ServiceLocations, move_to_agent, register_with_status
 from components.resource_hooks import stash, wait_for_leader, wait_until_ready
-from consul_cluster.client import Consul, ConsulError, ForbiddenError, NoAnswerError
+from consul_cluster.client import Consul, ConsulError, NoAnswerError
 from consul_cluster.drift import read_services, recognize
 from consul_cluster.fingerprint import fingerprint
 from consul_cluster.ownership import is_owned_by
@@ -82,7 +81,6 @@ class Draining:
                 self._move_to_server(service_id, fields, agent, servers)
             except NoAnswerError as error:
                 raise ConsulError(f"{service_id} is between agent and server: {error}. Run it again") from None
-        _remove_node(servers, self.locations.names.agent_node)
 
     async def _return(self, _old: dict[str, Any], _new: dict[str, Any]) -> None:
         servers = await self.locations.servers.consul()
@@ -108,14 +106,6 @@ class Draining:
         except ConsulError:
             register_with_status(agent, service_id, fields, checks)
             raise
-
-
-def _remove_node(servers: Consul, node: str) -> None:
-    """Remove the agent's node when nothing is on it: one that stays looks as if the next agent had joined."""
-    with suppress(ForbiddenError):  # a token for the services alone may not
-        entry = servers.catalog_node(node)
-        if entry and not entry["Services"]:
-            servers.deregister_node(node)
 
 
 def stated_container(stated: Mapping[str, Any]) -> str:

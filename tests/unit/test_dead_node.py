@@ -39,8 +39,31 @@ def test_a_node_is_removed_unless_its_agent_is_alive(servers: FakeConsul, status
     assert (AGENT in servers.nodes, SERVER in servers.nodes) == (kept, True)
 
 
-def test_a_cluster_that_never_had_the_agent_is_left_alone(servers: FakeConsul) -> None:
+def test_a_node_that_the_servers_do_not_know_as_a_member_is_removed_if_it_is_a_drained_agents(
+    servers: FakeConsul,
+) -> None:
+    # They were replaced after it had been drained: one that stays looks as if the next agent had joined.
     del servers.members[AGENT]
+    servers.nodes[AGENT]["Node"]["TaggedAddresses"] = {"lan": "10.0.0.2"}
+    assert created(servers) == ""
+    assert (AGENT in servers.nodes, SERVER in servers.nodes) == (False, True)
+
+
+def test_a_node_of_nobodys_agent_stays(servers: FakeConsul) -> None:
+    del servers.members[AGENT]
+    servers.nodes[AGENT]["Node"]["TaggedAddresses"] = None
+    assert (created(servers), servers.wrote) == ("", [])
+
+
+def test_a_node_with_services_that_the_servers_do_not_know_as_a_member_stays(servers: FakeConsul) -> None:
+    del servers.members[AGENT]
+    servers.nodes[AGENT]["Node"]["TaggedAddresses"] = {"lan": "10.0.0.2"}
+    servers.add(AGENT, "theirs", "theirs")
+    assert (created(servers), servers.wrote) == ("", [])
+
+
+def test_a_cluster_that_never_had_the_agent_is_left_alone(servers: FakeConsul) -> None:
+    del servers.members[AGENT], servers.nodes[AGENT]
     assert (created(servers), servers.wrote) == ("", [])
 
 

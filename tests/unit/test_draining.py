@@ -397,24 +397,6 @@ def test_a_service_in_maintenance_stays_so_on_the_server(platform: Platform) -> 
     assert off in platform.servers.checks
 
 
-@pytest.mark.parametrize(("others", "removed"), [({}, True), ({"theirs": {"Meta": {}}}, False)])
-def test_the_agents_node_is_removed_unless_somebody_elses_service_is_on_it(
-    platform: Platform, others: dict[str, Any], removed: bool
-) -> None:
-    # A node that stays looks as if the next agent had joined.
-    platform.servers.in_sync = False  # what the server's own agent holds is on another node
-    platform.on_agent(BILLING)
-    platform.servers.nodes[AGENT] = {"Node": {"Node": AGENT, "Meta": {}}, "Services": others}
-    assert platform.park() == ""
-    assert (AGENT in platform.servers.nodes) is not removed
-
-
-def test_a_token_that_may_not_remove_the_node_leaves_it(platform: Platform) -> None:
-    platform.servers.nodes[AGENT] = {"Node": {"Node": AGENT, "Meta": {}}, "Services": {}}
-    platform.servers.refuses_writes = (403, "Permission denied")
-    assert platform.park() == ""
-
-
 def checks_on_server(platform: Platform, check: Check) -> list[dict[str, Any]]:
     """Drain an agent that has a service with this check; returns what the server is to check then."""
     service = USER.service(Environment("staging"), "billing", 8216, checks=(check,))
