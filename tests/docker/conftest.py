@@ -193,10 +193,25 @@ ITS_OWN = {
 }
 
 
+@contextmanager
+def existing_network() -> Iterator[None]:
+    """A network that is not the stack's, as in staging."""
+    docker("network", "create", NETWORK)
+    try:
+        yield
+    finally:
+        docker("network", "rm", NETWORK)
+
+
 @pytest.fixture(scope="module")
 def platform() -> Iterator[Consul]:
     """A network, a server and one service, made by hand."""
-    docker("network", "create", NETWORK)
+    with existing_network(), server_and_service() as server:
+        yield server
+
+
+@contextmanager
+def server_and_service() -> Iterator[Consul]:
     try:
         config = json.dumps(server_config(STAGING_NAMES))
         where = ("--name", SERVER, "--hostname", SERVER, "--network", NETWORK, "--publish", "127.0.0.1:8500:8500")
@@ -209,7 +224,6 @@ def platform() -> Iterator[Consul]:
         yield server
     finally:
         docker("rm", "--force", "--volumes", SERVER, "isa-billing")
-        docker("network", "rm", NETWORK)
 
 
 def leads(server: Consul) -> bool:

@@ -1,24 +1,19 @@
 """A state that was lost, or restored from a backup, while everything that it names goes on running."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from consul_cluster.client import Consul, ForbiddenError
 from operations.stack import Stack
-from operations.verify.report import report
 from services import roster
 from tests.docker.catalog_watch import watch_catalog
 from tests.docker.conftest import (
-    HTTPS,
-    NETWORK,
     REGISTRATIONS,
     all_40,
     another_agent_config,
     changes,
     deployed,
-    docker,
+    existing_network,
     instances,
     passing,
     project,
@@ -32,12 +27,9 @@ pytestmark = pytest.mark.timeout(600)
 @pytest.fixture(scope="module", params=REGISTRATIONS, name="stack")
 def _stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp(request.param)
-    docker("network", "create", NETWORK)  # it is not the stack's, as in staging
-    try:
-        with deployed(project(folder, "docker-local", registration=request.param, network="existing")) as stack:
-            yield stack
-    finally:
-        docker("network", "rm", NETWORK)
+    config = {"registration": request.param, "network": "existing"}
+    with existing_network(), deployed(project(folder, "docker-local", **config)) as stack:
+        yield stack
 
 
 def test_after_a_backup_of_the_state_was_restored_up_completes_what_has_changed_since(
@@ -54,24 +46,6 @@ def test_after_a_backup_of_the_state_was_restored_up_completes_what_has_changed_
     passing(stack)
     assert instances(stack) == all_40(stack)
     assert changes(stack).keys() == {"same"}
-
-
-def test_after_the_state_of_a_secured_stack_was_lost_up_gives_the_cluster_new_keys(tmp_path: Path) -> None:
-    docker("network", "create", NETWORK)
-    try:
-        with deployed(project(tmp_path, "docker-local", network="existing", security="on", **HTTPS)) as stack:
-            before = stack.engine.outputs()["tokens"]["verify"]
-            stack.engine.forget()
-            changes(stack)
-            fresh = project(tmp_path, "docker-local", network="existing", security="on", **HTTPS)
-            passing(fresh)
-            assert instances(fresh) == all_40(fresh)
-            assert changes(fresh).keys() == {"same"}
-            assert [verdict for verdict in report(fresh).verdicts if not verdict.well] == []
-            with pytest.raises(ForbiddenError):
-                Consul(fresh.server.address, before, fresh.engine.outputs()["ca"]).own_accessor()
-    finally:
-        docker("network", "rm", NETWORK)
 
 
 def test_after_the_state_was_lost_up_takes_over_everything_that_runs(stack: Stack) -> None:
