@@ -23,33 +23,27 @@ def in_catalog(stack: EditableStack, name: str) -> dict[str, dict[str, Any]]:
     return {service_id: service for service_id, service in found.items() if service["Service"] == name}
 
 
-def test_weights_and_tagged_addresses_are_in_the_catalog_and_are_no_drift(stack: EditableStack) -> None:
-    wan = TaggedAddress(address="billing.example", port=443)
-    only(stack, USER.service(WHERE, "billing", 8216, weights=Weights(passing=10), tagged_addresses={"wan": wan}))
+def test_what_others_may_change_stays_and_what_they_may_not_is_as_stated_again(stack: EditableStack) -> None:
+    wan = TaggedAddress(address="order.example", port=443)
+    open_ = USER.service(WHERE, "billing", 8216, enable_tag_override=True)
+    closed = USER.service(WHERE, "account", 8201, tags=("preferred",))
+    weighted = USER.service(WHERE, "order", 8105, weights=Weights(passing=10), tagged_addresses={"wan": wan})
+    only(stack, open_, closed, weighted)
     stack.up()
-    found = in_catalog(stack, "billing_service")["billing_service"]
+    set_tags_in_catalog(stack, open_.id, ["theirs"])
+    register(stack.sandbox, closed, tags=["theirs"])
+    assert stack.up(refresh=True) == {"same": 4, "update": 1}
+    assert in_catalog(stack, open_.name)[open_.id]["Tags"] == ["theirs"]
+    assert in_catalog(stack, closed.name)[closed.id]["Tags"][-1] == "preferred"
+    found = in_catalog(stack, weighted.name)[weighted.id]
     assert found["Weights"] == {"Passing": 10, "Warning": 1}
-    assert found["TaggedAddresses"]["wan"] == {"Address": "billing.example", "Port": 443}
-    assert stack.up(refresh=True) == {"same": 3}
+    assert found["TaggedAddresses"]["wan"] == {"Address": "order.example", "Port": 443}
 
 
-def test_tags_that_others_may_change_stay_as_they_left_them(stack: EditableStack) -> None:
-    only(stack, USER.service(WHERE, "billing", 8216, enable_tag_override=True))
-    stack.up()
-    held = in_catalog(stack, "billing_service")["billing_service"]
-    body = {"Node": STAGING_NAMES.agent_node, "SkipNodeUpdate": True, "Service": {**held, "Tags": ["preferred"]}}
+def set_tags_in_catalog(stack: EditableStack, service_id: str, tags: list[str]) -> None:
+    held = stack.sandbox.server_api.node_services(STAGING_NAMES.agent_node)[service_id]
+    body = {"Node": STAGING_NAMES.agent_node, "SkipNodeUpdate": True, "Service": {**held, "Tags": tags}}
     stack.sandbox.server_api.register_in_catalog(body)
-    assert stack.up(refresh=True) == {"same": 3}
-    assert in_catalog(stack, "billing_service")["billing_service"]["Tags"] == ["preferred"]
-
-
-def test_tags_that_others_may_not_change_are_as_stated_again(stack: EditableStack) -> None:
-    preferred = USER.service(WHERE, "billing", 8216, tags=("preferred",))
-    only(stack, preferred)
-    stack.up()
-    register(stack.sandbox, preferred, tags=["other"])
-    assert stack.up(refresh=True) == {"same": 2, "update": 1}
-    assert in_catalog(stack, "billing_service")["billing_service"]["Tags"][-1] == "preferred"
 
 
 def test_two_instances_of_a_name_are_two_resources_and_both_are_found(stack: EditableStack) -> None:
