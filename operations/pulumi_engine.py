@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -199,15 +199,20 @@ class Engine:
                 raise
 
     def _automation_stack(self) -> automation.Stack:
-        program = self.pulumi()
-        on_path = shutil.which(program.name) == str(program)
         workspace = automation.LocalWorkspace(
             work_dir=str(self.project),
             program=self.program,
             env_vars=self.environment,
-            pulumi_command=automation.PulumiCommand(root=None if on_path else str(program.parent.parent)),
+            pulumi_command=_command(self.pulumi()),
         )
         return automation.Stack.create_or_select(self.stack, workspace)
+
+
+@cache
+def _command(program: Path) -> automation.PulumiCommand:
+    """Return the command, which asks `pulumi` for its version when it is made."""
+    on_path = shutil.which(program.name) == str(program)
+    return automation.PulumiCommand(root=None if on_path else str(program.parent.parent))
 
 
 def _passphrase() -> dict[str, str]:
