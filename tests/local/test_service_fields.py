@@ -1,16 +1,24 @@
 """What a service can say beside name, port and check, on a real Consul."""
 
-from typing import Any
+from typing import Any, Unpack
 
 from consul_cluster.cluster_names import STAGING_NAMES
 from services.checks import HttpCheck
 from services.environment import Environment
+from services.group import Options
 from services.model import Service, TaggedAddress, Weights
 from services.roster import Roster
 from services.user_services import USER
 from tests.local.stacks import EditableStack, register
 
 WHERE = Environment("staging", "127.0.0.3")
+
+
+def user(name: str, port: int, **options: Unpack[Options]) -> Service:
+    """Return a service that Consul does not remove, though nothing listens there, however long a test takes."""
+    lasting = HttpCheck(deregister_critical_service_after=None)
+    options.setdefault("checks", (lasting,))
+    return USER.service(WHERE, name, port, **options)
 
 
 def only(stack: EditableStack, *services: Service) -> None:
@@ -25,9 +33,9 @@ def in_catalog(stack: EditableStack, name: str) -> dict[str, dict[str, Any]]:
 
 def test_what_others_may_change_stays_and_what_they_may_not_is_as_stated_again(stack: EditableStack) -> None:
     wan = TaggedAddress(address="order.example", port=443)
-    open_ = USER.service(WHERE, "billing", 8216, enable_tag_override=True)
-    closed = USER.service(WHERE, "account", 8201, tags=("preferred",))
-    weighted = USER.service(WHERE, "order", 8105, weights=Weights(passing=10), tagged_addresses={"wan": wan})
+    open_ = user("billing", 8216, enable_tag_override=True)
+    closed = user("account", 8201, tags=("preferred",))
+    weighted = user("order", 8105, weights=Weights(passing=10), tagged_addresses={"wan": wan})
     only(stack, open_, closed, weighted)
     stack.up()
     set_tags_in_catalog(stack, open_.id, ["theirs"])
@@ -47,8 +55,8 @@ def set_tags_in_catalog(stack: EditableStack, service_id: str, tags: list[str]) 
 
 
 def test_two_instances_of_a_name_are_two_resources_and_both_are_found(stack: EditableStack) -> None:
-    first = USER.service(WHERE, "billing", 8216)
-    second = USER.service(WHERE, "billing", 8217, id="billing_service-2", container="isa-billing-2")
+    first = user("billing", 8216)
+    second = user("billing", 8217, id="billing_service-2", container="isa-billing-2")
     only(stack, first, second)
     assert stack.up()["create"] == 4
     assert {key: each["Port"] for key, each in in_catalog(stack, "billing_service").items()} == {
@@ -61,14 +69,20 @@ def test_two_instances_of_a_name_are_two_resources_and_both_are_found(stack: Edi
 
 
 def test_a_service_is_found_under_its_old_and_its_new_name_while_it_is_renamed(stack: EditableStack) -> None:
-    old = USER.service(WHERE, "invoice", 8216)
-    only(stack, old, USER.service(WHERE, "billing", 8216, same_address_as="invoice_service"))
+    old = user("invoice", 8216)
+    only(stack, old, user("billing", 8216, same_address_as="invoice_service"))
     stack.up()
     assert in_catalog(stack, "invoice_service").keys() == {"invoice_service"}
     assert in_catalog(stack, "billing_service").keys() == {"billing_service"}
 
 
-CHECK = HttpCheck(method="POST", header={"X-Probe": ("consul",)}, body="{}", failures_before_critical=3)
+CHECK = HttpCheck(
+    deregister_critical_service_after=None,
+    method="POST",
+    header={"X-Probe": ("consul",)},
+    body="{}",
+    failures_before_critical=3,
+)
 
 
 # By service, what another party registers of its check.
@@ -91,4 +105,4 @@ def test_what_consul_does_not_show_of_a_check_is_drift_too(stack: EditableStack)
 
 
 def probed(name: str, check: HttpCheck) -> Service:
-    return USER.service(WHERE, name, 8300 + [*OTHER, "untouched"].index(name), checks=(check,))
+    return user(name, 8300 + [*OTHER, "untouched"].index(name), checks=(check,))
