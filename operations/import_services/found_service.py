@@ -1,7 +1,7 @@
 """A service as somebody else has stated it: what the readers of files and of the catalog return."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -30,4 +30,4 @@ class FoundService:
 
     fields: Mapping[str, Any]
     checks: tuple[FoundCheck, ...] = ()
-    unexpressed: tuple[str, ...] = field(default=())
+    unexpressed: tuple[str, ...] = ()

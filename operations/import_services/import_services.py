@@ -9,8 +9,8 @@ import typer
 
 from consul_cluster.client import Consul
 from errors import UserError
-from operations.import_services.catalog import read_catalog
-from operations.import_services.definition_files import read_files
+from operations.import_services.catalog_reader import read_catalog
+from operations.import_services.definition_file_reader import read_files
 from operations.import_services.found_service import FoundService
 from operations.import_services.roster_line import IMPORTED, RosterLine, roster_line
 

@@ -1,6 +1,6 @@
 """What a real Consul shows of the services that run becomes the lines that state them."""
 
-from operations.import_services.catalog import read_catalog
+from operations.import_services.catalog_reader import read_catalog
 from operations.import_services.roster_line import roster_line
 from tests.local.stacks import EditableStack
 from tests.unit.test_import_services import stated_by

@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from consul_cluster.ownership import with_owner
-from operations.import_services.definition_files import DefinitionFileError, read_files
+from operations.import_services.definition_file_reader import DefinitionFileError, read_files
 from operations.import_services.import_services import NothingToImportError, import_services
 from operations.import_services.roster_line import IMPORTED, RosterLine, roster_line
 from services.ai_services import ai_service
