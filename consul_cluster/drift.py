@@ -31,10 +31,14 @@ _TARGET_IN_OUTPUT = re.compile(
 
 
 def stated_fields(props: Mapping[str, Any]) -> Fields:
-    """Return the fields of a service as the inputs of its resource state them. Pulumi sends numbers as floats."""
-    fields = {key: props[key] for key in (*COMPARED_FIELDS, *OPTIONAL_FIELDS) if key in props}
-    with_integers: Fields = json.loads(json.dumps(fields), parse_float=lambda number: int(float(number)))
-    return with_integers
+    """Return the fields of a service as the inputs of its resource state them."""
+    return with_integers({key: props[key] for key in (*COMPARED_FIELDS, *OPTIONAL_FIELDS) if key in props})
+
+
+def with_integers(value: Mapping[str, Any]) -> Fields:
+    """Return a document whose numbers are whole, as the program states them: Pulumi returns each as a float."""
+    document: Fields = json.loads(json.dumps(value), parse_float=lambda number: int(float(number)))
+    return document
 
 
 def recognize(found: Mapping[str, Any], stated: Mapping[str, Any]) -> Fields:

@@ -18,7 +18,7 @@ from components.consul_container import ConsulContainerArgs
 from components.registration.switching import ServiceLocations, move_to_agent, register_with_status
 from components.resource_hooks import stash, wait_for_leader, wait_until_ready
 from consul_cluster.client import Consul, ConsulError, NoAnswerError
-from consul_cluster.drift import read_services, recognize
+from consul_cluster.drift import read_services, recognize, with_integers
 from consul_cluster.fingerprint import fingerprint
 from consul_cluster.ownership import is_owned_by
 from services.checks import SHORTEST_INTERVAL
@@ -113,8 +113,7 @@ def stated_container(stated: Mapping[str, Any]) -> str:
     container = stated["container"]
     if isinstance(container, str):
         return container
-    with_integers = json.loads(json.dumps(container), parse_float=lambda number: int(float(number)))
-    return fingerprint(json.dumps(with_integers, sort_keys=True))  # the SDK returns each number as a float
+    return fingerprint(json.dumps(with_integers(container), sort_keys=True))
 
 
 def _token(api: Mapping[str, Any], servers: Consul) -> str | None:
