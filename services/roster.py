@@ -17,11 +17,13 @@ from services.grpc_services import GRPC, grpc_services
 from services.model import Service
 from services.user_services import USER, user_services
 
-GROUPS = (USER, AI, GRPC)
-"""The groups, in the order in which they are shown. One of your own goes here, and its function below."""
+# In the order in which they are shown. A group of your own goes here.
+_SERVICES = ((USER, user_services), (AI, ai_services), (GRPC, grpc_services))
+
+GROUPS = tuple(group for group, _ in _SERVICES)
+"""What the services of each group have in common."""
 
 _SHOWN = (str, int, float, timedelta, type(None))  # what a message repeats: not whole checks
-_SERVICES = (user_services, ai_services, grpc_services)
 
 
 class RosterError(UserError):
@@ -99,7 +101,7 @@ def load_roster(environment: Environment) -> Roster:
         RosterError: a line is malformed, or two of them want the same thing, or the stack names an id that none has.
     """
     try:
-        services = [service for group in _SERVICES for service in group(environment)]
+        services = [service for _, services_of in _SERVICES for service in services_of(environment)]
         _refuse_unknown(environment, {service.id for service in services})
         return Roster(services=tuple(service for service in services if service.id not in environment.left_out))
     except ValidationError as error:
@@ -136,5 +138,5 @@ def _message(each: ErrorDetails) -> str:
 def _line(error: Exception) -> str:
     """Return the file and line whose service is malformed: the one in the body of a group's function."""
     frames = traceback.extract_tb(error.__traceback__)
-    frame = next(frame for frame in frames if frame.name in {group.__name__ for group in _SERVICES})
+    frame = next(frame for frame in frames if frame.name in {services_of.__name__ for _, services_of in _SERVICES})
     return f"services/{Path(frame.filename).name}, line {frame.lineno}"

@@ -5,6 +5,7 @@ import pytest
 from services import roster
 from services.environment import Environment
 from services.model import Service
+from services.user_services import USER
 
 
 def _refuse(_: Environment) -> tuple[Service, ...]:
@@ -15,4 +16,4 @@ def _refuse(_: Environment) -> tuple[Service, ...]:
 def _no_roster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the project's services from a test, so that no edit of them can break it."""
     if not request.node.get_closest_marker("real_roster"):
-        monkeypatch.setattr(roster, "_SERVICES", (_refuse,))
+        monkeypatch.setattr(roster, "_SERVICES", ((USER, _refuse),))

@@ -363,7 +363,7 @@ def edited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], N
         module = importlib.util.module_from_spec(spec)
         monkeypatch.setitem(sys.modules, "edited", module)
         spec.loader.exec_module(module)
-        monkeypatch.setattr(roster_module, "_SERVICES", (module.user_services,))
+        monkeypatch.setattr(roster_module, "_SERVICES", ((USER, module.user_services),))
 
     return edit
 
