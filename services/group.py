@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypedDict, Unpack
 
-from services.checks import GrpcCheck, HttpCheck, TcpCheck, TtlCheck
+from services.checks import Check
 from services.environment import Environment, Location
 from services.model import Service, TaggedAddress, Weights
 
@@ -25,7 +25,7 @@ class Options(TypedDict, total=False):
 
     path: str
     interval: timedelta
-    checks: tuple[HttpCheck | TcpCheck | GrpcCheck | TtlCheck, ...]
+    checks: tuple[Check, ...]
     tags: tuple[str, ...]
     meta: Mapping[str, str]
     id: str
@@ -55,7 +55,7 @@ class Group:
     suffix: str
     tags: tuple[str, ...]
     meta: Mapping[str, str]
-    check: HttpCheck | TcpCheck | GrpcCheck | TtlCheck
+    check: Check
 
     def service(self, environment: Environment, name: str, port: int | None, **options: Unpack[Options]) -> Service:
         """Return a service in its container: `billing_service` runs in `isa-billing`.
@@ -88,7 +88,7 @@ class Group:
         }
         return Service.model_validate({**fields, **own})
 
-    def _checks(self, options: Options) -> tuple[HttpCheck | TcpCheck | GrpcCheck | TtlCheck, ...]:
+    def _checks(self, options: Options) -> tuple[Check, ...]:
         changes = {key: options[key] for key in ("path", "interval") if key in options}
         if "checks" not in options:
             return (type(self.check).model_validate({**dict(self.check), **changes}),)
