@@ -16,7 +16,7 @@ from services.field_types import host_and_port
 from services.model import Service, Weights
 from services.roster import GROUPS, Roster
 
-_API_NAMES = {
+SERVICE_FIELDS = {
     "name": "Name",
     "address": "Address",
     "port": "Port",
@@ -25,6 +25,11 @@ _API_NAMES = {
     "weights": "Weights",
     "tagged_addresses": "TaggedAddresses",
     "enable_tag_override": "EnableTagOverride",
+}
+"""The fields of a service beside its id and its checks: in a definition file's spelling and in the API's."""
+
+CHECK_FIELDS = {
+    "name": "Name",
     "http": "HTTP",
     "method": "Method",
     "header": "Header",
@@ -44,6 +49,9 @@ _API_NAMES = {
     "deregister_critical_service_after": "DeregisterCriticalServiceAfter",
     "notes": "Notes",
 }
+"""The same of a check."""
+
+_API_NAMES = {**SERVICE_FIELDS, **CHECK_FIELDS}
 
 UNSHOWN = "unshown"
 """Stands for what a check has of `_UNSHOWN_FIELDS`: their fingerprint, as Consul shows it in the notes."""

@@ -10,41 +10,12 @@ from typing import Any
 
 from errors import UserError
 from operations.import_services.found_service import FoundCheck, FoundService
+from services.consul_definition import CHECK_FIELDS, SERVICE_FIELDS
 
-_SERVICE_FIELDS = (
-    "id",
-    "name",
-    "address",
-    "port",
-    "tags",
-    "meta",
-    "weights",
-    "tagged_addresses",
-    "enable_tag_override",
-)
-_CHECK_FIELDS = (
-    "id",
-    "name",
-    "http",
-    "method",
-    "header",
-    "body",
-    "tcp",
-    "tcp_use_tls",
-    "grpc",
-    "grpc_use_tls",
-    "tls_server_name",
-    "tls_skip_verify",
-    "ttl",
-    "interval",
-    "timeout",
-    "success_before_passing",
-    "failures_before_warning",
-    "failures_before_critical",
-    "deregister_critical_service_after",
-)
-# What the program writes itself, or what says nothing of the service.
-_IGNORED = ("check", "checks", "notes", "status", "service_id", "check_id", "check_i_d")
+_SERVICE_FIELDS = ("id", *SERVICE_FIELDS)
+_CHECK_FIELDS = ("id", *CHECK_FIELDS)
+# What is read otherwise, or says nothing of the service.
+_IGNORED = ("check", "checks", "status", "service_id", "check_id", "check_i_d")
 
 
 class DefinitionFileError(UserError):
