@@ -39,21 +39,16 @@ def roster_with_owner(roster: Roster, owner: str) -> Roster:
     return Roster(services=tuple(with_owner(service, owner) for service in roster.services))
 
 
-def displacing(services: Mapping[str, Mapping[str, Any]], name: str, port: int) -> str | None:
-    """Return the id of a registration without an owner that has a name and a port, or None.
+def without_owner(services: Mapping[str, Mapping[str, Any]]) -> dict[tuple[str, int], str]:
+    """Return the ids of the registrations without an owner, by their names and ports.
 
     A service that registers itself may remove, when it starts, what else its agent has of its name and port.
 
     Args:
         services: what an agent has, by id, in the form of `consul_cluster.drift.read_services`.
-        name: of the service that is gone.
-        port: of it.
     """
-    return next(
-        (
-            service_id
-            for service_id, found in services.items()
-            if (found["name"], found["port"]) == (name, port) and OWNER_KEY not in found["meta"]
-        ),
-        None,
-    )
+    return {
+        (found["name"], found["port"]): service_id
+        for service_id, found in services.items()
+        if OWNER_KEY not in found["meta"]
+    }

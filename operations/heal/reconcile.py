@@ -14,7 +14,7 @@ from typing import Any
 from consul_cluster.client import Consul, ConsulError, NoAnswerError
 from consul_cluster.cluster_names import STAGING_NAMES
 from consul_cluster.drift import catalog_matches, read_service, read_services, recognize, seconds_of_one_run
-from consul_cluster.ownership import definition_files_owner, displacing
+from consul_cluster.ownership import definition_files_owner, without_owner
 from operations.pulumi_engine import Engine
 from operations.pulumi_state import DeployedService, DeployedState
 from services.consul_definition import definition, register_request
@@ -120,9 +120,11 @@ class Reconciler:
             for service_id in drained
         )
         result.notices.extend(_undeployed(self.roster, deployed))
+        others = without_owner(found)
         for service_id in deployed.services.keys() - drained:
             one = deployed.services[service_id]
-            if service_id not in found and (by := displacing(found, one.fields["name"], one.fields["port"])):
+            place = one.fields["name"], one.fields["port"]
+            if service_id not in found and (by := others.get(place)):
                 result.troubles.append(f"{service_id} is gone, and {by} stands in its place: {_DISPLACED}")
                 continue
             self._compare(service_id, one, _recognized(found, service_id, one.fields), result)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from consul_cluster.drift import normalize, recognize
-from consul_cluster.ownership import DEFINITION_FILES, displacing, is_owned_by, with_owner
+from consul_cluster.ownership import DEFINITION_FILES, is_owned_by, with_owner, without_owner
 from operations.stack import Stack
 from operations.verify import advice
 from operations.verify.findings import Finding, Verdict, unseen
@@ -22,7 +22,8 @@ def registrations(observed: ObservedState) -> Verdict:
     if not observed.catalog:
         return unseen("registrations")
     stack, services = observed.stack, observed.stack.roster.services
-    findings = [finding for service in services if (finding := _finding(observed, service))]
+    others = _without_owner(observed)
+    findings = [finding for service in services if (finding := _finding(observed, service, others))]
     summary = f"{len(services) - len(findings)} of {len(services)} on {stack.node}, with all fields and checks"
     absent = [finding for finding in findings if finding.found == _NOTHING]
     if len(absent) == len(services):
@@ -37,34 +38,32 @@ def _all_missing(stack: Stack) -> Finding:
     return Finding(f"all {len(stack.roster)}", f"registered on {stack.node}", "none of them is", advice.deploy(stack))
 
 
-def _finding(observed: ObservedState, service: Service) -> Finding | None:
-    wanted, views = stated(observed.stack, service), _views(observed, service)
+def _finding(observed: ObservedState, service: Service, others: Mapping[tuple[str, int], str]) -> Finding | None:
+    views = _views(observed, service)
     expected = f"registered on {observed.stack.node} at {service.address}"
-    if not any(views.values()) and _is_drained(observed, service):
-        drained = f"it is on {observed.stack.names.server_node}, which checks it since an `up` was interrupted"
-        return Finding(service.id, expected, drained, f"{advice.deploy(observed.stack)}: it moves back")
-    if not any(views.values()) and (by := _displaced_by(observed, service)):
-        found = f"{by}, which the service itself registered, stands in its place"
-        return Finding(
-            service.id,
-            expected,
-            found,
-            f"{advice.without_self_registration(service)}; then {advice.deploy(observed.stack)}",
-        )
     if not any(views.values()):
-        cause = f"where it was critical for long: {advice.start(observed.stack, service)}"
-        return Finding(service.id, expected, _NOTHING, f"{advice.deploy(observed.stack)}; first, {cause}")
+        return Finding(service.id, expected, *_why_absent(observed, service, others))
     for where, missing in _LACKING.items():
         if where in views and not views[where]:
             return Finding(service.id, expected, *missing)
-    return _difference(observed.stack, service, wanted, views)
+    return _difference(observed.stack, service, stated(observed.stack, service), views)
 
 
-def _displaced_by(observed: ObservedState, service: Service) -> str | None:
-    if not observed.agent or not service.port:
-        return None
-    services = {key: normalize(dict(each), {}) for key, each in observed.agent.services.items()}
-    return displacing(services, service.name, service.port)
+def _why_absent(observed: ObservedState, service: Service, others: Mapping[tuple[str, int], str]) -> tuple[str, str]:
+    """Return what stands in the place of a service, and what to do."""
+    stack, deploy = observed.stack, advice.deploy(observed.stack)
+    if _is_drained(observed, service):
+        found = f"it is on {stack.names.server_node}, which checks it since an `up` was interrupted"
+        return found, f"{deploy}: it moves back"
+    if service.port and (by := others.get((service.name, service.port))):
+        found = f"{by}, which the service itself registered, stands in its place"
+        return found, f"{advice.without_self_registration(service)}; then {deploy}"
+    return _NOTHING, f"{deploy}; first, where it was critical for long: {advice.start(stack, service)}"
+
+
+def _without_owner(observed: ObservedState) -> Mapping[tuple[str, int], str]:
+    services = observed.agent.services if observed.agent else {}
+    return without_owner({service_id: normalize(dict(each), {}) for service_id, each in services.items()})
 
 
 def _is_drained(observed: ObservedState, service: Service) -> bool:
