@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from consul_cluster.client import Consul
+from consul_cluster.catalog_entries import CatalogEntry, catalog_entries
 from consul_cluster.health_status import worst_status
 from operations.command_line import DEFAULT_STACK, AsJson, StackName
 from operations.output import print_json, print_line, print_rows
@@ -158,7 +158,7 @@ def compare_stack(stack: Stack) -> list[Comparison]:
     Raises:
         consul_cluster.client.ConsulError: Consul does not answer.
     """
-    found = list(_instances(stack.consul))
+    found = [(entry.service["Service"], _instance(entry)) for entry in catalog_entries(stack.consul)]
     return [_comparison(stack, service, found) for service in stack.roster.services]
 
 
@@ -175,25 +175,14 @@ def _comparison(stack: Stack, service: Service, found: Iterable[tuple[str, Insta
     )
 
 
-def _instances(consul: Consul) -> Iterator[tuple[str, Instance]]:
-    """Yield every registration in the catalog, with the name that it is under."""
-    checks = consul.catalog_checks()
-    for node in sorted(consul.nodes()):
-        of_node = [check for check in checks if check["Node"] == node]
-        found = consul.catalog_node(node) or {"Node": {}, "Services": {}}
-        for service in found["Services"].values():
-            yield service["Service"], _instance(found["Node"], service, of_node)
-
-
-def _instance(node: Mapping[str, Any], service: Mapping[str, Any], checks: Iterable[Mapping[str, Any]]) -> Instance:
-    its = [check for check in checks if check["ServiceID"] == service["ID"]]
-    of_node = [check for check in checks if not check["ServiceID"]]  # an agent that is gone leaves its last statuses
+def _instance(entry: CatalogEntry) -> Instance:
+    node, service, its = entry.node, entry.service, entry.checks
     return Instance(
         id=service["ID"],
         node=node["Node"],
         address=service["Address"] or node["Address"],
         port=service["Port"],
-        status=_worst([*its, *of_node]) if its else "missing",
+        status=_worst([*its, *entry.node_checks]) if its else "missing",
         heartbeat=_worst(ttl) if (ttl := [check for check in its if check["Type"] == "ttl"]) else None,
         tags=tuple(service["Tags"] or ()),
         meta=service["Meta"] or {},

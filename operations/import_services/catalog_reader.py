@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from consul_cluster.client import Consul, is_maintenance
+from consul_cluster.catalog_entries import CatalogEntry, catalog_entries
+from consul_cluster.client import Consul
 from consul_cluster.drift import normalize, target_in_output
 from operations.import_services.found_service import FoundCheck, FoundService
 from services.field_types import OWNER_KEY
@@ -14,28 +15,25 @@ _UNSHOWN = "what the check asks, which Consul does not show until it has passed 
 
 
 def read_catalog(consul: Consul) -> Iterator[FoundService]:
-    """Yield every service, in the order of nodes and ids.
+    """Yield every service, by node.
 
     Raises:
         consul_cluster.client.ConsulError: Consul does not answer.
     """
-    checks = consul.catalog_checks()
-    for node in sorted(consul.nodes()):
-        found = consul.catalog_node(node) or {"Node": {}, "Services": {}}
-        for service_id, service in sorted(found["Services"].items()):
-            if service["Service"] != "consul":
-                own = [check for check in checks if (check["Node"], check["ServiceID"]) == (node, service_id)]
-                yield _service(service_id, service, own, found["Node"]["Address"])
+    for entry in catalog_entries(consul):
+        if entry.service["Service"] != "consul":
+            yield _service(entry)
 
 
-def _service(service_id: str, service: dict[str, Any], checks: list[dict[str, Any]], node: str) -> FoundService:
-    by_id = {check["CheckID"]: check for check in checks if not is_maintenance(check["CheckID"])}
-    fields = normalize({**service, "Address": service["Address"] or node}, by_id)
+def _service(entry: CatalogEntry) -> FoundService:
+    service, address = entry.service, entry.service["Address"] or entry.node["Address"]
+    by_id = {check["CheckID"]: check for check in entry.checks}
+    fields = normalize({**service, "Address": address}, by_id)  # without the checks of a maintenance
     meta = {key: text for key, text in fields["meta"].items() if key != OWNER_KEY}
     found = tuple(
         _check(check_id, check, target_in_output(by_id[check_id])) for check_id, check in fields.pop("checks").items()
     )
-    return FoundService({"id": service_id, **fields, "meta": meta}, found)
+    return FoundService({"id": service["ID"], **fields, "meta": meta}, found)
 
 
 def _check(check_id: str, check: dict[str, Any], target: str | None) -> FoundCheck:
