@@ -111,7 +111,7 @@ def measured(registration: str, folder: Path) -> list[str]:
 
 
 def main() -> None:
-    """Measure, and print the README's table."""
+    """Measure, and print the table of docs/registrations.md."""
     table = Table("registration", "up", "up of one change", "changed", "added", "restarted", "critical", "comes back")
     with tempfile.TemporaryDirectory() as folder:
         for registration in REGISTRATIONS:

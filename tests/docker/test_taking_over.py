@@ -1,4 +1,4 @@
-"""The README's way for an open server that somebody made by hand: the stack takes it over, with all that it holds."""
+"""The way of docs/security.md for an open server that somebody made by hand: taken over, with all that it holds."""
 
 from collections.abc import Iterator
 from pathlib import Path
