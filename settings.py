@@ -1,8 +1,6 @@
 """The stack's config as one checked object. Its keys are described in Pulumi.yaml."""
 
-import json
 import re
-import ssl
 from collections.abc import Mapping
 from contextlib import suppress
 from ipaddress import ip_address
@@ -14,148 +12,40 @@ import pulumi
 import yaml
 from pulumi.runtime import is_config_secret
 from pulumi.runtime.config import CONFIG
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
 from consul_cluster.cluster_names import STAGING_NAMES, ClusterNames
 from consul_cluster.security_stages import Stage
 from errors import UserError
-from services.environment import Environment, Location
-from services.field_types import Host, Identifier, host
+from services.environment import Environment
+from services.field_types import Host, Identifier
+from setting_types import (
+    CertificateFile,
+    ContainerName,
+    GossipKey,
+    Image,
+    Interface,
+    Provided,
+    Secret,
+    SecurityStage,
+    ServiceLocation,
+    Structured,
+    Unset,
+    Url,
+    certificates,
+    is_key_of,
+)
 
 
 class SettingsError(UserError, pulumi.RunError):
     """A config key is wrong: names it and its file, says what is wrong and what would be right."""
 
 
-# urlsplit is no judge of a host: it drops what stands beside brackets, and takes the sign of Kelvin for a `k`.
-_URL = re.compile(r"https?://(\[(?P<ipv6>[^]]*:[^]]*)\]|(?P<host>[^]:/]+)):(?P<port>[1-9][0-9]{0,4})/*")
-_PORTS = range(1, 65536)
-
-
-def _url(value: str) -> str:
-    if "@" in value:  # what stands before it may be secret, and is not shown
-        raise ValueError("must be http://HOST:PORT or https://HOST:PORT, without a user or password")
-    found = _URL.fullmatch(value)
-    try:
-        right = found and int(found["port"]) in _PORTS and host(found["ipv6"] or found["host"])
-    except ValueError:  # a host that is none
-        right = None
-    if not right:
-        raise ValueError(f"{value!r} must be http://HOST:PORT or https://HOST:PORT, and nothing else")
-    return value.rstrip("/")
-
-
-def _file(value: str) -> str:
-    try:
-        found = Path(value).is_file()
-    except OSError:  # longer than a path can be, or in a folder that may not be searched
-        found = False
-    if not found:
-        raise ValueError(f"{value!r} must be a PEM file that exists where Pulumi runs")
-    try:
-        ssl.create_default_context().load_verify_locations(cadata=_certificates(Path(value)))
-    except (OSError, ValueError):  # ssl's own errors are of the first kind
-        right = f"openssl x509 -in {value} -inform der -out ca.pem makes one of a DER file"
-        raise ValueError(f"{value!r} must have a certificate in PEM form, which it has not: {right}") from None
-    return value
-
-
-_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
-
-
-def _certificates(file: Path) -> str:
-    """Return the certificates in a PEM file. What stands between them may be in any encoding."""
-    content = file.read_bytes()
-    return content.decode() if content.isascii() else b"".join(_CERTIFICATE.findall(content)).decode("ascii")
-
-
-def _unset(value: object) -> object:
-    """Pulumi cannot declare a key without a default as optional: an empty text, or YAML's empty binary, is not set."""
-    return None if value in ("", b"") else value
-
-
-def _structured(value: object) -> object:
-    """The engine hands lists and maps on as JSON."""
-    with suppress(ValueError):
-        return json.loads(value) if isinstance(value, str) else value
-    return value
-
-
-_LOCATION = re.compile(r"(\[(?P<ipv6>[^]]*:[^]]*)\]|(?P<host>[^]:/]+))?(:(?P<port>[1-9][0-9]{0,4}))?")
-
-
-def _location(value: object) -> Location:
-    """Accept `HOST:PORT`, `HOST` or `:PORT`."""
-    found = _LOCATION.fullmatch(value) if isinstance(value, str) and value else None
-    if not found or (found["port"] and int(found["port"]) not in _PORTS):
-        raise ValueError(f"{value!r} must be HOST:PORT, HOST or :PORT, such as 10.0.0.7:8216")
-    name = found["ipv6"] or found["host"]
-    return Location(host(name) if name else None, int(found["port"]) if found["port"] else None)
-
-
-def _stage(value: object) -> object:
-    """YAML has on and off as truth values, unless they are quoted."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return {"true": "on", "false": "off"}.get(value, _unset(value)) if isinstance(value, str) else value
-
-
-def _interface(value: str) -> str:
-    with suppress(ValueError):
-        if "%" not in value:  # a zone, which may be any text
-            return str(ip_address(value))
-    raise ValueError(f"{value!r} must be an IP address of the Docker host, such as 127.0.0.1")
-
-
-# A tag that names one version, and a digest where the stack gives one: https://github.com/distribution/reference
-_LABEL = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
-_PART = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
-_IMAGE = re.compile(
-    rf"({_LABEL}(\.{_LABEL})*:[0-9]+/)?{_PART}(/{_PART})*"
-    r":(?!latest(@|$))[A-Za-z0-9_][A-Za-z0-9._-]{0,127}(@sha256:[0-9a-f]{64})?"
-)
-
-
-def _image(value: str) -> str:
-    if not _IMAGE.fullmatch(value):
-        raise ValueError(
-            f"{value!r} must be an image with an exact tag, such as hashicorp/consul:1.17.2, and not latest"
-        )
-    return value
-
-
 _NEEDS_DOCKER = {
     "catalog": "consul-esm runs the checks from a container",
     "files": "they are written into the agent's container",
 }
-
-# https://docs.docker.com/reference/cli/docker/container/run/#name
-_CONTAINER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,62}")
-
-
-def _container_name(value: str) -> str:
-    if not _CONTAINER_NAME.fullmatch(value):
-        raise ValueError(f"{value!r} must be 2 to 63 of the characters A-Z a-z 0-9 - _ . and begin with none of - _ .")
-    return value
-
-
-ContainerName = Annotated[str, AfterValidator(_container_name)]
-Provided = Literal["created", "existing"]
-Url = Annotated[str, AfterValidator(_url)]
-Image = Annotated[str, AfterValidator(_image)]
-Unset = BeforeValidator(_unset)
-Structured = BeforeValidator(_structured)
-
 
 _SANDBOX_URL = re.compile(r"http://127(\.[0-9]{1,3}){3}:8500")
 
@@ -168,6 +58,10 @@ def _is_loopback(value: str) -> bool:
 
 def _is_https(address: str) -> bool:
     return address.startswith("https:")
+
+
+def _pem(file: str | None) -> str | None:
+    return certificates(Path(file)) if file else None
 
 
 class Settings(BaseModel):
@@ -183,12 +77,17 @@ class Settings(BaseModel):
     network_name: ContainerName = STAGING_NAMES.network
     registration: Literal["agent", "catalog", "files"] = "agent"
     agent_address: Annotated[Url | None, Unset] = None
-    agent_token: Annotated[str | None, Unset, Field(repr=False)] = None
-    agent_ca_file: Annotated[Annotated[str, AfterValidator(_file)] | None, Unset] = None
+    agent_token: Secret = None
+    agent_ca_file: CertificateFile = None
+    node_token: Secret = None
+    gossip_key: GossipKey = None
+    cluster_ca_file: CertificateFile = None
+    agent_certificate_file: CertificateFile = None
+    agent_certificate_key: Secret = None
     server_address: Url
     environment: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,63}$")] = "staging"
     service_host: Annotated[Host | None, Unset] = None
-    locations: Annotated[Mapping[Identifier, Annotated[Location, PlainValidator(_location)]], Structured] = {}
+    locations: Annotated[Mapping[Identifier, ServiceLocation], Structured] = {}
     leave_out: Annotated[frozenset[Identifier], Structured] = frozenset()
     adopt: bool = False
     docker: bool = True
@@ -199,8 +98,8 @@ class Settings(BaseModel):
     consul_image: Image = "hashicorp/consul:1.17.2"
     esm_image: Image = "hashicorp/consul-esm:0.9.0"
     external_node: Identifier = "staging-external"
-    security: Annotated[Stage | None, BeforeValidator(_stage)] = None
-    publish_on: Annotated[str, AfterValidator(_interface)] = "127.0.0.1"
+    security: SecurityStage = None
+    publish_on: Interface = "127.0.0.1"
 
     @model_validator(mode="after")
     def _locations_in_sandbox(self) -> Self:
@@ -219,6 +118,7 @@ class Settings(BaseModel):
             or self._unfit_for_docker()
             or self._unfit_for_sandbox()
             or self._unfit_for_security()
+            or self._unfit_for_joining()
         ):
             raise ValueError(wrong)
         return self
@@ -288,8 +188,17 @@ class Settings(BaseModel):
         for key, address in deployed.items():
             if address and stage == "on" and not _is_https(address):
                 return f"{key}: {address!r} must be https with security on: plain HTTP is refused"
-            if address and stage == "off" and _is_https(address):
+            if address and stage == "off" and _is_https(address) and not self.agent_certificate_file:
                 return f"{key}: {address!r} must be http with security off: what this stack deploys has no TLS then"
+        return None
+
+    def _unfit_for_joining(self) -> str | None:
+        of_joining = ("node_token", "gossip_key", "cluster_ca_file", "agent_certificate_file", "agent_certificate_key")
+        stated = [to_camel(name) for name in of_joining if getattr(self, name)]
+        if stated and not (self.docker and self.server == "existing"):
+            return f"{stated[0]}: must not be set without docker and server: existing: others secured that Consul"
+        if self.agent_certificate_file and not self.cluster_ca_file:
+            return "clusterCaFile: is missing: the authority that signed agentCertificateFile"
         return None
 
     @property
@@ -327,8 +236,18 @@ class Settings(BaseModel):
 
     @property
     def ca(self) -> str | None:
-        """The authority behind the APIs' certificates, as PEM text, where it is given."""
-        return _certificates(Path(self.agent_ca_file)) if self.agent_ca_file else None
+        """The authority behind the APIs' certificates, as PEM text, where it is given: the cluster's, or another."""
+        return _pem(self.agent_ca_file or self.cluster_ca_file)
+
+    @property
+    def cluster_ca(self) -> str | None:
+        """The authority of an existing server's RPC, as PEM text."""
+        return _pem(self.cluster_ca_file)
+
+    @property
+    def agent_certificate(self) -> str | None:
+        """The certificate that others gave the agent, as PEM text."""
+        return _pem(self.agent_certificate_file)
 
     @property
     def node(self) -> str:
@@ -370,11 +289,22 @@ def of_stack() -> Settings:
     """Check the config of the stack that the program runs for."""
     project, source = pulumi.get_project(), f"Pulumi.{pulumi.get_stack()}.yaml"
     config = _own(CONFIG.get(), project)
-    if config.get("agentToken") and not is_config_secret(f"{project}:agentToken"):
-        raise SettingsError(
-            f"{source}: agentToken: is in plain text: set it with `pulumi config set --secret agentToken`"
-        )
-    return load(config, source)
+    for key in (str(field.alias) for field in Settings.model_fields.values() if not field.repr):
+        if config.get(key) and not is_config_secret(f"{project}:{key}"):
+            right = f"set it with `pulumi config set --secret {key}`"
+            raise SettingsError(f"{source}: {key}: is in plain text: {right}")
+    loaded = load(config, source)
+    if wrong := _unfit_certificate(loaded.agent_certificate_file, loaded.agent_certificate_key):
+        raise SettingsError(f"{source}: {wrong}")
+    return loaded
+
+
+def _unfit_certificate(certificate: str | None, key: str | None) -> str | None:
+    if bool(certificate) != bool(key):
+        return "agentCertificateKey: must be set where agentCertificateFile is, and only there"
+    if certificate and key and not is_key_of(Path(certificate), key):
+        return f"agentCertificateKey: must be the private key of {certificate}, as PEM text without a passphrase"
+    return None
 
 
 def of_file(path: Path, project: str) -> Settings:

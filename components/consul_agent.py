@@ -7,6 +7,7 @@ import pulumi_docker as docker
 
 from components.child_options import child_options
 from components.consul_container import ConsulContainerArgs, Publish, Secured, consul_container, prepare
+from components.joined_cluster import JoinedCluster
 from components.registration.draining import Draining
 from consul_cluster.agent_configuration import agent_config
 from consul_cluster.cluster_names import STAGING_NAMES, ClusterNames
@@ -23,7 +24,7 @@ class ConsulAgentArgs:
         image: Consul's, by exact tag.
         network: the Docker network of the server and of the services.
         publish: where its API is published; None: it is not.
-        secured: its keys in a secured cluster; None: the cluster is open.
+        secured: its keys in a cluster that the stack or others secured; None: the cluster is open.
         draining: keeps the services in the catalog while the container is replaced; None: they are removed with it.
         hooks: of the container.
         names: of the cluster.
@@ -32,7 +33,7 @@ class ConsulAgentArgs:
     image: str
     network: pulumi.Input[str]
     publish: Publish | None
-    secured: Secured | None = None
+    secured: Secured | JoinedCluster | None = None
     draining: Draining | None = None
     hooks: pulumi.ResourceHookBinding | None = None
     names: ClusterNames = STAGING_NAMES

@@ -12,8 +12,9 @@ from components.cluster_keys import ClusterKeys
 from components.config_volume import CONFIG_FOLDER, ConfigVolume, Uploads, config_volume
 from components.container_hardening import HARDENED
 from components.interrupted_creation import remove_container
+from components.joined_cluster import JoinedCluster
 from consul_cluster.agent_configuration import HTTPS_PORT
-from consul_cluster.security_stages import CA_FILE, TLS_FOLDER, Stage, stage_config
+from consul_cluster.security_stages import CA_FILE, CERTIFICATE_FILE, KEY_FILE, Stage, stage_config
 
 # An agent takes up to 15 s to leave the cluster. The catalog keeps a node that was killed before as failed for 72 h.
 # https://developer.hashicorp.com/consul/docs/agent/config/config-files#leave_drain_time
@@ -45,7 +46,7 @@ _RUN: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Secured:
-    """The security configuration of a node.
+    """The security configuration of a node in a cluster that the stack secures.
 
     Attributes:
         stage: the stage of the cluster.
@@ -57,6 +58,11 @@ class Secured:
     keys: ClusterKeys
     tokens: Mapping[str, pulumi.Input[str]]
 
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The part of a node's configuration that contains no secret."""
+        return stage_config(self.stage)
+
     def files(self, container: str) -> Uploads:
         """Return the secret part of a node's configuration, and its certificate, by path."""
         own = self.keys.certificates[container]
@@ -64,8 +70,8 @@ class Secured:
         return {
             f"{CONFIG_FOLDER}/secrets.json": pulumi.Output.json_dumps(secrets),
             CA_FILE: self.keys.ca,
-            f"{TLS_FOLDER}/certificate.pem": own.certificate,
-            f"{TLS_FOLDER}/key.pem": own.key,
+            CERTIFICATE_FILE: own.certificate,
+            KEY_FILE: own.key,
         }
 
 
@@ -103,13 +109,13 @@ class ConsulContainerArgs:
     network: pulumi.Input[str]
     config: Mapping[str, Any]
     publish: Publish | None
-    secured: Secured | None = None
+    secured: Secured | JoinedCluster | None = None
     folders: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
 
     @property
     def files(self) -> Uploads:
         """The configuration files, by path."""
-        config = {**self.config, **(stage_config(self.secured.stage) if self.secured else {})}
+        config = {**self.config, **(self.secured.config if self.secured else {})}
         files: Uploads = {f"{CONFIG_FOLDER}/agent-config.json": json.dumps(config, indent=2) + "\n"}
         return {**files, **self.secured.files(self.container)} if self.secured else files
 

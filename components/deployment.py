@@ -14,6 +14,7 @@ from components.consul_container import Publish, Secured
 from components.consul_esm import ConsulEsm, ConsulEsmArgs
 from components.consul_server import ConsulServer, ConsulServerArgs
 from components.dead_node import remove_dead_node
+from components.joined_cluster import JoinedCluster
 from components.network import Network, NetworkArgs
 from components.registration.agent import AgentRegistration, AgentRegistrationArgs
 from components.registration.catalog import CatalogRegistration, CatalogRegistrationArgs
@@ -24,6 +25,7 @@ from components.stand_in_containers import StandIns, StandInsArgs
 from consul_cluster.acl_rules import agent_tokens, server_tokens, token_rules
 from consul_cluster.agent_configuration import ESM_NODE
 from consul_cluster.client import Consul
+from consul_cluster.joining import node_rights, registration_rights
 from services.roster import Roster
 from settings import Settings
 
@@ -99,6 +101,7 @@ def deploy(settings: Settings, roster: Roster) -> Deployment:
     if settings.docker:
         plan = _deploy_on_docker(plan)
     else:
+        preflight.refuse_missing_rights([_registration_rights(plan, settings.agent_address or "")])
         _register_with_agent(plan, [])
     keys, tokens = plan.access.keys, plan.access.tokens
     return Deployment(plan.access.own_ca, {"management": keys.management, **tokens} if keys else {})
@@ -153,8 +156,24 @@ def _report_preflight(plan: Plan) -> None:
             services=[] if settings.stand_ins else [service.container for service in plan.roster.services],
             images=[settings.consul_image, *([settings.esm_image] if settings.registration == "catalog" else [])],
             ports={name: (at[0], at[1]) for name, at in published.items() if at},
+            rights=_rights(plan) if existing else [],
         )
     )
+
+
+def _rights(plan: Plan) -> Sequence[preflight.TokenRights]:
+    """Return the rights that the tokens which are given need with the existing server."""
+    settings = plan.settings
+    server = Consul(settings.server_address, settings.node_token, settings.ca)
+    node = preflight.TokenRights("nodeToken", settings.node_token is not None, server, node_rights(settings.names))
+    return [node, _registration_rights(plan, settings.server_address)]
+
+
+def _registration_rights(plan: Plan, address: str) -> preflight.TokenRights:
+    settings = plan.settings
+    needed = registration_rights(settings.registration, plan.roster, settings.names, settings.external_node)
+    consul = Consul(address, settings.agent_token, settings.ca)
+    return preflight.TokenRights("agentToken", settings.agent_token is not None, consul, needed)
 
 
 def _deploy_server(plan: Plan, network: pulumi.Output[str]) -> ConsulServer:
@@ -175,10 +194,24 @@ def _make_tokens(plan: Plan, server: Sequence[pulumi.Resource]) -> Tokens:
 def _deploy_agent(plan: Plan, network: pulumi.Output[str], server: Sequence[pulumi.Resource]) -> ConsulAgent:
     settings, keys, tokens = plan.settings, plan.access.keys, plan.access.tokens
     publish = Publish(*settings.agent_publish) if settings.agent_publish else None
-    secured = Secured(settings.stage, keys, agent_tokens(tokens)) if keys else None
-    hooks = remove_dead_node(plan.access.servers, settings.names.agent_node)
+    secured = Secured(settings.stage, keys, agent_tokens(tokens)) if keys else _joined(settings)
+    own = replace(plan.access.servers, token=settings.node_token) if settings.node_token else plan.access.servers
+    hooks = remove_dead_node(own, settings.names.agent_node)
     args = ConsulAgentArgs(settings.consul_image, network, publish, secured, _draining(plan), hooks, settings.names)
     return ConsulAgent("agent", args, _after(server))
+
+
+def _joined(settings: Settings) -> JoinedCluster | None:
+    """Return the keys of a Consul that others secured, if any are given."""
+    tokens = {"agent": settings.node_token, "registration": settings.agent_token if settings.node_token else None}
+    joined = JoinedCluster(
+        settings.gossip_key,
+        settings.cluster_ca,
+        settings.agent_certificate,
+        settings.agent_certificate_key,
+        {name: token for name, token in tokens.items() if token},
+    )
+    return joined if joined != JoinedCluster() else None
 
 
 def _draining(plan: Plan) -> Draining | None:
@@ -219,7 +252,6 @@ def _write_files(plan: Plan, network: pulumi.Output[str], agent: ConsulAgent, af
     access, files = plan.access, plan.settings.registration == "files"
     roster = plan.roster if files else Roster(services=())
     hooks = switch_to_agent(plan.locations) if files else None
-    args = FilesRegistrationArgs(
-        roster, agent, network, access.tokens.get("reload"), access.own_ca, hooks, plan.settings.names
-    )
+    token = access.tokens.get("reload", plan.settings.node_token)
+    args = FilesRegistrationArgs(roster, agent, network, token, access.own_ca, hooks, plan.settings.names)
     FilesRegistration("files", args, _after(after))

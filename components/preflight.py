@@ -14,7 +14,7 @@ from docker.errors import APIError, DockerException, ImageNotFound
 from docker.models.containers import Container
 from requests.exceptions import RequestException
 
-from consul_cluster.client import Consul, ConsulError
+from consul_cluster.client import Consul, ConsulError, ForbiddenError, Right
 from consul_cluster.cluster_names import STAGING_NAMES
 from docker_engine import docker_client
 from port_probe import why_nothing_can_listen
@@ -22,6 +22,23 @@ from port_probe import why_nothing_can_listen
 States = Mapping[str, str]
 
 _MAX_NAMES = 5  # in a line
+
+
+@dataclass(frozen=True)
+class TokenRights:
+    """The rights that a token needs, which others made.
+
+    Attributes:
+        key: of the settings, that has the token.
+        given: whether there is one: without a token, Consul may allow some things to everybody.
+        consul: who is asked for the rights, with the token.
+        rights: that it needs.
+    """
+
+    key: str
+    given: bool
+    consul: Consul
+    rights: Sequence[Right]
 
 
 @dataclass(frozen=True)
@@ -36,6 +53,7 @@ class Prerequisites:
         services: names of the services' containers.
         images: that containers of the stack are made of.
         ports: addresses of the Docker host at which the stack publishes, by the name of the container.
+        rights: that the tokens which others made need with the server.
     """
 
     network: str | None = None
@@ -45,6 +63,7 @@ class Prerequisites:
     services: Iterable[str] = ()
     images: Iterable[str] = ()
     ports: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    rights: Sequence[TokenRights] = ()
 
 
 def report(expected: Prerequisites) -> None:
@@ -65,6 +84,23 @@ def report(expected: Prerequisites) -> None:
         lines, problems = [(False, f"Docker does not answer: {error}")], []
     for met, line in lines:
         (pulumi.log.info if met else pulumi.log.warn)(line)
+    _refuse(problems)
+
+
+def refuse_missing_rights(tokens: Sequence[TokenRights]) -> None:
+    """Refuse to go on with tokens that lack rights.
+
+    Raises:
+        pulumi.RunError: has a line for each token that does.
+    """
+    problems: list[str] = []
+    if not pulumi.runtime.is_dry_run():
+        with suppress(ConsulError):  # whose registrations fail next, and say why
+            problems += [line for token in tokens for line in _missing_rights(token)]
+    _refuse(problems)
+
+
+def _refuse(problems: Sequence[str]) -> None:
     if problems:
         raise pulumi.RunError("nothing was changed:\n" + "\n".join(problems))
 
@@ -99,7 +135,7 @@ def _problems(
         create = f"`docker network create {expected.network}`, or set network: created"
         yield f"network {expected.network}: missing: {create}"
     if expected.server_api:
-        yield from _other_datacenter(expected.server_api, expected.datacenter)
+        yield from _refused_by_server(expected.server_api, expected.datacenter, expected.rights)
     for image in dict.fromkeys(expected.images):
         yield from _missing_image(image, engine)
     for container, (ip, port) in expected.ports.items():
@@ -110,12 +146,28 @@ def _has_network(name: str, engine: docker.DockerClient) -> bool:
     return any(each.name == name for each in engine.networks.list(names=[name]))  # Docker matches a part of a name too
 
 
-def _other_datacenter(server: Consul, expected: str) -> Iterator[str]:
+def _refused_by_server(server: Consul, expected: str, tokens: Sequence[TokenRights]) -> Iterator[str]:
     with suppress(ConsulError):  # it does not answer here: the agent may reach it all the same
         datacenter, *_ = server.datacenters()
         if datacenter != expected:
             right = f"pulumi config set datacenter {datacenter}"
             yield f"server {server.address}: is in datacenter {datacenter!r}, and the agent in {expected!r}: {right}"
+        for token in tokens:
+            yield from _missing_rights(token)
+
+
+def _missing_rights(token: TokenRights) -> Iterator[str]:
+    try:
+        missing = token.consul.missing_rights(token.rights)
+    except ForbiddenError:
+        yield f"{token.key}: {token.consul.address} does not know this token"
+        return
+    if missing:
+        names = dict[str, list[str]]()
+        for right in missing:
+            names.setdefault(f"{right.resource}:{right.access}", []).append(right.name or "every name")
+        lacking = ", ".join(f"{kind} on {' '.join(each)}" for kind, each in names.items())
+        yield f"{token.key}: {'lacks' if token.given else 'is not set, and without it Consul denies'} {lacking}"
 
 
 def _missing_image(name: str, engine: docker.DockerClient) -> Iterator[str]:

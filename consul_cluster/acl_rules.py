@@ -74,4 +74,5 @@ def agent_tokens(tokens: Mapping[str, Any]) -> Mapping[str, Any]:
 
     https://developer.hashicorp.com/consul/docs/agent/config/config-files#acl_tokens
     """
-    return {"agent": tokens["agent"], "config_file_service_registration": tokens["registration"]}
+    uses = {"agent": "agent", "config_file_service_registration": "registration"}
+    return {use: tokens[name] for use, name in uses.items() if name in tokens}

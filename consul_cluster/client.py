@@ -3,10 +3,10 @@
 import json
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 import urllib3
@@ -31,6 +31,21 @@ _NO_ANSWER = (
 _TOKEN = re.compile(r"[!-~]+")
 
 
+class Right(NamedTuple):
+    """One right of an ACL token. A blank name stands for every name.
+
+    https://developer.hashicorp.com/consul/docs/security/acl/acl-rules
+    """
+
+    resource: str
+    name: str
+    access: str
+
+    def __str__(self) -> str:
+        """Return it as Consul's documentation writes it, with the name that it is about."""
+        return f"{self.resource}:{self.access} on {self.name or 'every name'}"
+
+
 class ConsulError(UserError):
     """Consul refused a request or did not answer: says what was asked of whom, and Consul's own words."""
 
@@ -43,8 +58,18 @@ class ForbiddenError(ConsulError):
     """The token lacks a right."""
 
 
+class NoAclsError(ConsulError):
+    """The cluster has no ACLs: nobody needs a token."""
+
+
 class HiddenError(ForbiddenError):
     """Consul answered with a part of what there is, since the token may not see the rest."""
+
+
+_ERRORS: Mapping[int, type[ConsulError]] = {
+    HTTPStatus.FORBIDDEN: ForbiddenError,
+    HTTPStatus.UNAUTHORIZED: NoAclsError,
+}
 
 
 def is_maintenance(check_id: str) -> bool:
@@ -251,6 +276,21 @@ class Consul:
         """Return the accessor of the token that this client sends."""
         return str(self._ask("GET", "/v1/acl/token/self")["AccessorID"])
 
+    def missing_rights(self, rights: Sequence[Right]) -> list[Right]:
+        """Return those of some rights that the token does not give; none where the cluster has no ACLs.
+
+        Consul's UI asks so which of its parts a person may use.
+
+        Raises:
+            ForbiddenError: the cluster does not know the token.
+        """
+        asked = [{"Resource": right.resource, "Segment": right.name, "Access": right.access} for right in rights]
+        try:
+            answers = self._ask("POST", "/v1/internal/acl/authorize", body=asked)
+        except NoAclsError:
+            return []
+        return [right for right, answer in zip(rights, answers, strict=True) if not answer["Allow"]]
+
     def delete_token(self, accessor: str) -> None:
         """Remove an ACL token; no token can remove itself."""
         self._ask("DELETE", f"/v1/acl/token/{_path(accessor)}")
@@ -323,7 +363,7 @@ class Consul:
         method: str,
         path: str,
         query: Mapping[str, str] | None = None,
-        body: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | Sequence[Any] | None = None,
         missing_ok: bool = False,
     ) -> Any:  # noqa: ANN401 - JSON
         answer = self._send(method, path, query, body, missing_ok)
@@ -334,7 +374,7 @@ class Consul:
         method: str,
         path: str,
         query: Mapping[str, str] | None = None,
-        body: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | Sequence[Any] | None = None,
         missing_ok: bool = False,
         *,
         pauses: Iterable[float] | None = None,
@@ -346,12 +386,12 @@ class Consul:
         missing = missing_ok and response.status == HTTPStatus.NOT_FOUND and b"nknown service" in response.data
         if response.status >= HTTPStatus.MULTIPLE_CHOICES and not missing:
             words = response.data.decode(errors="replace").strip()
-            kind = ForbiddenError if response.status == HTTPStatus.FORBIDDEN else ConsulError
+            kind = _ERRORS.get(response.status, ConsulError)
             raise kind(f"{method} {url}: Consul answers {response.status}: {words}")
         return response
 
     def _try_again(
-        self, method: str, url: str, body: Mapping[str, Any] | None, pauses: Iterable[float]
+        self, method: str, url: str, body: Mapping[str, Any] | Sequence[Any] | None, pauses: Iterable[float]
     ) -> BaseHTTPResponse:
         """Send a request, again after each pause while nobody answers or the answer is a 5xx."""
         for pause in pauses:

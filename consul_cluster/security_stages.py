@@ -19,6 +19,11 @@ STAGES = get_args(Stage)
 
 TLS_FOLDER = "/consul/config/tls"
 CA_FILE = f"{TLS_FOLDER}/ca.pem"
+CERTIFICATE_FILE = f"{TLS_FOLDER}/certificate.pem"
+KEY_FILE = f"{TLS_FOLDER}/key.pem"
+
+QUICK_ACL = {"token_ttl": "1s", "policy_ttl": "1s"}
+"""By default an agent caches the rights of a token for 30 s: it would refuse a new service for so long."""
 
 
 def stage_config(stage: Stage) -> dict[str, Any]:
@@ -36,8 +41,8 @@ def stage_config(stage: Stage) -> dict[str, Any]:
         "tls": {
             "defaults": {
                 "ca_file": CA_FILE,
-                "cert_file": f"{TLS_FOLDER}/certificate.pem",
-                "key_file": f"{TLS_FOLDER}/key.pem",
+                "cert_file": CERTIFICATE_FILE,
+                "key_file": KEY_FILE,
                 "verify_outgoing": sent,
             },
             "internal_rpc": {"verify_incoming": required, "verify_server_hostname": sent},
@@ -45,9 +50,7 @@ def stage_config(stage: Stage) -> dict[str, Any]:
         "acl": {
             "enabled": True,
             "default_policy": "deny" if required else "allow",
-            # By default an agent caches the rights of a token for 30 s: it would refuse a new service for so long.
-            "token_ttl": "1s",
-            "policy_ttl": "1s",
+            **QUICK_ACL,
         },
     }
 

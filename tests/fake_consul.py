@@ -235,6 +235,8 @@ class FakeConsul:
         return 200, json.dumps(shown).encode(), {"X-Consul-Index": str(self.index)}
 
     def _refusal(self, request: Request, body: Any) -> Refusal | None:  # noqa: ANN401 - JSON
+        if request.path == "/v1/internal/acl/authorize":
+            return 401, "ACL support disabled"
         if request.method != "GET" and self.refuses_next:
             return self.refuses_next.pop(0)
         if body and body.get("ID") in self.refuses_ids:

@@ -17,7 +17,7 @@ from components.consul_connection import Connection
 from components.consul_container import ConsulContainerArgs
 from components.registration.switching import ServiceLocations, move_to_agent, register_with_status
 from components.resource_hooks import stash, wait_for_leader, wait_until_ready
-from consul_cluster.client import Consul, ConsulError, NoAnswerError
+from consul_cluster.client import Consul, ConsulError, ForbiddenError, NoAnswerError
 from consul_cluster.drift import read_services, recognize, with_integers
 from consul_cluster.fingerprint import fingerprint
 from consul_cluster.ownership import is_owned_by
@@ -67,7 +67,8 @@ class Draining:
         servers, secured = await self.locations.servers.consul(), self.locations.servers.token is not None
         await wait_for_leader(servers, secured)
         api = old["agent"]
-        agent = Consul(api["address"], _token(api, servers) if secured else None, api.get("ca"))
+        current = await pulumi.Output.from_input(self.agent.token).future()
+        agent = Consul(api["address"], _token(api, servers, current) if current else None, api.get("ca"))
         if _NODE_MAINTENANCE in agent.all_checks():
             return  # clients find none of its services, and must not find them on the server
         stated = {service.id: definition(service) for service in self.locations.roster.services}
@@ -116,14 +117,22 @@ def stated_container(stated: Mapping[str, Any]) -> str:
     return fingerprint(json.dumps(with_integers(container), sort_keys=True))
 
 
-def _token(api: Mapping[str, Any], servers: Consul) -> str | None:
+def _token(api: Mapping[str, Any], servers: Consul, current: str) -> str | None:
     """Return the token that the agent knows: it may not know the servers any more, if they have another authority.
 
     The states of earlier releases have the token itself.
     """
     if "token_fingerprint" not in api:
         return api.get("token")
-    found = servers.token_with(api["token_fingerprint"]) if api["token_fingerprint"] else None
+    known = api["token_fingerprint"]
+    if not known:
+        return None
+    if known == fingerprint(current):
+        return current
+    try:
+        found = servers.token_with(known)
+    except ForbiddenError:  # others made both, and the agent knows their servers
+        return current
     return found["SecretID"] if found else None
 
 

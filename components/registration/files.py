@@ -36,8 +36,8 @@ class FilesRegistrationArgs:
         roster: the services in the files; none if the stack registers its services otherwise.
         agent: reads the files.
         network: the Docker network of the agent.
-        token: ACL token with `agent:write`, for a secured cluster; kept as a secret.
-        ca: PEM text of the cluster's authority.
+        token: ACL token with `agent:write`, where the cluster asks for one; kept as a secret.
+        ca: PEM text of the cluster's authority; None: the agent answers plain HTTP on the network.
         hooks: of the container: they move the services from another registration of the stack.
         names: of the cluster.
     """
@@ -68,9 +68,12 @@ class FilesRegistration(pulumi.ComponentResource):
         }
         agent = args.names.agent_container
         api, options = f"http://{agent}:8500", list[str]()
-        if args.token is not None and args.ca is not None:
-            api, options = f"https://{agent}:{HTTPS_PORT}", [f"-token-file={_TOKEN}", f"-ca-file={_CA}"]
-            files = {**files, _TOKEN: pulumi.Output.secret(args.token), _CA: args.ca}
+        if args.token is not None:
+            options = [f"-token-file={_TOKEN}"]
+            files = {**files, _TOKEN: pulumi.Output.secret(args.token)}
+        if args.ca is not None:
+            api, options = f"https://{agent}:{HTTPS_PORT}", [*options, f"-ca-file={_CA}"]
+            files = {**files, _CA: args.ca}
         moves = args.hooks.before_create or [] if args.hooks else []
         hooks = pulumi.ResourceHookBinding(
             before_create=[remove_container, *moves], after_create=[_refuse_failed_reload(name, agent)]

@@ -10,11 +10,13 @@ from uuid import UUID
 import pytest
 
 from components.registration import draining
+from consul_cluster.cluster_names import STAGING_NAMES
 from consul_cluster.fingerprint import fingerprint
+from consul_cluster.joining import node_rights, registration_rights
 from consul_cluster.security_stages import Stage, stage_config
 from tests.deployed_states import plain
 from tests.fake_consul import FakeConsul, Wrote, running
-from tests.forty_services import FORTY
+from tests.forty_services import FORTY, forty_roster
 from tests.unit import authorities
 from tests.unit.pulumi_mocks import (
     SECURED,
@@ -179,6 +181,47 @@ def test_docker_local_expects_nothing_since_it_creates_it_all(registration: str)
 
 def test_local_expects_nothing_on_docker() -> None:
     assert program("local")[1].expected == []
+
+
+def test_without_docker_the_agent_has_to_give_the_token_the_rights_of_the_registrations() -> None:
+    [[asked]] = program("local")[1].rights
+    assert (asked.key, asked.given, asked.consul.address) == ("agentToken", False, "http://127.0.0.2:8500")
+    assert set(asked.rights) == set(registration_rights("agent", forty_roster(), STAGING_NAMES, "staging-external"))
+
+
+@every_registration
+def test_the_existing_server_has_to_give_both_tokens_their_rights(registration: str) -> None:
+    [expected] = program("staging", registration)[1].expected
+    node, services = expected.rights
+    assert (node.key, node.rights) == ("nodeToken", node_rights(STAGING_NAMES))
+    rights = registration_rights(registration, forty_roster(), STAGING_NAMES, "staging-external")
+    assert (services.key, services.rights) == ("agentToken", rights)
+    assert {each.consul.address for each in expected.rights} == {"http://127.0.0.1:8500"}
+
+
+def test_a_created_server_is_asked_for_no_rights() -> None:
+    [expected] = program("docker-local")[1].expected
+    assert expected.rights == []
+
+
+def test_an_agent_that_joins_what_others_secured_has_their_keys_and_tells_its_own_token_to_read_files() -> None:
+    keys = {
+        "nodeToken": "of-the-node",
+        "agentToken": TOKEN,
+        "gossipKey": "b25lLWdvc3NpcC1rZXktb2YtMzItYnl0ZXMtaW4tYWw=",
+    }
+    config = {**stack_config("staging"), **keys, "clusterCaFile": str(authorities.AUTHORITY_FILE)}
+    found = with_two(config, keys)
+    carried = {each["file"]: each["content"] for each in found.inputs("agent-carry")["uploads"]["value"]}
+    assert json.loads(carried["/consul/config/secrets.json"]) == {
+        "encrypt": keys["gossipKey"],
+        "acl": {"tokens": {"agent": "of-the-node", "config_file_service_registration": TOKEN}},
+    }
+    assert carried["/consul/config/tls/ca.pem"] == authorities.AUTHORITY
+    assert json.loads(carried["/consul/config/agent-config.json"])["auto_encrypt"] == {"tls": True}
+    reload = found.inputs("files-reload")
+    assert reload["command"] == ["reload", "-http-addr=http://consul-agent-shared:8500", "-token-file=/reload/token"]
+    assert {"file": "/reload/token", "content": "of-the-node"} in reload["uploads"]["value"]
 
 
 def test_stagings_only_containers_are_the_agent_and_those_that_carry_its_config_and_have_it_reload() -> None:

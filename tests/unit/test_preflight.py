@@ -1,6 +1,6 @@
 import json
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 
 import docker
@@ -8,9 +8,9 @@ import pulumi
 import pytest
 from docker.errors import APIError, DockerException, ImageNotFound
 
-from components.preflight import Prerequisites, report
-from consul_cluster.client import Consul
-from tests.fake_consul import serve
+from components.preflight import Prerequisites, TokenRights, refuse_missing_rights, report
+from consul_cluster.client import Consul, Right
+from tests.fake_consul import Answer, Request, serve
 from tests.unit.pulumi_mocks import deploy
 
 Objects = Sequence[object]
@@ -182,6 +182,67 @@ def test_a_server_in_another_datacenter_is_a_problem(
     with serve(lambda _: (200, json.dumps(datacenters).encode(), {})) as address:
         said = problems(monkeypatch, Prerequisites(server_api=Consul(address)))
         assert said == [f"server {address}: {each}" for each in found]
+
+
+NODE = Right("node", "b", "write")
+
+
+def server_with_acls(request: Request) -> Answer:
+    """Know two tokens: one may do everything, one nothing with nodes; without one, nothing is allowed."""
+    if request.path == "/v1/catalog/datacenters":
+        return 200, b'["dc1"]', {}
+    denied = {None: ("node", "service"), "all-rights": (), "no-nodes": ("node",)}
+    asker = request.headers.get("X-Consul-Token")
+    if asker not in denied:
+        return 403, b"ACL not found", {}
+    answers = [{**each, "Allow": each["Resource"] not in denied[asker]} for each in json.loads(request.body)]
+    return 200, json.dumps(answers).encode(), {}
+
+
+@pytest.mark.parametrize(
+    ("token", "said"),
+    [
+        ("all-rights", []),
+        ("no-nodes", ["agentToken: lacks node:write on b"]),
+        ("unknown", ["agentToken: {} does not know this token"]),
+        (
+            None,
+            ["agentToken: is not set, and without it Consul denies node:write on b, service:write on a"],
+        ),
+    ],
+)
+def test_rights_that_a_token_lacks_with_the_server_are_a_problem(
+    monkeypatch: pytest.MonkeyPatch, token: str | None, said: list[str]
+) -> None:
+    with serve(server_with_acls) as address:
+        needed = [NODE, Right("service", "a", "write")]
+        rights = [TokenRights("agentToken", token is not None, Consul(address, token), needed)]
+        expected = [each.format(address) for each in said]
+        assert problems(monkeypatch, Prerequisites(server_api=Consul(address), rights=rights)) == expected
+
+
+def test_a_server_without_acls_denies_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(request: Request) -> Answer:
+        return (200, b'["dc1"]', {}) if request.method == "GET" else (401, b"ACL support disabled", {})
+
+    with serve(answer) as address:
+        rights = [TokenRights("nodeToken", False, Consul(address), [NODE])]
+        assert problems(monkeypatch, Prerequisites(server_api=Consul(address), rights=rights)) == []
+
+
+@pytest.fixture
+def lacking() -> Iterator[TokenRights]:
+    with serve(server_with_acls) as address:
+        yield TokenRights("agentToken", True, Consul(address, "no-nodes"), [NODE])
+
+
+def test_without_docker_rights_that_a_token_lacks_are_a_problem_too(lacking: TokenRights) -> None:
+    with pytest.raises(pulumi.RunError, match=r"^nothing was changed:\nagentToken: lacks node:write on b$"):
+        deploy(lambda: refuse_missing_rights([lacking]))
+
+
+def test_a_preview_asks_for_no_rights(lacking: TokenRights) -> None:
+    deploy(lambda: refuse_missing_rights([lacking]), preview=True)
 
 
 def test_an_image_that_neither_the_engine_nor_its_registry_has_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pulumi
 import pytest
+import trustme
 import yaml
 from pydantic import ValidationError
 
@@ -18,6 +19,7 @@ from tests.unit.pulumi_mocks import deploy
 ROOT = Path(__file__).parents[2]
 LEAST = {"agentAddress": "http://127.0.0.1:8501", "serverAddress": "http://127.0.0.1:8500"}
 TOKEN = "5c1b2b5e-consul-acl-token"  # noqa: S105 - no real one
+GOSSIP_KEY = "b25lLWdvc3NpcC1rZXktb2YtMzItYnl0ZXMtaW4tYWw="
 
 
 SECURED = {
@@ -256,6 +258,9 @@ def test_the_projects_file_declares_every_key_but_those_that_pulumi_cannot_decla
     assert {field.alias for field in Settings.model_fields.values()} == {
         *declared,
         "agentToken",
+        "nodeToken",
+        "gossipKey",
+        "agentCertificateKey",
         "leaveOut",
         "locations",
     }
@@ -300,7 +305,8 @@ DIGEST = "0a" * 32
 INTERFACE = "must be an IP address of the Docker host, such as 127.0.0.1"
 KEYS = (
     "datacenter, agentNode, agentContainer, serverNode, serverContainer, networkName, "
-    "registration, agentAddress, agentToken, agentCaFile, serverAddress, environment, serviceHost, locations, "
+    "registration, agentAddress, agentToken, agentCaFile, nodeToken, gossipKey, clusterCaFile, agentCertificateFile, "
+    "agentCertificateKey, serverAddress, environment, serviceHost, locations, "
     "leaveOut, adopt, docker, sandbox, network, server, standIns, consulImage, esmImage, externalNode, security, "
     "publishOn"
 )
@@ -354,6 +360,9 @@ IDENTIFIER = "must be 1 to 63 of the characters A-Z a-z 0-9 - _"
         ("agentCaFile", "/nowhere/ca.pem", "'/nowhere/ca.pem' must be a PEM file that exists where Pulumi runs"),
         ("agentCaFile", "/", "'/' must be a PEM file that exists where Pulumi runs"),
         ("agentCaFile", "x" * 5000, f"'{'x' * 5000}' must be a PEM file that exists where Pulumi runs"),
+        ("gossipKey", "c2hvcnQ=", "must be 16, 24 or 32 bytes in base64, as `consul keygen` prints them"),
+        ("gossipKey", f"{GOSSIP_KEY[:-1]}!", "must be 16, 24 or 32 bytes in base64, as `consul keygen` prints them"),
+        ("clusterCaFile", "/nowhere/ca.pem", "'/nowhere/ca.pem' must be a PEM file that exists where Pulumi runs"),
         ("environment", "", f"'' {NAME}"),
         ("environment", "a b", f"'a b' {NAME}"),
         ("environment", "stag_ing", f"'stag_ing' {NAME}"),
@@ -765,6 +774,99 @@ def test_without_a_file_there_is_no_authority() -> None:
 @pytest.mark.parametrize("name", ["staging", "local"])
 def test_a_committed_stack_whose_server_is_anothers_is_not_secured(name: str) -> None:
     assert settings.of_file(ROOT / f"Pulumi.{name}.yaml", "consul-staging").stage == "off"
+
+
+# An agent that joins a Consul that others secured
+
+SECRETS = ("nodeToken", "gossipKey", "agentCertificateKey")
+
+
+@pytest.fixture(scope="module")
+def of_others(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return all that others who secured a Consul can hand over."""
+    folder = tmp_path_factory.mktemp("others")
+    authority = trustme.CA()
+    certificate = authority.issue_cert("client.dc1.consul")
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    certificate.cert_chain_pems[0].write_to_path(folder / "client.pem")
+    return {
+        "nodeToken": TOKEN,
+        "gossipKey": GOSSIP_KEY,
+        "clusterCaFile": str(folder / "ca.pem"),
+        "agentCertificateFile": str(folder / "client.pem"),
+        "agentCertificateKey": certificate.private_key_pem.bytes().decode(),
+    }
+
+
+def test_the_keys_of_others_are_kept(of_others: dict[str, str]) -> None:
+    found = of_stack({**LEAST, **of_others}, SECRETS)
+    assert {key: getattr(found, re.sub("[A-Z]", lambda match: f"_{match[0].lower()}", key)) for key in of_others} == (
+        of_others
+    )
+
+
+def test_the_authority_of_the_cluster_is_also_that_of_the_apis_unless_they_have_another(
+    of_others: dict[str, str],
+) -> None:
+    cluster = {"clusterCaFile": of_others["clusterCaFile"]}
+    assert of(**cluster).ca == Path(of_others["clusterCaFile"]).read_text()
+    assert of(**cluster, agentCaFile=str(AUTHORITY_FILE)).ca == AUTHORITY
+
+
+@pytest.mark.parametrize("key", [*SECRETS, "clusterCaFile", "agentCertificateFile"])
+@pytest.mark.parametrize("config", [{"docker": "false"}, {"server": "created", "security": "off"}], ids=str)
+def test_only_an_agent_of_an_existing_server_takes_the_keys_of_others(
+    of_others: dict[str, str], config: dict[str, str], key: str
+) -> None:
+    assert refusal({**LEAST, **config, key: of_others[key]}) == (
+        f"Pulumi.test.yaml: {key}: must not be set without docker and server: existing: others secured that Consul"
+    )
+
+
+@pytest.mark.parametrize("key", SECRETS)
+def test_a_key_of_others_in_plain_text_is_refused(of_others: dict[str, str], key: str) -> None:
+    with pytest.raises(SettingsError, match=f"{key}: is in plain text: set it with `pulumi config set --secret {key}`"):
+        of_stack({**LEAST, **of_others}, tuple({*SECRETS} - {key}))
+
+
+@pytest.mark.parametrize("key", SECRETS)
+def test_a_key_of_others_is_not_in_the_settings_text(of_others: dict[str, str], key: str) -> None:
+    assert of_others[key] not in repr(of(**of_others))
+
+
+TOGETHER = "agentCertificateKey: must be set where agentCertificateFile is, and only there"
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"agentCertificateKey": ""}, TOGETHER),
+        ({"agentCertificateFile": ""}, TOGETHER),
+        (
+            {"agentCertificateFile": str(AUTHORITY_FILE)},
+            f"agentCertificateKey: must be the private key of {AUTHORITY_FILE}, as PEM text without a passphrase",
+        ),
+        ({"clusterCaFile": ""}, "clusterCaFile: is missing: the authority that signed agentCertificateFile"),
+    ],
+)
+def test_a_certificate_that_is_not_whole_is_refused(
+    of_others: dict[str, str], config: dict[str, str], said: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        of_stack({**LEAST, **of_others, **config}, SECRETS)
+    assert str(caught.value) == f"Pulumi.test.yaml: {said}"
+
+
+@pytest.mark.parametrize(("address", "https"), [("https://127.0.0.1:8501", True), ("http://127.0.0.1:8501", False)])
+def test_an_agent_with_a_certificate_of_its_own_is_published_as_its_address_says(
+    of_others: dict[str, str], address: str, https: bool
+) -> None:
+    assert of(**{**of_others, "agentAddress": address}).agent_publish == ("127.0.0.1", 8501, https)
+
+
+def test_an_agent_whose_certificate_the_server_makes_has_no_https_address() -> None:
+    config = {"clusterCaFile": str(AUTHORITY_FILE), "agentAddress": "https://127.0.0.1:8501"}
+    assert "agentAddress: 'https://127.0.0.1:8501' must be http with security off" in refusal({**LEAST, **config})
 
 
 # The token is in no message
