@@ -22,6 +22,7 @@ def export(stack: settings.Settings, roster: Roster, deployment: Deployment) -> 
     if deployment.ca:
         pulumi.export("ca", deployment.ca)
         pulumi.export("tokens", deployment.tokens)
+        pulumi.export("serviceTokens", deployment.service_tokens)
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
 from consul_cluster.security_stages import Stage
 from services.environment import Location
-from services.field_types import host
+from services.field_types import Identifier, host
 
 # urlsplit is no judge of a host: it drops what stands beside brackets, and takes the sign of Kelvin for a `k`.
 _URL = re.compile(r"https?://(\[(?P<ipv6>[^]]*:[^]]*)\]|(?P<host>[^]:/]+)):(?P<port>[1-9][0-9]{0,4})/*")
@@ -155,6 +155,18 @@ def _gossip_key(value: str) -> str:
     return value
 
 
+def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
+    if not values or len({value.lower() for value in values}) < len(values):  # Consul and Docker know no case
+        raise ValueError(f"{list(values)!r} must be one name or more, each once, the newest last, such as [1, 2]")
+    return values
+
+
+def _texts(value: object) -> object:
+    """YAML has numbers where a name is a number."""
+    listed = _structured(value)
+    return [str(each) if isinstance(each, int) else each for each in listed] if isinstance(listed, list) else listed
+
+
 Unset = BeforeValidator(_unset)
 Structured = BeforeValidator(_structured)
 ContainerName = Annotated[str, AfterValidator(_container_name)]
@@ -165,5 +177,6 @@ Interface = Annotated[str, AfterValidator(_interface)]
 CertificateFile = Annotated[Annotated[str, AfterValidator(_file)] | None, Unset]
 Secret = Annotated[str | None, Unset, Field(repr=False)]
 GossipKey = Annotated[Annotated[str, AfterValidator(_gossip_key)] | None, Unset, Field(repr=False)]
+Generations = Annotated[tuple[Identifier, ...], AfterValidator(_unique), BeforeValidator(_texts)]
 SecurityStage = Annotated[Stage | None, BeforeValidator(_stage)]
 ServiceLocation = Annotated[Location, PlainValidator(_location)]

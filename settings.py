@@ -23,6 +23,7 @@ from services.field_types import Host, Identifier
 from setting_types import (
     CertificateFile,
     ContainerName,
+    Generations,
     GossipKey,
     Image,
     Interface,
@@ -99,6 +100,7 @@ class Settings(BaseModel):
     esm_image: Image = "hashicorp/consul-esm:0.9.0"
     external_node: Identifier = "staging-external"
     security: SecurityStage = None
+    token_generations: Generations = ("1",)
     publish_on: Interface = "127.0.0.1"
 
     @model_validator(mode="after")
@@ -341,6 +343,9 @@ def _own(config: Mapping[str, Any], project: str) -> dict[str, Any]:
     return {key.removeprefix(own): value for key, value in config.items() if key.startswith(own) or ":" not in key}
 
 
+_COLLECTIONS = {"tuple_type": "must be a list", "frozen_set_type": "must be a list", "dict_type": "must be a map"}
+
+
 def _line(error: Any) -> str:  # noqa: ANN401 - pydantic's error details
     key = error["loc"][0] if error["loc"] else None  # of keys that do not fit together, the message itself names one
     match error["type"]:
@@ -356,4 +361,5 @@ def _line(error: Any) -> str:  # noqa: ANN401 - pydantic's error details
         case "string_type" | "string_unicode":  # the value is not shown: it may be the token, or too long a number
             return f"{key}: must be text: put it in quotes"
     shown = f"{error['input']!r}: " if isinstance(error["input"], str) else ""
-    return f"{key}: {shown}{error['msg'][0].lower()}{error['msg'][1:]}"
+    message = _COLLECTIONS.get(error["type"], error["msg"])
+    return f"{key}: {shown}{message[0].lower()}{message[1:]}"

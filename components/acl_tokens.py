@@ -2,8 +2,8 @@
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import pulumi
@@ -29,22 +29,29 @@ class AclTokensArgs:
     Attributes:
         servers: the servers' API, with the management token.
         rules: the rules of each token's policy, by the token's name.
+        groups: the rules of the services' own tokens, by group.
+        generations: names of the services' tokens that are valid, the newest last. While the services of a group get a
+            new one, two are.
         datacenter: of the servers.
     """
 
     servers: Connection
     rules: Mapping[str, Rules]
+    groups: Mapping[str, Rules] = field(default_factory=dict)
+    generations: Sequence[str] = ("1",)
     datacenter: str = STAGING_NAMES.datacenter
 
 
 class AclTokens(pulumi.ComponentResource):
-    """A policy and a token for each name.
+    """A policy and a token for each name, and for each group of services a policy and a token of each generation.
 
     Attributes:
         tokens: the tokens' secrets, by name.
+        service_tokens: the secrets of the services' newest tokens, by group.
     """
 
     tokens: Mapping[str, pulumi.Output[str]]
+    service_tokens: Mapping[str, pulumi.Output[str]]
 
     def __init__(self, name: str, args: AclTokensArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         """Declare the provider, the policies and the tokens."""
@@ -53,10 +60,16 @@ class AclTokens(pulumi.ComponentResource):
         provider = consul_provider(f"{name}-consul", args.servers, args.datacenter, own)
         child = child_options(self, opts, provider)
         _revoke_old_management_token(f"{name}-management", args.servers, child_options(self, opts))
-        self.tokens = {
-            token: _token(f"{name}-{token}", f"{pulumi.get_project()}-{token}", rules, args.servers, child)
-            for token, rules in args.rules.items()
-        }
+        self.tokens = {}
+        for token, rules in args.rules.items():
+            policy = _policy(f"{name}-{token}", token, rules, args.servers, child)
+            self.tokens[token] = _token(f"{name}-{token}", policy, args.servers, child)
+        self.service_tokens = {}
+        for group, rules in args.groups.items():
+            policy = _policy(f"{name}-services-{group}", f"services-{group}", rules, args.servers, child)
+            for generation in args.generations:
+                token = f"{name}-services-{group}-{generation}"
+                self.service_tokens[group] = _token(token, policy, args.servers, child)
         self.register_outputs({"tokens": list(self.tokens)})
 
 
@@ -89,16 +102,19 @@ def consul_provider(name: str, servers: Connection, datacenter: str, opts: pulum
     )
 
 
-def _token(
-    name: str, policy_name: str, rules: Rules, servers: Connection, opts: pulumi.ResourceOptions
-) -> pulumi.Output[str]:
+def _policy(name: str, role: str, rules: Rules, servers: Connection, opts: pulumi.ResourceOptions) -> consul.AclPolicy:
     hooks = pulumi.ResourceHookBinding(before_create=[remove_policy(f"{name}-remove-policy", servers)])
-    policy = consul.AclPolicy(
+    return consul.AclPolicy(
         f"{name}-policy",
-        name=policy_name,
+        name=f"{pulumi.get_project()}-{role}",
         rules=json.dumps(rules, indent=2),
         opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(hooks=hooks)),
     )
-    token = consul.AclToken(f"{name}-token", description=policy_name, policies=[policy.name], opts=opts)
+
+
+def _token(
+    name: str, policy: consul.AclPolicy, servers: Connection, opts: pulumi.ResourceOptions
+) -> pulumi.Output[str]:
+    token = consul.AclToken(f"{name}-token", description=policy.name, policies=[policy.name], opts=opts)
     child = pulumi.ResourceOptions(parent=opts.parent)
     return AclTokenSecret(f"{name}-secret", servers, token.id, child).secret

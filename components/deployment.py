@@ -22,7 +22,7 @@ from components.registration.draining import Draining
 from components.registration.files import FilesRegistration, FilesRegistrationArgs
 from components.registration.switching import ServiceLocations, switch_to_agent, switch_to_catalog
 from components.stand_in_containers import StandIns, StandInsArgs
-from consul_cluster.acl_rules import agent_tokens, server_tokens, token_rules
+from consul_cluster.acl_rules import agent_tokens, group_rules, server_tokens, token_rules
 from consul_cluster.agent_configuration import ESM_NODE
 from consul_cluster.client import Consul
 from consul_cluster.joining import node_rights, registration_rights
@@ -42,6 +42,7 @@ class Access:
         given: the access token that the settings give.
         keys: the keys of a cluster that the stack secures; None: it does not.
         tokens: the access tokens that the stack makes, by name.
+        service_tokens: the same of the services, by group.
     """
 
     servers: Connection
@@ -49,6 +50,7 @@ class Access:
     given: str | None = field(repr=False)
     keys: ClusterKeys | None
     tokens: Tokens = field(default_factory=dict, repr=False)
+    service_tokens: Tokens = field(default_factory=dict, repr=False)
 
     def token(self, name: str) -> pulumi.Input[str] | None:
         """Return the token of a name: the one that the stack makes, else the one that is given."""
@@ -89,10 +91,12 @@ class Deployment:
     Attributes:
         ca: the authority of a cluster that the stack secures.
         tokens: its access tokens by name, `management` among them.
+        service_tokens: those of the services, by group.
     """
 
     ca: pulumi.Output[str] | None
     tokens: Tokens = field(repr=False)
+    service_tokens: Tokens = field(repr=False)
 
 
 def deploy(settings: Settings, roster: Roster) -> Deployment:
@@ -103,8 +107,9 @@ def deploy(settings: Settings, roster: Roster) -> Deployment:
     else:
         preflight.refuse_missing_rights([_registration_rights(plan, settings.agent_address or "")])
         _register_with_agent(plan, [])
-    keys, tokens = plan.access.keys, plan.access.tokens
-    return Deployment(plan.access.own_ca, {"management": keys.management, **tokens} if keys else {})
+    access = plan.access
+    tokens = {"management": access.keys.management, **access.tokens} if access.keys else {}
+    return Deployment(access.own_ca, tokens, access.service_tokens)
 
 
 def _access(settings: Settings) -> Access:
@@ -124,7 +129,9 @@ def _deploy_on_docker(plan: Plan) -> Plan:
     if settings.stand_ins:
         StandIns("standins", StandInsArgs(plan.roster, network))
     if plan.access.keys:
-        plan = replace(plan, access=replace(plan.access, tokens=_make_tokens(plan, server)))
+        made = _make_tokens(plan, server)
+        access = replace(plan.access, tokens=made.tokens, service_tokens=made.service_tokens)
+        plan = replace(plan, access=access)
     agent = _deploy_agent(plan, network, server)
     consul = [*server, agent]
     match settings.registration:
@@ -183,12 +190,15 @@ def _deploy_server(plan: Plan, network: pulumi.Output[str]) -> ConsulServer:
     return ConsulServer("server", ConsulServerArgs(settings.consul_image, network, publish, secured, settings.names))
 
 
-def _make_tokens(plan: Plan, server: Sequence[pulumi.Resource]) -> Tokens:
+def _make_tokens(plan: Plan, server: Sequence[pulumi.Resource]) -> AclTokens:
     settings = plan.settings
     rules = token_rules(
         plan.roster, settings.external_node, settings.registration == "catalog", settings.names.agent_node
     )
-    return AclTokens("acl", AclTokensArgs(plan.access.servers, rules, settings.names.datacenter), _after(server)).tokens
+    args = AclTokensArgs(
+        plan.access.servers, rules, group_rules(plan.roster), settings.token_generations, settings.names.datacenter
+    )
+    return AclTokens("acl", args, _after(server))
 
 
 def _deploy_agent(plan: Plan, network: pulumi.Output[str], server: Sequence[pulumi.Resource]) -> ConsulAgent:

@@ -22,7 +22,7 @@ def token_rules(
 
     - `agent` is the shared agent's own token.
     - `registration` registers the services, and can write no other name.
-    - `verify` reads. It is for the commands and for the services' own discovery.
+    - `verify` reads. It is for the commands.
     - `removal` removes services that the roster no longer has. No other policy names them, and Consul has no right
       for removal alone, so it can write any service.
     - `reload` tells the agent to read its files again.
@@ -59,6 +59,22 @@ def token_rules(
             "session": {agent_node: _WRITE},
         }
     return rules
+
+
+def group_rules(roster: Roster) -> Mapping[str, Rules]:
+    """Return the rights of the services' own tokens, by group: they find each other, and read their own keys.
+
+    Args:
+        roster: the services.
+    """
+    return {
+        kind: {
+            "service_prefix": {"": _READ},
+            "node_prefix": {"": _READ},
+            "key_prefix": {f"{service.name}/": _READ for service in roster.of_kind(kind)},
+        }
+        for kind in dict.fromkeys(service.kind for service in roster.services)
+    }
 
 
 def server_tokens(management: object) -> Mapping[str, Any]:

@@ -244,7 +244,7 @@ class Consul:
 
         https://developer.hashicorp.com/consul/api-docs/catalog#deregister-entity
         """
-        self._ask("PUT", "/v1/catalog/deregister", body={"Node": node, "ServiceID": service_id})
+        self._ask("PUT", "/v1/catalog/deregister", body={"Node": node, "ServiceID": service_id}, missing_ok=True)
 
     def register_in_catalog(self, body: Mapping[str, Any]) -> None:
         """Register on a node that has no agent.
@@ -367,7 +367,7 @@ class Consul:
         missing_ok: bool = False,
     ) -> Any:  # noqa: ANN401 - JSON
         answer = self._send(method, path, query, body, missing_ok)
-        return None if answer.status == HTTPStatus.NOT_FOUND else _json(answer, f"{method} {self.address}{path}")
+        return None if _is_missing(answer) else _json(answer, f"{method} {self.address}{path}")
 
     def _send(
         self,
@@ -383,8 +383,7 @@ class Consul:
         response = self._try_again(
             method, f"{url}?{urlencode(query)}" if query else url, body, _RETRY_PAUSES if pauses is None else pauses
         )
-        missing = missing_ok and response.status == HTTPStatus.NOT_FOUND and b"nknown service" in response.data
-        if response.status >= HTTPStatus.MULTIPLE_CHOICES and not missing:
+        if response.status >= HTTPStatus.MULTIPLE_CHOICES and not (missing_ok and _is_missing(response)):
             words = response.data.decode(errors="replace").strip()
             kind = _ERRORS.get(response.status, ConsulError)
             raise kind(f"{method} {url}: Consul answers {response.status}: {words}")
@@ -397,7 +396,7 @@ class Consul:
         for pause in pauses:
             with suppress(HTTPError):
                 response = self._http.request(method, url, json=body, redirect=False)
-                if response.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+                if response.status < HTTPStatus.INTERNAL_SERVER_ERROR or _is_missing(response):
                     return response
             time.sleep(pause)
         try:
@@ -406,6 +405,11 @@ class Consul:
             raise NoAnswerError(f"{_without_query(method, url)}: no answer: {error}") from None
         except HTTPError as error:  # such as an SSLError: somebody answers
             raise ConsulError(f"{_without_query(method, url)}: {error}") from None
+
+
+def _is_missing(answer: BaseHTTPResponse) -> bool:
+    """Return whether there is no such service: an agent answers 404, and the servers, to a token for it alone, 500."""
+    return answer.status >= HTTPStatus.MULTIPLE_CHOICES and b"nknown service" in answer.data
 
 
 def _json(answer: BaseHTTPResponse, asked: str) -> Any:  # noqa: ANN401 - JSON

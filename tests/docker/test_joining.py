@@ -109,16 +109,18 @@ def test_no_secret_is_in_plain_text_in_the_state(joined: Stack, cluster: OthersC
     assert "PRIVATE KEY" not in state
 
 
-def test_the_agent_is_replaced_with_no_service_missing(joined: Stack, cluster: OthersCluster) -> None:
-    if joined.settings.registration == "files":
-        pytest.skip("files has no service while the agent is replaced: docs/registrations.md")
+# Seconds in which a service has no passing instance while the agent is replaced: docs/registrations.md
+MISSING = {"agent": 1, "catalog": 1, "files": 34}
+
+
+def test_the_services_are_there_again_after_the_agent_is_replaced(joined: Stack, cluster: OthersCluster) -> None:
     docker("tag", CONSUL, f"{CONSUL}-again")
     file = Path(joined.engine.project) / "Pulumi.staging.yaml"
     file.write_text(file.read_text() + f"  consul-staging:consulImage: {CONSUL}-again\n")
     with watch_catalog(joined.roster, cluster.server) as seen:
         changes(joined)
     assert seen.twice == set()
-    assert seen.missing < 1
+    assert seen.missing < MISSING[joined.settings.registration]
     assert instances(joined) == all_40(joined)
     passing(joined)
 
@@ -133,7 +135,7 @@ def test_rights_that_are_missing_are_said_in_one_message_before_anything_is_crea
     with pytest.raises(EngineError):
         changes(stack)
     said = "\n".join(SAID)
-    assert "nodeToken: lacks node:write on consul-agent-shared\n" in said
+    assert f"nodeToken: lacks node:write on {AGENT}, agent:write on {AGENT}\n" in said
     assert "agentToken: lacks service:write on billing_service\n" in said
     assert "Traceback" not in said
     assert docker("ps", "--all", "--format", "{{.Names}}").split() == [SERVER]

@@ -58,6 +58,16 @@ def made() -> Deployed:
     return acl(Connection(SERVER, MANAGEMENT, AUTHORITY), after=True)
 
 
+def services(*generations: str) -> Deployed:
+    """Deploy the component with one group of services, whose newest token is exported."""
+
+    def program() -> None:
+        args = AclTokensArgs(Connection(SERVER, MANAGEMENT, AUTHORITY), {}, {"user": RULES["verify"]}, generations)
+        pulumi.export("tokens", AclTokens("acl", args).service_tokens)
+
+    return deploy(program)
+
+
 # What is declared
 
 
@@ -70,6 +80,19 @@ def test_it_is_a_component_a_provider_a_stash_and_a_policy_a_token_and_its_secre
         **{f"acl-{token}-token": TOKEN for token in RULES},
         **{f"acl-{token}-secret": SECRET for token in RULES},
     }
+
+
+def test_the_services_of_a_group_have_one_policy_and_a_token_of_each_generation() -> None:
+    made = services("1", "2")
+    assert sorted(made.of_type(POLICY)) == ["acl-services-user-policy"]
+    assert made.inputs("acl-services-user-policy")["name"] == "consul-staging-services-user"
+    assert sorted(made.of_type(TOKEN)) == ["acl-services-user-1-token", "acl-services-user-2-token"]
+    assert [made.inputs(name)["policies"] for name in made.of_type(TOKEN)] == [["consul-staging-services-user"]] * 2
+
+
+def test_the_newest_token_of_a_group_is_shown_as_a_secret() -> None:
+    made = services("1", "2")
+    assert made.sent_exports["tokens"] == {"user": secret("secret-of-acl-services-user-2-token-id")}
 
 
 def test_the_component_is_the_stacks_child_and_no_resource_of_a_provider() -> None:

@@ -76,9 +76,9 @@ SECURITY = {
     "consul-staging:security:Acl": 1,
     "pulumi:providers:consul": 1,
     "pulumi:index:Stash": 2,
-    "consul:index/aclPolicy:AclPolicy": 5,
-    "consul:index/aclToken:AclToken": 5,
-    "pulumi-python:dynamic/consul:AclTokenSecret": 5,
+    "consul:index/aclPolicy:AclPolicy": 5 + 3,
+    "consul:index/aclToken:AclToken": 5 + 3,
+    "pulumi-python:dynamic/consul:AclTokenSecret": 5 + 3,
 }
 ESMS_TOKEN = {
     "consul:index/aclPolicy:AclPolicy": 1,
@@ -544,6 +544,7 @@ def test_a_secured_stacks_outputs_are_its_authority_and_its_tokens_as_secrets(
         "ui": "https://127.0.0.1:8500/ui",
         "ca": AUTHORITY,
         "tokens": {"management": secret(MANAGEMENT), **{name: secret(token(name)) for name in names}},
+        "serviceTokens": {kind: secret(token(f"services-{kind}-1")) for kind in ("user", "ai", "grpc")},
     }
 
 

@@ -176,6 +176,6 @@ def test_a_policy_of_somebody_else_is_not_removed(rules: str, tokens: list[dict[
 def test_every_policy_is_looked_for_before_it_is_created() -> None:
     found = made(SECURED)
     names = of_types(found, "consul:index/aclPolicy:AclPolicy")
-    assert len(names) == 5
+    assert len(names) == 5 + 3
     bound = {name: found.bound(name) for name in names}
     assert bound == {name: {"before_create": [f"{name.removesuffix('-policy')}-remove-policy"]} for name in names}

@@ -261,9 +261,15 @@ def test_the_projects_file_declares_every_key_but_those_that_pulumi_cannot_decla
         "nodeToken",
         "gossipKey",
         "agentCertificateKey",
+        "tokenGenerations",
         "leaveOut",
         "locations",
     }
+
+
+@pytest.mark.parametrize("written", ["[1, 2]", '["1", "2"]'])
+def test_the_generations_of_the_services_tokens_are_names(written: str) -> None:
+    assert of(tokenGenerations=written).token_generations == ("1", "2")
 
 
 def test_settings_cannot_be_changed() -> None:
@@ -308,8 +314,9 @@ KEYS = (
     "registration, agentAddress, agentToken, agentCaFile, nodeToken, gossipKey, clusterCaFile, agentCertificateFile, "
     "agentCertificateKey, serverAddress, environment, serviceHost, locations, "
     "leaveOut, adopt, docker, sandbox, network, server, standIns, consulImage, esmImage, externalNode, security, "
-    "publishOn"
+    "tokenGenerations, publishOn"
 )
+GENERATIONS = "must be one name or more, each once, the newest last, such as [1, 2]"
 REGISTRATION = "input should be 'agent', 'catalog' or 'files'"
 STAGE = "input should be 'off', 'accepted', 'sent' or 'on'"
 IDENTIFIER = "must be 1 to 63 of the characters A-Z a-z 0-9 - _"
@@ -327,9 +334,10 @@ IDENTIFIER = "must be 1 to 63 of the characters A-Z a-z 0-9 - _"
             "-net",
             "'-net' must be 2 to 63 of the characters A-Z a-z 0-9 - _ . and begin with none of - _ .",
         ),
-        ("leaveOut", "billing_service", "'billing_service': input should be a valid frozenset"),
+        ("leaveOut", "billing_service", "'billing_service': must be a list"),
         ("leaveOut", '["a b"]', "'a b' must be 1 to 63 of the characters A-Z a-z 0-9 - _"),
-        ("locations", "[]", "input should be a valid dictionary"),
+        ("locations", "[]", "must be a map"),
+        ("tokenGenerations", "1", "must be a list"),
         ("locations", '{"a": ""}', "'' must be HOST:PORT, HOST or :PORT, such as 10.0.0.7:8216"),
         ("locations", '{"a": ":0"}', "':0' must be HOST:PORT, HOST or :PORT, such as 10.0.0.7:8216"),
         ("locations", '{"a": ":65536"}', "':65536' must be HOST:PORT, HOST or :PORT, such as 10.0.0.7:8216"),
@@ -360,6 +368,9 @@ IDENTIFIER = "must be 1 to 63 of the characters A-Z a-z 0-9 - _"
         ("agentCaFile", "/nowhere/ca.pem", "'/nowhere/ca.pem' must be a PEM file that exists where Pulumi runs"),
         ("agentCaFile", "/", "'/' must be a PEM file that exists where Pulumi runs"),
         ("agentCaFile", "x" * 5000, f"'{'x' * 5000}' must be a PEM file that exists where Pulumi runs"),
+        ("tokenGenerations", "[]", f"[] {GENERATIONS}"),
+        ("tokenGenerations", "[1, 1]", f"['1', '1'] {GENERATIONS}"),
+        ("tokenGenerations", '["a b"]', "'a b' must be 1 to 63 of the characters A-Z a-z 0-9 - _"),
         ("gossipKey", "c2hvcnQ=", "must be 16, 24 or 32 bytes in base64, as `consul keygen` prints them"),
         ("gossipKey", f"{GOSSIP_KEY[:-1]}!", "must be 16, 24 or 32 bytes in base64, as `consul keygen` prints them"),
         ("clusterCaFile", "/nowhere/ca.pem", "'/nowhere/ca.pem' must be a PEM file that exists where Pulumi runs"),
