@@ -1,11 +1,22 @@
-"""Whether something can listen on an address of this machine."""
+"""Whether something listens on an address, or can."""
 
 import socket
 from contextlib import closing
 
+_SECONDS = 3  # until a host that does not answer counts as one where nothing listens
+
+
+def does_anything_listen(host: str, port: int) -> bool:
+    """Return whether somebody accepts connections."""
+    try:
+        socket.create_connection((host, port), _SECONDS).close()
+    except OSError:
+        return False
+    return True
+
 
 def why_nothing_can_listen(host: str, port: int) -> OSError | None:
-    """Return the operating system's error, such as EADDRINUSE where another process has the address; None: it can."""
+    """Return this machine's error, such as EADDRINUSE where another process has the address; None: something can."""
     with closing(socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
