@@ -4,16 +4,17 @@ import json
 import subprocess
 import time
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import urllib3
 
-from consul_cluster.client import Consul, ConsulError, ForbiddenError
+from consul_cluster.client import Consul, ConsulError, ForbiddenError, Right
 from operations import down, up
 from operations.pulumi_engine import EngineError
 from operations.stack import Stack
@@ -123,6 +124,61 @@ def test_a_second_up_changes_nothing_and_a_refresh_finds_no_drift(secured: Secur
 def test_the_catalog_has_each_of_the_40_once_and_every_check_passes(secured: Secured) -> None:
     assert instances(secured.stack) == all_40(secured.stack)
     passing(secured.stack, 1)
+
+
+def test_a_server_whose_container_is_gone_is_put_back_before_the_run_asks_it(secured: Secured) -> None:
+    docker("rm", "--force", SERVER)
+    up.deploy(secured.stack)
+    assert instances(secured.stack) == all_40(secured.stack)
+    passing(secured.stack)
+
+
+# Seconds in which a client learns that its token is void
+UNTIL_VOID = 5
+
+
+def test_a_groups_token_is_replaced_without_a_service_losing_consul(secured: Secured) -> None:
+    old = secured.outputs["serviceTokens"]["user"]
+    folder = Path(secured.stack.engine.project)
+    found: list[int] = []
+
+    def discover(token: str) -> Callable[[], None]:
+        client = secured.api(AGENT, token)
+        return lambda: found.append(len(client.discover("model_service")))
+
+    with polling(discover(old), 0.05):
+        changes(project(folder, "docker-local", **STAGES["on"], tokenGenerations=["1", "2"]))
+    new = secured.outputs["serviceTokens"]["user"]
+    assert new != old
+    with polling(discover(new), 0.05):
+        changes(project(folder, "docker-local", **STAGES["on"], tokenGenerations=["2"]))
+    assert set(found) == {1}
+    within(UNTIL_VOID, lambda: is_void(secured.api(SERVER, old)))
+    changes(project(folder, "docker-local", **STAGES["on"]))
+
+
+def is_void(consul: Consul) -> bool:
+    try:
+        return not consul.own_accessor()
+    except ForbiddenError:
+        return True
+
+
+def test_a_groups_token_reads_services_and_its_own_keys_and_changes_nothing(secured: Secured) -> None:
+    consul = secured.api(AGENT, secured.outputs["serviceTokens"]["user"])
+    allowed = [
+        Right("service", "", "read"),
+        Right("node", "", "read"),
+        Right("key", "billing_service/max_retries", "read"),
+    ]
+    denied = [
+        Right("service", "billing_service", "write"),
+        Right("key", "billing_service/max_retries", "write"),
+        Right("key", "model_service/max_retries", "read"),
+        Right("node", AGENT, "write"),
+        Right("agent", AGENT, "read"),
+    ]
+    assert consul.missing_rights([*allowed, *denied]) == denied
 
 
 def test_a_service_is_dropped_and_added_again_within_the_rights_that_its_name_has(

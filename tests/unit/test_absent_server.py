@@ -1,5 +1,6 @@
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -37,16 +38,14 @@ def listening() -> Iterator[str]:
 
 
 NOBODY = "http://127.0.0.1:9"
-CREATED = {"docker": True, "server": "created", "security": "off"}
 
 
 def targets(address: str, urns: list[str], **config: object) -> list[list[str]]:
     engine = Recorder(IDLE_ENGINE.pulumi, IDLE_ENGINE.folder, print_line=lambda _: None, resources=urns)
-    stack = replace(stack_at("http://127.0.0.1:8501", address, **{**CREATED, **config}), engine=engine)
-    try:
-        restore_server(stack)
-    except StopIteration:
-        pass
+    stack = stack_at("http://127.0.0.1:8501", address)
+    settings = stack.settings.model_copy(update={"docker": True, "server": "created", **config})
+    with suppress(StopIteration):
+        restore_server(replace(stack, engine=engine, settings=settings))
     return [each["target"] for each in engine.deployed]
 
 
