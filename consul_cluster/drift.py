@@ -14,7 +14,7 @@ from typing import Any
 import durationpy
 
 from consul_cluster.client import Consul, is_maintenance
-from services.consul_definition import duration, from_notes, with_unshown_fields
+from services.consul_definition import SPANS, duration, from_notes, with_unshown_fields
 
 Fields = dict[str, Any]
 
@@ -152,17 +152,19 @@ def ran_as_stated(check: Fields) -> bool:
 
 
 def _normalize_check(check: Fields) -> Fields:
+    """Return a check as it is stated, as far as Consul shows it: versions differ in which of these fields they fill."""
     definition = check.get("Definition") or {}  # The catalog fills it for a check that no agent runs.
-    spans = definition or check
+    kind = check.get("Type")  # The catalog leaves it blank for such a check.
     fields = {"name": check["Name"], **from_notes(check["Notes"]), **_from_definition(definition)}
-    if check["Type"] != "ttl":  # which nobody runs
-        fields |= {key: _duration(spans.get(key.capitalize())) for key in ("interval", "timeout")}
-    if not check["Type"]:  # The catalog leaves it blank for a check that no agent runs.
+    if kind != "ttl":  # which nobody runs
+        shown = {key: _duration(definition.get(key.capitalize()) or check.get(key.capitalize())) for key in SPANS}
+        fields |= {key: span for key, span in shown.items() if span}
+    if not kind:
         return fields
-    if check["Type"] not in fields:
-        fields["type"] = check["Type"]
+    if kind not in fields:
+        fields["type"] = kind
     elif target := target_in_output(check):
-        fields[check["Type"]] = target
+        fields[kind] = target
     return fields
 
 

@@ -56,6 +56,9 @@ _API_NAMES = {**SERVICE_FIELDS, **CHECK_FIELDS}
 UNSHOWN = "unshown"
 """Stands for what a check has of `_UNSHOWN_FIELDS`: their fingerprint, as Consul shows it in the notes."""
 
+SPANS = ("interval", "timeout")
+"""The fields of a check that some versions of Consul show, and others do not."""
+
 # Nothing in Consul's API shows these, nor in the notes by name.
 _UNSHOWN_FIELDS = (
     "header",
@@ -177,7 +180,8 @@ def with_unshown_fields(found: Mapping[str, Any], stated: Mapping[str, Any]) -> 
     if found.get(UNSHOWN) != _unshown(stated):
         return dict(found)
     further = {key: stated[key] for key in _UNSHOWN_FIELDS if key in stated}
-    return {**{key: value for key, value in found.items() if key != UNSHOWN}, **further}
+    spans = {key: stated[key] for key in SPANS if key in stated}
+    return {**spans, **{key: value for key, value in found.items() if key != UNSHOWN}, **further}
 
 
 def _unshown(fields: Mapping[str, Any]) -> str | None:

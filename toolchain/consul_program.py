@@ -1,4 +1,4 @@
-"""Consul, of exactly the version that staging's containers run."""
+"""Consul: one on PATH from 1.17 on, or else the version that staging's containers run."""
 
 import hashlib
 import io
@@ -13,6 +13,7 @@ from toolchain import go_build
 from toolchain.find_program import Program, ToolchainError, Way, WayError, version_of
 
 VERSION = "1.17.2"
+_OLDEST = (1, 17)
 RELEASES = "https://releases.hashicorp.com/consul"
 
 _MODULE = go_build.MODULES / "consul"
@@ -26,7 +27,10 @@ _RETRIES = urllib3.Retry(2, connect=0, read=0)
 
 def _unfit(executable: Path) -> str | None:
     found = version_of(executable)
-    return None if found == VERSION else f"is {found or 'of an unknown version'}, this needs {VERSION}"
+    numbers = re.match(r"(\d+)\.(\d+)\.", found)
+    if numbers and (int(numbers[1]), int(numbers[2])) >= _OLDEST:
+        return None
+    return f"is {found or 'of an unknown version'}, this needs {VERSION} or another one from 1.17 on"
 
 
 def _release(folder: Path) -> None:

@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from typing import Any, Unpack
 
 import pytest
@@ -46,7 +47,7 @@ def billing(**options: Unpack[Options]) -> Service:
     return USER.service(Environment("staging"), "billing", 8216, **options)
 
 
-def as_shown(service: Service, **changes: object) -> dict[str, Any]:
+def as_shown(service: Service, check_changes: Mapping[str, object] | None = None, **changes: object) -> dict[str, Any]:
     """Return a service and its one check as an agent shows them."""
     [(check_id, check)] = definition(service)["checks"].items()
     kind = next(kind for kind in ("http", "ttl") if kind in check)
@@ -62,7 +63,7 @@ def as_shown(service: Service, **changes: object) -> dict[str, Any]:
     }
     spans = {"Interval": check.get("interval", "0s"), "Timeout": check.get("timeout", "0s")}
     seen = {"Name": check["name"], "Type": kind, "Notes": notes(check), "Output": "", **spans}
-    return normalize(shown, {check_id: seen})
+    return normalize(shown, {check_id: {**seen, **(check_changes or {})}})
 
 
 def stated(service: Service) -> dict[str, Any]:
@@ -81,6 +82,34 @@ def stated(service: Service) -> dict[str, Any]:
 )
 def test_what_consul_shows_of_a_service_as_stated_is_recognized(service: Service) -> None:
     assert recognize(as_shown(service), stated(service)) == stated(service)
+
+
+SHOWN_BY_OTHERS: dict[str, dict[str, Any]] = {
+    "the definition too": {
+        "Definition": {
+            "HTTP": "http://isa-billing:8216/health",
+            "Method": "GET",
+            "Interval": "10s",
+            "Timeout": "5s",
+            "DeregisterCriticalServiceAfter": "1m30s",
+        }
+    },
+    "a blank definition": {"Definition": {"Interval": "0s", "Timeout": "0s", "DeregisterCriticalServiceAfter": "0s"}},
+    "no definition": {"Definition": None},
+    "no type": {"Type": ""},
+    "no spans": {"Interval": "", "Timeout": ""},
+}
+
+
+@pytest.mark.parametrize("shown", SHOWN_BY_OTHERS.values(), ids=SHOWN_BY_OTHERS)
+def test_a_service_as_stated_is_recognized_whichever_fields_of_its_check_a_version_shows(shown: dict[str, Any]) -> None:
+    assert recognize(as_shown(billing(), shown), stated(billing())) == stated(billing())
+
+
+def test_another_interval_is_seen_where_a_version_shows_it_in_the_definition_alone() -> None:
+    shown = {"Interval": "", "Definition": {"Interval": "9s"}}
+    [check] = as_shown(billing(), shown)["checks"].values()
+    assert check["interval"] == "9s"
 
 
 def test_another_value_of_a_field_that_consul_does_not_show_is_not_recognized() -> None:

@@ -131,8 +131,9 @@ def test_a_pulumi_on_path_may_be_a_link_to_where_its_provider_is(machine: Machin
     assert toolchain.pulumi() == machine.path / "pulumi"
 
 
-def test_a_consul_on_path_that_suits_is_used(machine: Machine) -> None:
-    program = machine.says(machine.path, "consul", "Consul v1.17.2")
+@pytest.mark.parametrize("version", ["1.17.0", "1.17.2", "1.17.2+ent", "1.21.5", "2.0.0"])
+def test_a_consul_on_path_from_1_17_on_is_used(machine: Machine, version: str) -> None:
+    program = machine.says(machine.path, "consul", f"Consul v{version}")
 
     assert toolchain.consul() == program
     assert not machine.cache.exists()
@@ -162,13 +163,13 @@ def test_a_pulumi_without_its_python_provider_is_passed_by_with_a_message(machin
     assert f"pulumi on PATH has no {PROVIDER} beside it" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("version", ["1.18.1", "1.17.20", "1.17.2+ent"])
-def test_a_consul_of_another_version_is_passed_by_with_a_message(machine: Machine, capsys: Said, version: str) -> None:
+@pytest.mark.parametrize("version", ["1.16.9", "0.99.0"])
+def test_an_older_consul_is_passed_by_with_a_message(machine: Machine, capsys: Said, version: str) -> None:
     machine.says(machine.path, "consul", f"Consul v{version}")
     machine.go()
 
     assert toolchain.consul().is_relative_to(machine.cache)
-    assert f"consul on PATH is {version}, this needs 1.17.2\n" in capsys.readouterr().err
+    assert f"consul on PATH is {version}, this needs 1.17.2 or another one from 1.17 on\n" in capsys.readouterr().err
 
 
 def test_our_own_copy_is_used_without_a_network(machine: Machine, capsys: Said) -> None:
@@ -291,10 +292,10 @@ def test_the_error_of_a_failed_build_has_the_last_lines_that_it_printed(machine:
     assert machine.kept() == []
 
 
-def test_a_build_that_makes_another_version_is_not_kept(machine: Machine) -> None:
-    machine.go(then="printf '#!/bin/sh\\necho v1.17.3\\n' > \"$program\"")
+def test_a_build_that_makes_an_older_version_is_not_kept(machine: Machine) -> None:
+    machine.go(then="printf '#!/bin/sh\\necho v1.16.9\\n' > \"$program\"")
 
-    with pytest.raises(toolchain.ToolchainError, match=r"what came of it is 1\.17\.3, this needs 1\.17\.2"):
+    with pytest.raises(toolchain.ToolchainError, match=r"what came of it is 1\.16\.9, this needs 1\.17\.2 or"):
         toolchain.consul()
     assert machine.kept() == []
 
