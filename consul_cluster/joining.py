@@ -58,18 +58,20 @@ def registration_rights(registration: str, roster: Roster, names: ClusterNames, 
         external_node: the node of registration `catalog`.
     """
     services = [Right("service", name, "write") for name in dict.fromkeys(each.name for each in roster.services)]
-    return [*services, Right("node", names.agent_node, "read"), *_more_rights(names, external_node)[registration]]
+    return [*services, *_more_rights(names, external_node)[registration]]
 
 
 def _more_rights(names: ClusterNames, external_node: str) -> dict[str, Sequence[Right]]:
-    """Return what a registration needs beside those that each needs.
+    """Return what each registration needs beside `service:write`.
 
     https://github.com/hashicorp/consul-esm#consul-acl-policies
     """
+    read_node = Right("node", names.agent_node, "read")
     return {
-        "agent": [],
+        "agent": [read_node],
         "files": [],
         "catalog": [
+            read_node,
             Right("node", external_node, "write"),
             Right("agent", names.agent_node, "read"),
             Right("service", ESM_NODE, "write"),

@@ -211,19 +211,29 @@ def platform() -> Iterator[Consul]:
 
 
 @contextmanager
-def server_and_service() -> Iterator[Consul]:
+def existing_server() -> Iterator[Consul]:
+    """A server that is not the stack's, on its network."""
     try:
         config = json.dumps(server_config(STAGING_NAMES))
         where = ("--name", SERVER, "--hostname", SERVER, "--network", NETWORK, "--publish", "127.0.0.1:8500:8500")
         docker("run", "--detach", *where, "--env", f"CONSUL_LOCAL_CONFIG={config}", CONSUL, "agent")
-        httpd = ("busybox:1.37.0", "sh", "-c", "mkdir /www; echo ok > /www/health; httpd -f -p 8216 -h /www")
-        docker("run", "--detach", "--name", "isa-billing", "--network", NETWORK, *httpd)
         server = Consul("http://127.0.0.1:8500")
         within(30, lambda: leads(server))
-        server.register(ITS_OWN)
         yield server
     finally:
-        docker("rm", "--force", "--volumes", SERVER, "isa-billing")
+        docker("rm", "--force", "--volumes", SERVER)
+
+
+@contextmanager
+def server_and_service() -> Iterator[Consul]:
+    with existing_server() as server:
+        try:
+            httpd = ("busybox:1.37.0", "sh", "-c", "mkdir /www; echo ok > /www/health; httpd -f -p 8216 -h /www")
+            docker("run", "--detach", "--name", "isa-billing", "--network", NETWORK, *httpd)
+            server.register(ITS_OWN)
+            yield server
+        finally:
+            docker("rm", "--force", "--volumes", "isa-billing")
 
 
 def leads(server: Consul) -> bool:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -25,6 +24,7 @@ from services.environment import Environment
 from services.roster import Roster
 from services.user_services import USER
 from tests import platform_service
+from tests.discovering_client import DiscoveringClient
 from tests.local.stacks import SECOND, EditableStack, new_sandbox, new_stack
 from tests.platform_service import Registry
 from tests.waiting import within
@@ -32,7 +32,6 @@ from tests.waiting import within
 BILLING, PORT = "billing_service", 8216
 META = {"auth_required": "true", "base_path": "/api/v1/billing"}
 TAGS = ["v1", "preferred"]
-FALLBACK = "http://fallback:80"
 
 
 @dataclass
@@ -63,6 +62,15 @@ class Platform:
         """Have the service in the roster, and nothing else. That it restarts is no failure yet."""
         where, check = Environment("staging", self.host), HttpCheck(interval=SECOND, failures_before_critical=4)
         self.stack.roster = Roster(services=(USER.service(where, "billing", PORT, checks=(check,), **options),))
+
+    def client(self) -> DiscoveringClient:
+        registry = Registry(self.stack.sandbox.agent, "order_service", self.host, 8105)
+        return DiscoveringClient(registry, BILLING, f"http://{self.host}:{PORT}", self.metas, META["base_path"])
+
+    def metas(self) -> list[dict[str, str]]:
+        nodes = (STAGING_NAMES.agent_node, STAGING_NAMES.server_node)
+        found = (self.stack.sandbox.server_api.node_services(node) for node in nodes)
+        return [each["Meta"] for services in found for each in services.values() if each["Service"] == BILLING]
 
     @property
     def seen(self) -> Stack:
@@ -131,7 +139,7 @@ def test_no_client_loses_the_service_from_its_own_registration_to_the_stacks_and
 ) -> None:
     server = platform.stack.sandbox.server
     platform.release(registers, server)
-    with Client(platform) as client:
+    with platform.client() as client:
         within(30, lambda: client.finds_it)
         client.begin()
         # 1. Deploy: both are there.
@@ -200,50 +208,3 @@ def test_the_service_reads_its_configuration_as_json_or_as_text(platform: Platfo
     kv.put(f"{BILLING}/max_retries", "3")
     kv.put(f"{BILLING}/greeting", "hello there")
     assert [registry.configured(key) for key in ("max_retries", "greeting", "absent")] == [3, "hello there", None]
-
-
-class Client:
-    """Looks the service up every 20 ms as another service does, and reads its meta as the gateway's job does."""
-
-    def __init__(self, platform: Platform) -> None:
-        self.looks, self.missed = 0, list[str]()
-        self._platform, self._ended, self._counts = platform, Event(), False
-        self._registry = Registry(platform.stack.sandbox.agent, "order_service", platform.host, 8105)
-        self._thread = Thread(target=self._look)
-        self._failure: BaseException | None = None
-
-    def __enter__(self) -> "Client":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        if self._counts:
-            self._thread.join()
-        if self._failure:
-            raise self._failure
-
-    @property
-    def finds_it(self) -> bool:
-        return self._registry.discover(BILLING, FALLBACK) != FALLBACK
-
-    def begin(self) -> None:
-        self._counts = True
-        self._thread.start()
-
-    def _look(self) -> None:
-        try:
-            while not self._ended.wait(0.02):
-                found = self._registry.discover(BILLING, FALLBACK)
-                routes = {meta["base_path"] for meta in self._metas() if "base_path" in meta}
-                self.looks += 1
-                if found != f"http://{self._platform.host}:{PORT}":
-                    self.missed.append(f"look {self.looks}: found at {found}")
-                if routes != {META["base_path"]}:
-                    self.missed.append(f"look {self.looks}: routes {routes}")
-        except BaseException as error:
-            self._failure = error
-
-    def _metas(self) -> list[dict[str, str]]:
-        server = self._platform.stack.sandbox.server_api
-        nodes = (server.node_services(node) for node in (STAGING_NAMES.agent_node, STAGING_NAMES.server_node))
-        return [each["Meta"] for services in nodes for each in services.values() if each["Service"] == BILLING]

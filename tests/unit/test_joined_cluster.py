@@ -95,11 +95,12 @@ def test_the_agents_token_keeps_the_node_and_reads_services() -> None:
 @pytest.mark.parametrize(
     ("registration", "more"),
     [
-        ("agent", set()),
+        ("agent", {Right("node", "consul-agent-shared", "read")}),
         ("files", set()),
         (
             "catalog",
             {
+                Right("node", "consul-agent-shared", "read"),
                 Right("node", "staging-external", "write"),
                 Right("agent", "consul-agent-shared", "read"),
                 Right("service", "consul-esm", "write"),
@@ -109,9 +110,9 @@ def test_the_agents_token_keeps_the_node_and_reads_services() -> None:
         ),
     ],
 )
-def test_the_token_of_the_registrations_writes_each_service_and_reads_the_agents_node(
+def test_the_token_of_the_registrations_writes_each_service_and_has_no_right_more_than_its_registration_needs(
     registration: str, more: set[Right]
 ) -> None:
     services = {Right("service", service.name, "write") for service in forty_roster().services}
     found = registration_rights(registration, forty_roster(), STAGING_NAMES, "staging-external")
-    assert set(found) == services | {Right("node", "consul-agent-shared", "read")} | more
+    assert set(found) == services | more
