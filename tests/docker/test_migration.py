@@ -1,7 +1,6 @@
 """The migration of a service that registers itself from its container, phase by phase and back."""
 
 import json
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ import pytest
 
 from consul_cluster.client import Consul
 from consul_cluster.cluster_names import STAGING_NAMES
-from operations.paths import ROOT
 from operations.self_registrations import Comparison, compare_stack
 from operations.stack import Stack
 from operations.verify.observed_state import observe
@@ -24,7 +22,8 @@ from services.roster import Roster
 from services.user_services import USER
 from tests import platform_service
 from tests.discovering_client import DiscoveringClient
-from tests.docker.conftest import NETWORK, SERVER, changes, docker, existing_network, existing_server, project
+from tests.docker.conftest import SERVER, changes, docker, existing_network, existing_server, project
+from tests.docker.host_python import run_python
 from tests.platform_service import Registry
 from tests.waiting import within
 
@@ -53,14 +52,10 @@ class Platform:
         return project(self.folder, "staging")
 
     def release(self, registers: str | None) -> None:
-        """Run a release of the service in the place of the one that runs, with this machine's Python."""
+        """Run a release of the service in the place of the one that runs."""
         stated = {"consul": SERVER, "name": BILLING, "host": HOST, "port": PORT, "registers": registers}
         task = json.dumps({**stated, "tags": TAGS, "meta": META})
-        python = [folder for folder in ("/usr", "/lib", "/lib64", sys.base_prefix, str(ROOT)) if Path(folder).exists()]
-        mounts = [f"--volume={folder}:{folder}:ro" for folder in dict.fromkeys(python)]
-        where = ("--name", HOST, "--network", NETWORK, *mounts, "busybox:1.37.0")
-        docker("rm", "--force", HOST)
-        docker("run", "--detach", *where, sys.executable, str(platform_service.__file__), task)
+        run_python(HOST, str(platform_service.__file__), task)
 
     @property
     def compared(self) -> Comparison:
