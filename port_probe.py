@@ -1,18 +1,7 @@
-"""Whether something listens on an address, or can."""
+"""Whether something can listen on an address of this machine."""
 
 import socket
 from contextlib import closing
-
-_SECONDS = 3  # until a host that does not answer counts as one where nothing listens
-
-
-def does_anything_listen(host: str, port: int) -> bool:
-    """Return whether somebody accepts connections."""
-    try:
-        socket.create_connection((host, port), _SECONDS).close()
-    except OSError:
-        return False
-    return True
 
 
 def why_nothing_can_listen(host: str, port: int) -> OSError | None:

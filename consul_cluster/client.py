@@ -28,6 +28,10 @@ _NO_ANSWER = (
     http_errors.ProxyError,
     http_errors.TimeoutError,
 )
+# What Go's HTTPS servers answer to plain HTTP, and what OpenSSL says of plain HTTP where it expects TLS.
+_PLAIN_HTTP_REFUSED = b"Client sent an HTTP request to an HTTPS server"
+_NO_TLS = re.compile("wrong version number|record layer failure|packet length too long", re.IGNORECASE)
+
 _TOKEN = re.compile(r"[!-~]+")
 
 
@@ -51,7 +55,7 @@ class ConsulError(UserError):
 
 
 class NoAnswerError(ConsulError):
-    """Nobody answers at the agent's address."""
+    """Nobody answers at the agent's address, in the protocol that it names."""
 
 
 class ForbiddenError(ConsulError):
@@ -383,6 +387,10 @@ class Consul:
         response = self._try_again(
             method, f"{url}?{urlencode(query)}" if query else url, body, _RETRY_PAUSES if pauses is None else pauses
         )
+        if _PLAIN_HTTP_REFUSED in response.data:
+            raise NoAnswerError(
+                f"{_without_query(method, url)}: no answer to plain HTTP: what listens there speaks HTTPS"
+            )
         if response.status >= HTTPStatus.MULTIPLE_CHOICES and not (missing_ok and _is_missing(response)):
             words = response.data.decode(errors="replace").strip()
             kind = _ERRORS.get(response.status, ConsulError)
@@ -404,6 +412,9 @@ class Consul:
         except _NO_ANSWER as error:
             raise NoAnswerError(f"{_without_query(method, url)}: no answer: {error}") from None
         except HTTPError as error:  # such as an SSLError: somebody answers
+            if _NO_TLS.search(str(error)):
+                asked = _without_query(method, url)
+                raise NoAnswerError(f"{asked}: no answer over TLS: what listens there speaks plain HTTP") from None
             raise ConsulError(f"{_without_query(method, url)}: {error}") from None
 
 

@@ -1,6 +1,5 @@
 """`down`: destroys a stack, and stops what `up` started."""
 
-from operations.absent_server import restore_server
 from operations.command_line import DEFAULT_STACK, StackName
 from operations.stack import Stack
 from operations.up import refuse_unless_trial
@@ -21,7 +20,6 @@ def destroy(stack: Stack) -> None:
         engine.print_line("consul: the agent is not running: there is nothing to deregister")
         engine.forget()
     else:
-        restore_server(stack)
         engine.destroy()
     if sandbox:
         engine.print_line(f"consul: {sandbox.stop()} processes stopped")

@@ -8,7 +8,6 @@ from consul_cluster.client import Consul
 from consul_cluster.drift import ran_as_stated
 from consul_cluster.health_status import UNCHECKED, service_statuses
 from consul_cluster.ownership import is_owned_by
-from operations.absent_server import restore_server
 from operations.command_line import DEFAULT_STACK, StackName
 from operations.output import console, print_line
 from operations.stack import Stack, StackError
@@ -58,7 +57,6 @@ def deploy(stack: Stack) -> None:
         output(f"consul: {started} of {total} processes started, {total - started} ran already")
     if engine.unlock():
         output("pulumi: the last run was killed: this one completes it")
-    restore_server(stack)
     # The refresh sees what the agent has lost: it is registered again.
     result = engine.up(refresh=True, color="auto", suppress_outputs=True)
     if not any(count for what, count in (result.summary.resource_changes or {}).items() if what != "same"):

@@ -1,7 +1,6 @@
 """Kills the engine after every step of a change on a Docker engine, and counts what is wrong afterwards.
 
-`make faults STACK=docker-local`. After each kill, one plain `up` has to complete the change; where the kill left no
-server, which the refresh needs, its container alone is deployed before (docs/recovery.md).
+`make faults STACK=docker-local`. After each kill, one plain `up` has to complete the change.
 """
 
 import re
@@ -16,7 +15,6 @@ from unittest.mock import patch
 
 from consul_cluster.client import Consul, ConsulError
 from operations import down
-from operations.absent_server import restore_server
 from operations.pulumi_engine import EngineError
 from operations.stack import Stack
 from services.roster import Roster
@@ -129,7 +127,6 @@ class Laboratory:
         with self.stack(state) as stack:
             stack.engine.unlock()
             try:
-                restore_server(replace(stack, engine=replace(stack.engine, print_line=said.append)))
                 replace(stack.engine, print_line=said.append).up()
             except EngineError:
                 yield f"the next up failed: {' '.join(said)[-1500:]}"

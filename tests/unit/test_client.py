@@ -13,7 +13,7 @@ import pytest
 from urllib3.util import Timeout
 
 from consul_cluster import client as consul_api
-from consul_cluster.client import Consul, ConsulError, ForbiddenError, HiddenError
+from consul_cluster.client import Consul, ConsulError, ForbiddenError, HiddenError, NoAnswerError
 from tests.fake_consul import Answer, Request, serve
 
 TOKEN = "5c1b2b5e-consul-acl-token"  # noqa: S105 - no real one
@@ -311,6 +311,19 @@ def test_deregistering_what_the_catalog_has_no_more_is_no_error(agent: Agent) ->
     agent.says(500, b"Unknown service ID 'billing_service'")
     Consul(agent.address).deregister_from_catalog("consul-agent-shared", "billing_service")
     assert len(agent.asked) == 1
+
+
+def test_plain_http_to_who_speaks_https_is_no_answer(agent: Agent) -> None:
+    # As after a run that was killed when it had replaced the agent: the state still has the address of before.
+    agent.says(400, b"Client sent an HTTP request to an HTTPS server.\n")
+    with pytest.raises(NoAnswerError, match="no answer to plain HTTP: what listens there speaks HTTPS$"):
+        Consul(agent.address).service("billing_service")
+
+
+def test_https_to_who_speaks_plain_http_is_no_answer(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consul_api, "_RETRY_PAUSES", ())
+    with pytest.raises(NoAnswerError, match="no answer over TLS: what listens there speaks plain HTTP$"):
+        Consul(agent.address.replace("http:", "https:")).service("billing_service")
 
 
 @pytest.mark.parametrize("words", [b"", b"<h1>Not Found</h1>", NO_ENDPOINT])
