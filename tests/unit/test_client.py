@@ -316,13 +316,13 @@ def test_deregistering_what_the_catalog_has_no_more_is_no_error(agent: Agent) ->
 def test_plain_http_to_who_speaks_https_is_no_answer(agent: Agent) -> None:
     # As after a run that was killed when it had replaced the agent: the state still has the address of before.
     agent.says(400, b"Client sent an HTTP request to an HTTPS server.\n")
-    with pytest.raises(NoAnswerError, match="no answer to plain HTTP: what listens there speaks HTTPS$"):
+    with pytest.raises(NoAnswerError, match=r"no answer to plain HTTP: what listens there speaks HTTPS$"):
         Consul(agent.address).service("billing_service")
 
 
 def test_https_to_who_speaks_plain_http_is_no_answer(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(consul_api, "_RETRY_PAUSES", ())
-    with pytest.raises(NoAnswerError, match="no answer over TLS: what listens there speaks plain HTTP$"):
+    with pytest.raises(NoAnswerError, match=r"no answer over TLS: what listens there speaks plain HTTP$"):
         Consul(agent.address.replace("http:", "https:")).service("billing_service")
 
 
