@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,7 +14,7 @@ from operations.sandbox.processes import BackgroundProcess
 from operations.sandbox.sandbox import Sandbox
 from services.model import Service
 from tests.forty_services import FORTY, Line
-from tests.local.stacks import SECOND, new_sandbox, service_of
+from tests.local.stacks import SECOND, TWELVE, new_sandbox, service_of
 from tests.project_copy import copy_project
 
 
@@ -84,8 +84,8 @@ class Clone:
         )
 
 
-def new_clone(folder: Path, interval: timedelta = SECOND) -> Clone:
-    """Make a clone that uses this environment's packages, and whose checks all have one interval."""
+def new_clone(folder: Path, interval: timedelta = SECOND, names: Collection[str] = TWELVE) -> Clone:
+    """Make a clone that uses this environment's packages, and has services whose checks all have one interval."""
     copy_project(folder)
     (folder / ".local").mkdir()
     (folder / ".local" / "venv").symlink_to(sys.prefix)
@@ -93,16 +93,16 @@ def new_clone(folder: Path, interval: timedelta = SECOND) -> Clone:
         (folder / ".local" / "pycache").symlink_to(sys.pycache_prefix)
     for pins in folder.glob("requirements*.txt"):
         os.utime(pins, (0, 0))  # older than the environment: make has nothing to install
-    sandbox = new_sandbox(folder / ".local" / "consul", interval)
+    sandbox = new_sandbox(folder / ".local" / "consul", interval, names)
     _replace_addresses(folder / "Pulumi.local.yaml", sandbox)
-    _replace_services(folder / "services", interval)
+    _replace_services(folder / "services", interval, names)
     return Clone(folder, sandbox)
 
 
 @contextmanager
-def deployed_clone(folder: Path, interval: timedelta = SECOND) -> Iterator[Clone]:
+def deployed_clone(folder: Path, interval: timedelta = SECOND, names: Collection[str] = TWELVE) -> Iterator[Clone]:
     """A clone, brought up with `make up`, and down afterwards."""
-    clone = new_clone(folder, interval)
+    clone = new_clone(folder, interval, names)
     try:
         up = clone.make("up")
         assert up.returncode == 0, up.stdout + up.stderr
@@ -119,10 +119,11 @@ def _replace_addresses(file: Path, sandbox: Sandbox) -> None:
     file.write_text(text)
 
 
-def _replace_services(folder: Path, interval: timedelta) -> None:
+def _replace_services(folder: Path, interval: timedelta, names: Collection[str]) -> None:
     """Have each group's file list the tests' services: the last function of a name is the one that is imported."""
+    lines = [line for line in FORTY if not names or line.name in names]
     for kind in ("user", "ai", "grpc"):
-        calls = "".join(f"        {_call(line, interval)},\n" for line in FORTY if line.kind == kind)
+        calls = "".join(f"        {_call(line, interval)},\n" for line in lines if line.kind == kind)
         with (folder / f"{kind}_services.py").open("a") as file:
             file.write(f"\n\ndef {kind}_services(environment):\n    return (\n{calls}    )\n")
 

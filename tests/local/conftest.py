@@ -1,4 +1,4 @@
-"""A real Consul server and agent, 40 stand-ins and the real engine, on loopback addresses of each process's own."""
+"""A real Consul server and agent, stand-ins and the real engine, on loopback addresses of each process's own."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,14 +26,21 @@ def shared_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox
 
 @pytest.fixture
 def stack(shared_sandbox: Sandbox, tmp_path: Path) -> Iterator[EditableStack]:
-    """The 40 services on the shared sandbox, nothing deployed yet; nothing left of it afterwards."""
+    """Twelve services on the shared sandbox, nothing deployed yet; nothing left of it afterwards."""
     with new_stack(shared_sandbox, tmp_path) as stack:
+        yield stack
+
+
+@pytest.fixture
+def stack_of_forty(tmp_path: Path) -> Iterator[EditableStack]:
+    """The same of all forty, on a sandbox of its own."""
+    with running(new_sandbox(tmp_path / "consul", names=())) as sandbox, new_stack(sandbox, tmp_path) as stack:
         yield stack
 
 
 @pytest.fixture(scope="module")
 def deployed_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EditableStack]:
-    """The 40 services, deployed and passing on a sandbox of their own, for a whole file."""
+    """Twelve services, deployed and passing on a sandbox of their own, for a whole file."""
     with deployed_stack(tmp_path_factory.mktemp("deployed")) as stack:
         yield stack
 

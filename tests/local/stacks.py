@@ -2,7 +2,7 @@
 
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -30,6 +30,28 @@ from tests.statuses import require_passing
 from tests.waiting import within
 
 SECOND = timedelta(seconds=1)  # Consul's shortest interval
+TWELVE = tuple(
+    f"{name}_service"
+    for name in (
+        "account",
+        "auth",
+        "billing",
+        "order",
+        "wallet",
+        "event",
+        "audit",
+        "task",
+        "album",
+        "media",
+        "mcp",
+        "minio_grpc",
+    )
+)
+"""The services that most tests deploy: more of them prove no more, and take longer."""
+
+RESOURCES = len(TWELVE) + 2
+"""What a stack of them consists of: the stack itself, and the component."""
+
 OWNER = "pulumi/consul-staging/local/"  # what the owners of a stack's registrations begin with
 
 _REGISTER_REQUESTS = re.compile(r'consul_api_http_count\{method="PUT",path="v1_agent_service_register"\} (\d+)')
@@ -108,15 +130,16 @@ def service_of(roster: Roster, service_id: str) -> Service:
     return next(service for service in roster.services if service.id == service_id)
 
 
-def new_sandbox(folder: Path, interval: timedelta | None = None) -> Sandbox:
+def new_sandbox(folder: Path, interval: timedelta | None = None, names: Collection[str] = TWELVE) -> Sandbox:
     """Return a sandbox with addresses of its own, not yet started.
 
     Args:
         folder: of its processes.
         interval: of every check. None: as in the project.
+        names: of its services; none at all stands for the forty.
     """
     server, agent, services = new_addresses()
-    return Sandbox(toolchain.consul, server, agent, forty_roster(host=services, interval=interval), folder)
+    return Sandbox(toolchain.consul, server, agent, forty_roster(host=services, interval=interval, names=names), folder)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import pytest
 from operations.pulumi_engine import EngineError
 from services.consul_definition import definition, register_request
 from services.field_types import OWNER_KEY
-from tests.local.stacks import OWNER, EditableStack
+from tests.local.stacks import OWNER, RESOURCES, EditableStack
 from tests.statuses import require_passing
 from tests.waiting import within
 
@@ -62,10 +62,10 @@ def test_drift_of_each_field_is_shown_and_repaired(stack: EditableStack) -> None
         held = body(stack, service_id)
         drift(held)
         stack.consul.register(held)
-    assert stack.preview(refresh=True, diff=True) == {"same": 42 - len(DRIFTS), "update": len(DRIFTS)}
+    assert stack.preview(refresh=True, diff=True) == {"same": RESOURCES - len(DRIFTS), "update": len(DRIFTS)}
     assert [field for field, (service_id, _, text) in DRIFTS.items() if text not in shown(stack, service_id)] == []
     assert stack.up(refresh=True)["update"] == len(DRIFTS)
-    assert stack.preview(refresh=True) == {"same": 42}
+    assert stack.preview(refresh=True) == {"same": RESOURCES}
 
 
 def test_a_check_that_runs_against_something_else_is_drift_even_where_its_notes_do_not_say_so(
@@ -84,7 +84,7 @@ def test_a_check_that_runs_against_something_else_is_drift_even_where_its_notes_
 def test_a_missing_service_is_shown_and_registered_again(stack: EditableStack) -> None:
     stack.up()
     stack.consul.deregister("billing_service")
-    assert stack.preview(refresh=True) == {"same": 41, "create": 1}
+    assert stack.preview(refresh=True) == {"same": RESOURCES - 1, "create": 1}
     assert stack.up(refresh=True)["create"] == 1
     assert stack.consul.service("billing_service")
 

@@ -12,7 +12,7 @@ from services.consul_definition import definition, register_request
 from services.field_types import OWNER_KEY
 from services.roster import Roster
 from tests.local.run_up import engine_of, start_up
-from tests.local.stacks import OWNER, EditableStack
+from tests.local.stacks import OWNER, RESOURCES, EditableStack
 from tests.waiting import within
 
 BILLING = "billing_service"
@@ -37,7 +37,7 @@ def settled(one: Reconciler) -> Round:
 def test_a_service_that_is_gone_is_registered_so_that_pulumi_sees_no_difference(deployed: EditableStack) -> None:
     deployed.consul.deregister(BILLING)
     assert healer(deployed).round().written == [BILLING]
-    assert deployed.preview(refresh=True) == {"same": 42}
+    assert deployed.preview(refresh=True) == {"same": RESOURCES}
 
 
 def test_the_servers_show_what_was_registered_when_the_round_ends(deployed: EditableStack) -> None:
@@ -66,7 +66,7 @@ def test_a_change_by_hand_is_undone_after_one_run_of_its_check(deployed: Editabl
     one, started = healer(deployed), time.monotonic()
     assert settled(one).written == [BILLING]
     assert time.monotonic() - started >= 1 + 5
-    assert deployed.preview(refresh=True) == {"same": 42}
+    assert deployed.preview(refresh=True) == {"same": RESOURCES}
 
 
 def test_a_fresh_deployment_is_left_alone_by_a_healer_with_the_roster_of_before(stack: EditableStack) -> None:
@@ -83,7 +83,7 @@ def test_a_fresh_deployment_is_left_alone_by_a_healer_with_the_roster_of_before(
         "the roster differs from what is deployed (billing_service), which stays: pulumi up deploys it"
     ]
     assert stack.register_requests() == before
-    assert stack.preview(refresh=True) == {"same": 42}
+    assert stack.preview(refresh=True) == {"same": RESOURCES}
 
 
 def test_an_edit_that_was_not_deployed_stays_so_where_the_service_is_there(deployed: EditableStack) -> None:
@@ -100,7 +100,7 @@ def test_an_edit_that_was_not_deployed_stays_so_where_the_service_is_gone(deploy
     held = deployed.consul.service(BILLING)
     assert held
     assert held["Port"] == 8216
-    assert deployed.preview(refresh=True) == {"same": 41, "update": 1}
+    assert deployed.preview(refresh=True) == {"same": RESOURCES - 1, "update": 1}
 
 
 def test_a_service_that_was_never_deployed_is_not_registered(stack: EditableStack) -> None:

@@ -8,7 +8,7 @@ import pytest
 from operations.pulumi_engine import EngineError
 from operations.up import prune
 from tests.local.run_up import engine_of, start_up
-from tests.local.stacks import OWNER, EditableStack
+from tests.local.stacks import OWNER, RESOURCES, EditableStack
 
 
 def killed_up(stack: EditableStack, registered: int) -> int:
@@ -28,7 +28,10 @@ def killed_up(stack: EditableStack, registered: int) -> int:
     [(1, False), (15, True), (30, False)],
     ids=["state written once, early", "state written once a resource", "state written once, late"],
 )
-def test_the_run_after_a_killed_one_completes_it(stack: EditableStack, registered: int, checkpoints: bool) -> None:
+def test_the_run_after_a_killed_one_completes_it(
+    stack_of_forty: EditableStack, registered: int, checkpoints: bool
+) -> None:
+    stack = stack_of_forty
     stack.engine = replace(stack.engine, checkpoints=checkpoints)
     stood = killed_up(stack, registered)
     assert registered <= stood < 40
@@ -46,7 +49,7 @@ def test_a_run_that_was_killed_while_it_wrote_its_state_hinders_no_other(stack: 
     for file in attributes:
         file.write_text("")
     stack.engine.unlock()
-    assert stack.up() == {"same": 42}
+    assert stack.up() == {"same": RESOURCES}
 
 
 def test_a_run_that_was_killed_while_it_wrote_its_lock_hinders_no_other(stack: EditableStack) -> None:
@@ -55,7 +58,7 @@ def test_a_run_that_was_killed_while_it_wrote_its_lock_hinders_no_other(stack: E
     (locks,) = (stack.engine.folder / "state" / ".pulumi" / "locks").glob("*/*/local")
     (locks / "d6a26f5c.json.187b3de2a9c51000.tmp").write_text("")
     stack.engine.unlock()
-    assert stack.up() == {"same": 42}
+    assert stack.up() == {"same": RESOURCES}
 
 
 def test_what_a_killed_run_registered_and_the_roster_then_dropped_is_swept(stack: EditableStack) -> None:

@@ -16,7 +16,7 @@ from tests.project_copy import tracked_files
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
     """A clone that was never up."""
-    clone = new_clone(tmp_path_factory.mktemp("clone"))
+    clone = new_clone(tmp_path_factory.mktemp("clone"), names=())
     yield clone
     clone.make("down")
 

@@ -1,4 +1,4 @@
-"""What happens to the 40 when a service, the agent or the server goes away and comes back."""
+"""What happens to services when a service, the agent or the server goes away and comes back."""
 
 import signal
 import time
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from operations.pulumi_engine import EngineError
-from tests.local.stacks import EditableStack
+from tests.local.stacks import RESOURCES, TWELVE, EditableStack
 from tests.statuses import require_passing, statuses
 from tests.waiting import within
 
@@ -26,34 +26,34 @@ def test_a_stopped_service_is_critical_within_its_interval_and_timeout_and_passi
     within(passing_within, lambda: statuses(deployed.consul, deployed.roster)[service_id] == "passing")
 
 
-def test_a_killed_agent_comes_back_with_all_40_and_without_up(deployed: EditableStack) -> None:
+def test_a_killed_agent_comes_back_with_all_services_and_without_up(deployed: EditableStack) -> None:
     process = deployed.sandbox.agent_process.running
     assert process
     process.send_signal(signal.SIGKILL)
     within(5, lambda: deployed.sandbox.agent_process.running is None)
     deployed.sandbox.start()
     require_passing(deployed.consul, deployed.roster)
-    assert deployed.up(refresh=True) == {"same": 42}
+    assert deployed.up(refresh=True) == {"same": RESOURCES}
 
 
-def test_a_gently_restarted_agent_comes_back_with_all_40_and_without_up(deployed: EditableStack) -> None:
+def test_a_gently_restarted_agent_comes_back_with_all_services_and_without_up(deployed: EditableStack) -> None:
     deployed.sandbox.agent_process.stop()
     deployed.sandbox.start()
     require_passing(deployed.consul, deployed.roster)
-    assert deployed.up(refresh=True) == {"same": 42}
+    assert deployed.up(refresh=True) == {"same": RESOURCES}
 
 
-def test_a_restarted_server_keeps_all_40_and_without_up(deployed: EditableStack) -> None:
+def test_a_restarted_server_keeps_all_services_and_without_up(deployed: EditableStack) -> None:
     deployed.sandbox.server_process.stop()
     time.sleep(5)
     of_the_agent = [check["Status"] for check in deployed.consul.all_checks().values()]
-    assert of_the_agent == ["passing"] * 40  # it goes on checking
+    assert of_the_agent == ["passing"] * len(TWELVE)  # it goes on checking
     deployed.sandbox.start()
     within(
         30,
         lambda: all(deployed.consul.in_catalog("consul-agent-shared", s.name, s.id) for s in deployed.roster.services),
     )
-    assert deployed.up(refresh=True) == {"same": 42}
+    assert deployed.up(refresh=True) == {"same": RESOURCES}
 
 
 def test_an_up_without_servers_is_an_error_and_the_next_one_completes_it(deployed: EditableStack) -> None:
@@ -79,5 +79,5 @@ def test_an_agent_that_lost_its_data_is_filled_again_by_up_refresh(deployed: Edi
     data.rename(tmp_path / "lost")
     deployed.sandbox.start()
     assert not deployed.consul.all_services()
-    assert deployed.up(refresh=True)["create"] == 40
+    assert deployed.up(refresh=True)["create"] == len(TWELVE)
     require_passing(deployed.consul, deployed.roster)

@@ -1,13 +1,21 @@
 """How quickly the commands answer, where no other test uses the machine."""
 
 import time
+from collections.abc import Iterator
 
 import pytest
 
-from tests.local.clones import Clone
+from tests.local.clones import Clone, deployed_clone
 from tests.local.watching import watching
 
 pytestmark = pytest.mark.alone
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
+    """A clone of all forty that is up."""
+    with deployed_clone(tmp_path_factory.mktemp("forty"), names=()) as clone:
+        yield clone
 
 
 def test_verifying_40_takes_well_under_2_s(clone: Clone) -> None:

@@ -19,6 +19,7 @@ from operations.verify.report import report
 from services.model import Service
 from settings import Settings
 from tests.forty_services import forty_roster
+from tests.local.stacks import TWELVE
 
 NODE = "staging-external"
 
@@ -38,7 +39,9 @@ def _aim(shared_sandbox: Sandbox, tmp_path: Path) -> Iterator[Stack]:
         "serviceHost": host,
     }
     engine = Engine(toolchain.pulumi, tmp_path)
-    aim = Stack("local", "consul-staging", Settings.model_validate(config), forty_roster(host=host), engine)
+    aim = Stack(
+        "local", "consul-staging", Settings.model_validate(config), forty_roster(host=host, names=TWELVE), engine
+    )
     for service in aim.roster.services:
         register(aim, service)
     yield aim
