@@ -329,7 +329,7 @@ def told(text: str, secrets: Mapping[str, str]) -> set[str]:
 @pytest.fixture(scope="module", name="secrets")
 def _secrets(secured: Secured) -> dict[str, str]:
     found = secrets_of(secured.stack)
-    # Gossip key and management token in two spellings each, three private keys and copies, five tokens, and one a group.
+    # Gossip key and management token in two spellings each, three private keys and copies, five tokens, one a group.
     assert len(found) == 15 + 3
     return found
 
