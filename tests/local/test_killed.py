@@ -61,7 +61,8 @@ def test_a_run_that_was_killed_while_it_wrote_its_lock_hinders_no_other(stack: E
     assert stack.up() == {"same": RESOURCES}
 
 
-def test_what_a_killed_run_registered_and_the_roster_then_dropped_is_swept(stack: EditableStack) -> None:
+def test_what_a_killed_run_registered_and_the_roster_then_dropped_is_swept(stack_of_forty: EditableStack) -> None:
+    stack = stack_of_forty
     stack.consul.register({"ID": "own", "Name": "own", "Port": 1234})
     killed_up(stack, 20)
     stack.engine.unlock()
