@@ -53,8 +53,16 @@ def _unfit(service: Service, settings: Settings) -> Iterator[str]:
             yield f"{line}: {check.id}: {why}: register it with registration agent or files"
         if settings.trial and (why := _no_stand_in(check, container=settings.stand_ins)):
             yield f"{line}: {check.id}: {why}: {_leave_out(service)}"
-    if settings.registration == "catalog" and service.tagged_addresses:
-        yield f"{line}: the Consul provider registers no tagged_addresses: register it with registration agent or files"
+    if settings.registration == "catalog" and (why := _not_for_provider(service)):
+        yield f"{line}: {why}: register it with registration agent or files"
+
+
+def _not_for_provider(service: Service) -> str | None:
+    if service.tagged_addresses:
+        return "the Consul provider registers no tagged_addresses"
+    if service.enable_tag_override:
+        return "enable_tag_override: the Consul provider takes the tags of other parties for drift"
+    return None
 
 
 def _not_for_esm(check: Check) -> str | None:

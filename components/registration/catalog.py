@@ -94,7 +94,6 @@ def _service(name: str, service: Service, node: pulumi.Input[str], opts: pulumi.
         tags=fields["tags"],
         meta=fields["meta"],
         checks=[_check(check_id, check) for check_id, check in fields["checks"].items()],
-        enable_tag_override=fields.get("enable_tag_override"),
         weights=fields.get("weights"),
         opts=opts,
     )

@@ -48,7 +48,6 @@ def billing(probe: str = "consul") -> Service:
         tags=("preferred",),
         meta={"base_path": "/api"},
         weights=Weights(passing=10, warning=2),
-        enable_tag_override=True,
     )
 
 
@@ -90,17 +89,9 @@ def test_consul_esm_sends_the_method_and_the_header_that_a_check_states(
 def test_the_catalog_has_the_weights_tags_and_meta_that_the_line_states(stack: Stack, server: Consul) -> None:
     found = server.node_services("staging-external")[BILLING]
     assert found["Weights"] == {"Passing": 10, "Warning": 2}
-    assert found["EnableTagOverride"]
     assert "preferred" in found["Tags"]
     assert found["Meta"]["base_path"] == "/api"
 
 
-def test_a_second_up_changes_nothing_not_where_others_changed_the_tags_either(stack: Stack, server: Consul) -> None:
+def test_a_second_up_changes_nothing(stack: Stack) -> None:
     assert changes(stack).keys() == {"same"}
-    entry = server.catalog_node("staging-external")
-    assert entry
-    service = entry["Services"][BILLING]
-    body = {"Node": "staging-external", "Address": entry["Node"]["Address"], "SkipNodeUpdate": True}
-    server.register_in_catalog({**body, "Service": {**service, "Tags": [*service["Tags"], "canary"]}})
-    assert changes(stack).keys() == {"same"}
-    assert "canary" in server.node_services("staging-external")[BILLING]["Tags"]

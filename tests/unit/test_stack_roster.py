@@ -85,6 +85,11 @@ def test_the_provider_has_no_tagged_addresses(load: Load) -> None:
         load(CATALOG, tagged_addresses={"wan": TaggedAddress(address="a.example", port=443)})
 
 
+def test_the_provider_leaves_others_no_tags(load: Load) -> None:
+    with pytest.raises(UnfitServicesError, match="enable_tag_override: the Consul provider takes the tags of other"):
+        load(CATALOG, enable_tag_override=True)
+
+
 @pytest.mark.parametrize("check", [HttpCheck(method="POST", header={"X-Probe": ("a",)}), TcpCheck()])
 def test_what_the_provider_can_do_is_accepted(load: Load, check: Check) -> None:
     assert len(load(CATALOG, checks=(check,))) == 1
