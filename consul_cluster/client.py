@@ -45,10 +45,6 @@ class Right(NamedTuple):
     name: str
     access: str
 
-    def __str__(self) -> str:
-        """Return it as Consul's documentation writes it, with the name that it is about."""
-        return f"{self.resource}:{self.access} on {self.name or 'every name'}"
-
 
 class ConsulError(UserError):
     """Consul refused a request or did not answer: says what was asked of whom, and Consul's own words."""
