@@ -7,10 +7,13 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/.local/pycache
 export PYTHONDONTWRITEBYTECODE := # off: without bytecode, each command takes three times as long to start
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.local/hypothesis
 
-.PHONY: up down status verify watch self-registrations heal drill start-service stop-service test style test-unit test-docker bench scale faults lock
+.PHONY: up down status snapshot verify watch self-registrations heal drill start-service stop-service test style test-unit test-docker bench scale faults lock
 
 up down status watch self-registrations heal: $(VENV)/up
 	@$(PYTHON) -m operations $@ --stack $(STACK)
+
+snapshot: $(VENV)/up
+	@$(PYTHON) -m operations snapshot save --stack $(STACK) $(if $(FOLDER),--folder "$(FOLDER)") $(if $(KEEP),--keep $(KEEP))
 
 verify: $(VENV)/up
 	@$(PYTHON) -m operations $@ --stack $(STACK) $(if $(WAIT),--wait $(WAIT))

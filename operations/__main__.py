@@ -10,6 +10,7 @@ from operations.heal.heal import heal
 from operations.import_services.import_services import import_services
 from operations.render_config import render_config
 from operations.self_registrations import self_registrations
+from operations.snapshot.snapshot import app as snapshot_app
 from operations.start_service import start_service
 from operations.status import status
 from operations.stop_service import stop_service
@@ -38,6 +39,7 @@ for command in (
     heal,
 ):
     app.command()(command)
+app.add_typer(snapshot_app, name="snapshot")
 app.command("import")(import_services)  # a word that Python keeps for itself
 
 

@@ -8,8 +8,8 @@ from consul_cluster.client import Consul
 from errors import UserError
 from settings import Settings
 
-Role = Literal["verify", "registration", "removal"]
-"""What a command does to a secured Consul: read it, register the services, or remove what the stack left behind."""
+Role = Literal["verify", "registration", "removal", "management"]
+"""What a command does to a secured Consul: read it, register services, remove what the stack left behind, or all."""
 
 
 class NotDeployedError(UserError):

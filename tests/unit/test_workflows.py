@@ -29,7 +29,7 @@ def triggers(name: str) -> set[str]:
 
 
 def test_there_is_a_workflow_for_each_way_of_using_the_program() -> None:
-    assert set(WORKFLOWS) == {"test", "preview", "deploy", "drift", "destroy"}
+    assert set(WORKFLOWS) == {"test", "preview", "deploy", "drift", "destroy", "snapshot"}
 
 
 def test_actionlint_finds_nothing() -> None:
