@@ -1,7 +1,7 @@
 """The container of a Consul process: of the server, and of the shared agent."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -20,10 +20,12 @@ from consul_cluster.security_stages import CA_FILE, CERTIFICATE_FILE, KEY_FILE, 
 # https://developer.hashicorp.com/consul/docs/agent/config/config-files#leave_drain_time
 GRACE_SECONDS = 30
 
+# It has its user already, and no right to become another.
+_ENVS = ["CONSUL_DISABLE_PERM_MGMT=true"]
+
 # How each Consul process runs.
 _RUN: Mapping[str, Any] = {
     "user": "consul",
-    "envs": ["CONSUL_DISABLE_PERM_MGMT=true"],  # it has that user already, and no right to become another
     "read_only": True,
     # The check asks whether the process answers, not whether it has a server: an agent without a server still checks
     # its services, and a tool that restarts unhealthy containers must not stop it. The request needs no token, and
@@ -102,6 +104,7 @@ class ConsulContainerArgs:
         publish: where the API is published; None: it is not.
         secured: None: the cluster is open.
         folders: more volumes, by the folder where they are mounted; Consul reads their files too, and again on reload.
+        envs: more environment variables, `NAME=value`. A container that was deployed without them keeps its own.
     """
 
     container: str
@@ -111,6 +114,7 @@ class ConsulContainerArgs:
     publish: Publish | None
     secured: Secured | JoinedCluster | None = None
     folders: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+    envs: Sequence[str] = ()
 
     @property
     def files(self) -> Uploads:
@@ -128,7 +132,7 @@ class ConsulContainerArgs:
             "publish": asdict(self.publish) if self.publish else None,
             "files": self.files,
             "folders": list(self.folders),
-            "run": _RUN,
+            "run": {"envs": _ENVS, **_RUN},
         }
 
 
@@ -175,6 +179,7 @@ def consul_container(
         name=args.container,
         image=prepared.image.image_id,
         hostname=args.container,
+        envs=[*_ENVS, *args.envs],
         command=["agent", *(f"-config-dir={folder}" for folder in args.folders)],
         labels=[docker.ContainerLabelArgs(label="config", value=config.writer.id)],  # other files replace the container
         networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=args.network)],
@@ -182,7 +187,11 @@ def consul_container(
         volumes=[docker.ContainerVolumeArgs(container_path=path, volume_name=name) for path, name in volumes.items()],
         opts=pulumi.ResourceOptions.merge(
             opts,
-            pulumi.ResourceOptions(delete_before_replace=True, hooks=pulumi.ResourceHookBinding.merge(own, hooks)),
+            pulumi.ResourceOptions(
+                delete_before_replace=True,
+                ignore_changes=["envs"],
+                hooks=pulumi.ResourceHookBinding.merge(own, hooks),
+            ),
         ),
         **_RUN,
     )

@@ -50,6 +50,7 @@ class ConsulServer(pulumi.ComponentResource):
             server_config(args.names),
             args.publish,
             secured=args.secured,
+            envs=["TMPDIR=/consul/data"],  # where it writes a snapshot that is asked for: all else is read-only
         )
         child = pulumi.ResourceOptions(parent=self, depends_on=[stage])
         hooks = _await_leader(args.secured.keys.servers) if args.secured else None

@@ -58,6 +58,10 @@ class ForbiddenError(ConsulError):
     """The token lacks a right."""
 
 
+class UnknownTokenError(ForbiddenError):
+    """The cluster does not know the token: it was deleted, or the servers have lost their data."""
+
+
 class NoAclsError(ConsulError):
     """The cluster has no ACLs: nobody needs a token."""
 
@@ -389,7 +393,8 @@ class Consul:
             )
         if response.status >= HTTPStatus.MULTIPLE_CHOICES and not (missing_ok and _is_missing(response)):
             words = response.data.decode(errors="replace").strip()
-            kind = _ERRORS.get(response.status, ConsulError)
+            unknown = response.status == HTTPStatus.FORBIDDEN and b"ACL not found" in response.data
+            kind = UnknownTokenError if unknown else _ERRORS.get(response.status, ConsulError)
             raise kind(f"{method} {url}: Consul answers {response.status}: {words}")
         return response
 

@@ -19,12 +19,12 @@ from components.registration.agent import (
     AgentService,
     AgentServiceProvider,
 )
-from consul_cluster.client import ConsulError, ForbiddenError, NoAnswerError
+from consul_cluster.client import ConsulError, ForbiddenError, NoAnswerError, UnknownTokenError
 from services.environment import Environment
 from services.model import Service
 from services.roster import Roster
 from services.user_services import USER
-from tests.fake_consul import FakeConsul, running
+from tests.fake_consul import FakeConsul, running, serve
 from tests.forty_services import FORTY, Line, forty_roster
 from tests.unit.authorities import AUTHORITY
 from tests.unit.pulumi_mocks import ROOT, Deployed, deploy, program_with, secret
@@ -828,6 +828,17 @@ def test_the_services_of_an_agent_are_not_guessed_while_it_is_away(owned: dict[s
         AgentServiceProvider().read("billing_service", AWAY | owned)
     with pytest.raises(NoAnswerError):
         AgentServiceProvider().delete("billing_service", AWAY | owned)
+
+
+@pytest.mark.parametrize("owned", [True, False])
+def test_where_the_token_was_deleted_the_stacks_own_services_are_registered_again_with_another(owned: bool) -> None:
+    with serve(lambda _: (403, b"ACL not found", {})) as address:
+        state = {**STATE, "agent": address, "owned": owned}
+        if owned:
+            assert AgentServiceProvider().read("billing_service", state).id == ""
+        else:
+            with pytest.raises(UnknownTokenError):
+                AgentServiceProvider().read("billing_service", state)
 
 
 @pytest.mark.usefixtures("_no_pauses")

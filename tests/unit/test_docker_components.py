@@ -210,7 +210,7 @@ def test_a_consul_nodes_container_is_exactly_this(
         "image": CONSUL_ID,
         "hostname": container,
         "user": "consul",
-        "envs": ["CONSUL_DISABLE_PERM_MGMT=true"],
+        "envs": ["CONSUL_DISABLE_PERM_MGMT=true", *(["TMPDIR=/consul/data"] if node == "server" else [])],
         "command": command,
         "labels": [{"label": "config", "value": f"{node}-carry-id"}],
         "networksAdvanced": [{"name": "staging_staging-network"}],

@@ -169,7 +169,7 @@ def test_a_role_is_let_in_with_its_own_token(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_target_has_the_role_that_reads_by_default(tmp_path: Path) -> None:
-    assert (secured(tmp_path).role, get_args(Role)) == ("verify", ("verify", "registration", "removal"))
+    assert (secured(tmp_path).role, get_args(Role)) == ("verify", ("verify", "registration", "removal", "management"))
 
 
 def test_a_target_that_is_let_in_otherwise_leaves_the_first_as_it_is(tmp_path: Path) -> None:
