@@ -58,6 +58,10 @@ class ForbiddenError(ConsulError):
     """The token lacks a right."""
 
 
+class UntrustedError(ConsulError):
+    """Who answers has a certificate of another authority."""
+
+
 class UnknownTokenError(ForbiddenError):
     """The cluster does not know the token: it was deleted, or the servers have lost their data."""
 
@@ -416,7 +420,8 @@ class Consul:
             if _NO_TLS.search(str(error)):
                 asked = _without_query(method, url)
                 raise NoAnswerError(f"{asked}: no answer over TLS: what listens there speaks plain HTTP") from None
-            raise ConsulError(f"{_without_query(method, url)}: {error}") from None
+            kind = UntrustedError if "certificate verify failed" in str(error) else ConsulError
+            raise kind(f"{_without_query(method, url)}: {error}") from None
 
 
 def _is_missing(answer: BaseHTTPResponse) -> bool:

@@ -85,12 +85,8 @@ class Engine:
         }
 
     def up(self, **options: Any) -> automation.UpResult:  # noqa: ANN401 - the Automation API's own
-        """Deploy, with the options of `automation.Stack.up`.
-
-        Each resource is refreshed when the program states it. By default the engine refreshes all of them first, as the
-        state has them: where a run was killed between a server and its tokens, none would answer, and the run fails.
-        """
-        return self._run(lambda stack: stack.up(**self._output, run_program=True, **options))
+        """Deploy, with the options of `automation.Stack.up`."""
+        return self._run(lambda stack: stack.up(**self._output, **options))
 
     def preview(self, **options: Any) -> automation.PreviewResult:  # noqa: ANN401 - the Automation API's own
         """Show what a deployment would change, with the options of `automation.Stack.preview`."""

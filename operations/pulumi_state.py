@@ -6,6 +6,7 @@ from typing import Any
 
 from consul_cluster.drift import stated_fields
 
+_PROVIDER = "pulumi:providers:consul"
 _TYPE = "pulumi-python:dynamic/consul:AgentService"
 
 
@@ -31,10 +32,12 @@ class DeployedState:
     Attributes:
         services: what is deployed, by service id.
         unfinished: whether a run is at work, or was interrupted: then this is not what is deployed.
+        servers: address of each server's API that a Consul provider uses, and the authority behind its certificate.
     """
 
     services: Mapping[str, DeployedService]
     unfinished: bool
+    servers: tuple[tuple[str, str | None], ...] = ()
 
 
 def deployed_state(deployment: Mapping[str, Any]) -> DeployedState:
@@ -44,7 +47,12 @@ def deployed_state(deployment: Mapping[str, Any]) -> DeployedState:
         for resource in deployment.get("resources", [])
         if resource["type"] == _TYPE and not resource.get("delete")
     }
-    return DeployedState(services, bool(deployment.get("pending_operations")))
+    servers = tuple(_server(each["inputs"]) for each in deployment.get("resources", []) if each["type"] == _PROVIDER)
+    return DeployedState(services, bool(deployment.get("pending_operations")), servers)
+
+
+def _server(inputs: Mapping[str, Any]) -> tuple[str, str | None]:
+    return f"{inputs['scheme']}://{inputs['address']}", inputs.get("caPem")
 
 
 def _service(inputs: Mapping[str, Any]) -> DeployedService:

@@ -9,6 +9,7 @@ from consul_cluster.drift import ran_as_stated
 from consul_cluster.health_status import UNCHECKED, service_statuses
 from consul_cluster.ownership import is_owned_by
 from operations.command_line import DEFAULT_STACK, StackName
+from operations.lost_server import has_lost_its_server
 from operations.output import console, print_line
 from operations.stack import Stack, StackError
 from operations.status import status_table
@@ -57,8 +58,10 @@ def deploy(stack: Stack) -> None:
         output(f"consul: {started} of {total} processes started, {total - started} ran already")
     if engine.unlock():
         output("pulumi: the last run was killed: this one completes it")
+    if lost := has_lost_its_server(stack):
+        output("consul: the server of the last run is gone: each resource is refreshed after what it depends on")
     # The refresh sees what the agent has lost: it is registered again.
-    result = engine.up(refresh=True, color="auto", suppress_outputs=True)
+    result = engine.up(refresh=True, run_program=lost, color="auto", suppress_outputs=True)
     if not any(count for what, count in (result.summary.resource_changes or {}).items() if what != "same"):
         output("pulumi: nothing to change")
     deployed = {service.id for service in stack.roster.services}

@@ -26,7 +26,15 @@ from components.child_options import child_options
 from components.consul_connection import Connection
 from components.provider_errors import send_user_errors_without_traceback
 from components.registration.switching import stack_owner_prefix
-from consul_cluster.client import Consul, ConsulError, ForbiddenError, HiddenError, NoAnswerError, UnknownTokenError
+from consul_cluster.client import (
+    Consul,
+    ConsulError,
+    ForbiddenError,
+    HiddenError,
+    NoAnswerError,
+    UnknownTokenError,
+    UntrustedError,
+)
 from consul_cluster.drift import (
     COMPARED_FIELDS,
     OPTIONAL_FIELDS,
@@ -103,10 +111,10 @@ class AgentServiceProvider(ResourceProvider):
         """Return the service as the agent has it. If the agent does not have it, the id is blank."""
         try:
             current = read_service(_remover(props), id_, await_run=True)
-        except (NoAnswerError, UnknownTokenError):
+        except (NoAnswerError, UnknownTokenError, UntrustedError):
             if not props.get("owned"):
                 raise
-            current = None  # this run creates the agent or the token again, and adopts what the agent has
+            current = None  # this run makes agent, token or authority again, and adopts what the agent has
         current = current or _read_drained(props)
         kept = {key: value for key, value in props.items() if key not in OPTIONAL_FIELDS}
         return ReadResult(id_, {**kept, **recognize(current, stated_fields(props))}) if current else ReadResult("", {})

@@ -1,6 +1,6 @@
 """Kills the engine after every step of a change on a Docker engine, and counts what is wrong afterwards.
 
-`make faults STACK=docker-local`. After each kill, one plain `up` has to complete the change.
+`make faults STACK=docker-local`. After each kill, one `up`, as `make up` runs it, has to complete the change.
 """
 
 import re
@@ -15,6 +15,7 @@ from unittest.mock import patch
 
 from consul_cluster.client import Consul, ConsulError
 from operations import down
+from operations.lost_server import has_lost_its_server
 from operations.pulumi_engine import EngineError
 from operations.stack import Stack
 from services.roster import Roster
@@ -127,7 +128,8 @@ class Laboratory:
         with self.stack(state) as stack:
             stack.engine.unlock()
             try:
-                replace(stack.engine, print_line=said.append).up()
+                lost = has_lost_its_server(stack)
+                replace(stack.engine, print_line=said.append).up(run_program=lost)
             except EngineError:
                 yield f"the next up failed: {' '.join(said)[-1500:]}"
                 return

@@ -1,5 +1,6 @@
 import base64
 import pickletools
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -10,6 +11,7 @@ from typing import Any
 
 import pulumi
 import pytest
+import trustme
 
 from components.consul_connection import Connection
 from components.registration import agent
@@ -19,7 +21,7 @@ from components.registration.agent import (
     AgentService,
     AgentServiceProvider,
 )
-from consul_cluster.client import ConsulError, ForbiddenError, NoAnswerError, UnknownTokenError
+from consul_cluster.client import ConsulError, ForbiddenError, NoAnswerError, UnknownTokenError, UntrustedError
 from services.environment import Environment
 from services.model import Service
 from services.roster import Roster
@@ -839,6 +841,16 @@ def test_where_the_token_was_deleted_the_stacks_own_services_are_registered_agai
         else:
             with pytest.raises(UnknownTokenError):
                 AgentServiceProvider().read("billing_service", state)
+
+
+def test_where_the_agent_has_another_authority_by_now_its_services_are_adopted_by_that() -> None:
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(tls)
+    with serve(lambda _: (200, b"{}", {}), tls=tls) as address:
+        state = {**STATE, "agent": address, "owned": True, "ca": AUTHORITY}
+        assert AgentServiceProvider().read("billing_service", state).id == ""
+        with pytest.raises(UntrustedError):
+            AgentServiceProvider().read("billing_service", {**state, "owned": False})
 
 
 @pytest.mark.usefixtures("_no_pauses")

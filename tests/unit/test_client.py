@@ -13,7 +13,7 @@ import pytest
 from urllib3.util import Timeout
 
 from consul_cluster import client as consul_api
-from consul_cluster.client import Consul, ConsulError, ForbiddenError, HiddenError, NoAnswerError
+from consul_cluster.client import Consul, ConsulError, ForbiddenError, HiddenError, NoAnswerError, UntrustedError
 from tests.fake_consul import Answer, Request, serve
 
 TOKEN = "5c1b2b5e-consul-acl-token"  # noqa: S105 - no real one
@@ -608,4 +608,4 @@ def test_who_answers_with_another_authority_is_not_nobody(encrypted: str) -> Non
     # What is nobody's counts as gone with its agent.
     with pytest.raises(ConsulError) as raised:
         Consul(encrypted, TOKEN).leader()
-    assert type(raised.value) is ConsulError
+    assert type(raised.value) is UntrustedError
