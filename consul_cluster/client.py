@@ -391,7 +391,7 @@ class Consul:
         response = self._try_again(
             method, f"{url}?{urlencode(query)}" if query else url, body, _RETRY_PAUSES if pauses is None else pauses
         )
-        if _PLAIN_HTTP_REFUSED in response.data:
+        if response.status == HTTPStatus.BAD_REQUEST and _PLAIN_HTTP_REFUSED in response.data:
             raise NoAnswerError(
                 f"{_without_query(method, url)}: no answer to plain HTTP: what listens there speaks HTTPS"
             )

@@ -320,6 +320,12 @@ def test_plain_http_to_who_speaks_https_is_no_answer(agent: Agent) -> None:
         Consul(agent.address).service("billing_service")
 
 
+def test_the_output_of_a_check_that_met_an_https_server_is_an_answer(agent: Agent) -> None:
+    output = "HTTP GET http://a: 400 Bad Request Output: Client sent an HTTP request to an HTTPS server."
+    agent.says(200, json.dumps({"a-health": {"Output": output}}).encode())
+    assert Consul(agent.address).all_checks() == {"a-health": {"Output": output}}
+
+
 def test_https_to_who_speaks_plain_http_is_no_answer(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(consul_api, "_RETRY_PAUSES", ())
     with pytest.raises(NoAnswerError, match=r"no answer over TLS: what listens there speaks plain HTTP$"):
