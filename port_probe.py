@@ -5,7 +5,7 @@ from contextlib import closing
 
 
 def why_nothing_can_listen(host: str, port: int) -> OSError | None:
-    """Return this machine's error, such as EADDRINUSE where another process has the address; None: something can."""
+    """Return the operating system's error, such as EADDRINUSE where another process has the address; None: it can."""
     with closing(socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

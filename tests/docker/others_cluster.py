@@ -3,16 +3,16 @@
 import json
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
 import toolchain
 from consul_cluster.agent_configuration import server_config
-from consul_cluster.client import Consul, ConsulError, Right
+from consul_cluster.client import Consul, Right
 from consul_cluster.cluster_names import STAGING_NAMES
-from tests.docker.conftest import CONSUL, NETWORK, SERVER, docker, existing_network
+from tests.docker.conftest import CONSUL, NETWORK, SERVER, docker, existing_network, leads
 from tests.waiting import within
 
 _TLS = "/consul/config"
@@ -115,9 +115,3 @@ def others_cluster(folder: Path) -> Iterator[OthersCluster]:
             yield cluster
         finally:
             docker("rm", "--force", "--volumes", SERVER)
-
-
-def leads(server: Consul) -> bool:
-    with suppress(ConsulError):
-        return server.nodes() == {SERVER}
-    return False

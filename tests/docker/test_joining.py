@@ -53,14 +53,14 @@ def joining(
     """Return a stack with stand-ins that joins; its commands have a token that reads."""
     api = {"serverAddress": "https://127.0.0.1:8500", "clusterCaFile": cluster.ca_file, "standIns": True}
     stack = project(folder, "staging", **api, **config)
-    environment = folder / "Pulumi.staging.yaml"
+    file = folder / "Pulumi.staging.yaml"
     if not (folder / "pulumi" / "state" / ".pulumi").exists():
         (folder / "pulumi" / "state").mkdir(parents=True)
         run_pulumi(stack, "stack", "init")
     for key, value in {**secrets, "gossipKey": cluster.gossip_key}.items():
         run_pulumi(stack, "config", "set", "--secret", key, stdin=value)
-    assert cluster.gossip_key not in environment.read_text()
-    assert "gossipKey" in yaml.safe_load(environment.read_text())["config"].get("consul-staging:gossipKey", {}) or True
+    assert cluster.gossip_key not in file.read_text()
+    assert set(yaml.safe_load(file.read_text())["config"]["consul-staging:gossipKey"]) == {"secure"}
     stack = replace(Stack.load("staging", folder, SAID.append), given_token=token)
     return replace(stack, engine=replace(stack.engine, folder=folder / "pulumi"))
 
