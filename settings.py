@@ -1,7 +1,7 @@
 """The stack's config as one checked object. Its keys are described in Pulumi.yaml."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
@@ -17,6 +17,7 @@ from pydantic.alias_generators import to_camel
 
 from consul_cluster.cluster_names import STAGING_NAMES, ClusterNames
 from consul_cluster.security_stages import Stage
+from docker_hosts import DockerHost, HostName, HostSettings, docker_hosts, single_host
 from errors import UserError
 from services.environment import Environment
 from services.field_types import Host, Identifier
@@ -48,6 +49,9 @@ _NEEDS_DOCKER = {
     "files": "they are written into the agent's container",
 }
 
+# https://developer.hashicorp.com/consul/docs/architecture/consensus#deployment-table
+_SERVER_COUNTS = (1, 3, 5)
+
 _SANDBOX_URL = re.compile(r"http://127(\.[0-9]{1,3}){3}:8500")
 
 
@@ -63,6 +67,12 @@ def _is_https(address: str) -> bool:
 
 def _pem(file: str | None) -> str | None:
     return certificates(Path(file)) if file else None
+
+
+def _elsewhere(key: str, url: str | None, addresses: Sequence[str]) -> str | None:
+    if not url or urlsplit(url).hostname in addresses:
+        return None
+    return f"{key}: {url!r} must have the address of one of the hosts that have it, such as {addresses[0]}"
 
 
 class Settings(BaseModel):
@@ -102,6 +112,7 @@ class Settings(BaseModel):
     security: SecurityStage = None
     token_generations: Generations = ("1",)
     publish_on: Interface = "127.0.0.1"
+    hosts: Annotated[Mapping[HostName, HostSettings], Structured] = {}
 
     @model_validator(mode="after")
     def _locations_in_sandbox(self) -> Self:
@@ -121,6 +132,7 @@ class Settings(BaseModel):
             or self._unfit_for_sandbox()
             or self._unfit_for_security()
             or self._unfit_for_joining()
+            or self._unfit_for_hosts()
         ):
             raise ValueError(wrong)
         return self
@@ -156,7 +168,8 @@ class Settings(BaseModel):
     def _unfit_for_docker(self) -> str | None:
         if not self.docker or not self.agent_address:
             return None
-        if self.server == "created" and self.agent_publish == self.server_publish:
+        same_port = urlsplit(self.agent_address).port == urlsplit(self.server_address).port
+        if self.server == "created" and same_port:
             return "serverAddress: must have another port than agentAddress: both are published on publishOn"
         return None
 
@@ -203,6 +216,27 @@ class Settings(BaseModel):
             return "clusterCaFile: is missing: the authority that signed agentCertificateFile"
         return None
 
+    def _unfit_for_hosts(self) -> str | None:
+        if not self.hosts:
+            return None
+        servers = [host.address for host in self.hosts.values() if host.server]
+        addresses = [host.address for host in self.hosts.values()]
+        wrong = {
+            "server: must be created with hosts, and docker true": not self.docker or self.server == "existing",
+            "registration: must be agent or files with hosts: each agent runs the checks of its own host's services": (
+                self.registration == "catalog"
+            ),
+            "security: must not be off with hosts: their APIs and their gossip leave the machine": self.stage == "off",
+            f"hosts: {len(servers)} of them have server: true: it must be 1, 3 or 5, so that a majority can be left": (
+                len(servers) not in _SERVER_COUNTS
+            ),
+            "hosts: each must have an address of its own": len(set(addresses)) < len(addresses),
+        }
+        return next((message for message, found in wrong.items() if found), None) or (
+            _elsewhere("serverAddress", self.server_address, servers)
+            or _elsewhere("agentAddress", self.agent_address, addresses)
+        )
+
     @property
     def trial(self) -> bool:
         """Whether the stack brings stand-ins of its services: it is there to be tried, with its state in the clone."""
@@ -231,10 +265,15 @@ class Settings(BaseModel):
         return Environment(self.environment, self.service_host, self.locations, self.leave_out)
 
     @property
-    def hosts(self) -> frozenset[str]:
-        """What the APIs are reached at: what their certificates are to name."""
-        urls = filter(None, (self.agent_address, self.server_address))
-        return frozenset({"127.0.0.1", self.publish_on, *(urlsplit(url).hostname or "" for url in urls)})
+    def docker_hosts(self) -> tuple[DockerHost, ...]:
+        """The hosts with an agent of the stack each; one without a name, where the stack names none."""
+        if self.hosts:
+            return docker_hosts(self.hosts, self.names, self.agent_address, self.server_address)
+        created = self.docker and self.server == "created"
+        single = single_host(
+            self.names, self.publish_on, self.agent_address, self.server_address, creates_server=created
+        )
+        return (single,)
 
     @property
     def ca(self) -> str | None:
@@ -255,19 +294,6 @@ class Settings(BaseModel):
     def node(self) -> str:
         """The node that the services are registered on."""
         return self.external_node if self.registration == "catalog" else self.agent_node
-
-    @property
-    def agent_publish(self) -> tuple[str, int, bool] | None:
-        """Address and port of the Docker host at which the agent's API is published, if it is; and whether as HTTPS."""
-        return self._publish(self.agent_address) if self.agent_address else None
-
-    @property
-    def server_publish(self) -> tuple[str, int, bool]:
-        """The same of the server's API and UI."""
-        return self._publish(self.server_address)
-
-    def _publish(self, address: str) -> tuple[str, int, bool]:
-        return self.publish_on, urlsplit(address).port or 0, _is_https(address)
 
 
 def load(config: Mapping[str, str], source: str) -> Settings:
@@ -347,7 +373,10 @@ _COLLECTIONS = {"tuple_type": "must be a list", "frozen_set_type": "must be a li
 
 
 def _line(error: Any) -> str:  # noqa: ANN401 - pydantic's error details
-    key = error["loc"][0] if error["loc"] else None  # of keys that do not fit together, the message itself names one
+    loc = error["loc"]
+    key = loc[0] if loc else None  # of keys that do not fit together, the message itself names one
+    if key == "hosts":
+        key = ": ".join(str(each) for each in loc if each != "[key]")
     match error["type"]:
         case "missing":
             return f"{key}: is missing: set it with `pulumi config set {key} VALUE`"

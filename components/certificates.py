@@ -3,6 +3,7 @@
 https://developer.hashicorp.com/consul/docs/security/encryption/tls
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -10,7 +11,7 @@ from ipaddress import ip_address
 import pulumi
 import pulumi_tls as tls
 
-from consul_cluster.cluster_names import ClusterNames
+from docker_hosts import DockerHost
 
 # Every `up` in a certificate's last month renews it, and `preview` shows that.
 _AUTHORITY_HOURS, _CERTIFICATE_HOURS, _RENEWAL_HOURS = 10 * 365 * 24, 365 * 24, 30 * 24
@@ -32,23 +33,29 @@ class CertifiedNode:
         container: its name on the Docker network.
         host_names: that the certificate contains. The first is the one that `verify_server_hostname` requires.
             https://developer.hashicorp.com/consul/docs/security/encryption/tls
+        reached_at: more names and IP addresses at which its API is reached.
     """
 
     container: str
     host_names: list[str]
+    reached_at: frozenset[str]
 
 
-def certified_nodes(names: ClusterNames) -> tuple[CertifiedNode, CertifiedNode]:
-    """Return the server and the agent."""
+def certified_nodes(hosts: Sequence[DockerHost]) -> Sequence[CertifiedNode]:
+    """Return the server and the agent of each host. A certificate names its own host alone: one more changes none."""
+    servers = [
+        _certified("server", host, host.names.server_container, host.names.server_node)
+        for host in hosts
+        if host.server_address
+    ]
+    agents = [_certified("client", host, host.names.agent_container, host.names.agent_node) for host in hosts]
+    return [*servers, *agents]
 
-    def certified(role: str, container: str, node: str) -> CertifiedNode:
-        required = f"{role}.{names.datacenter}.consul"
-        return CertifiedNode(container, list(dict.fromkeys([required, container, node, "localhost"])))
 
-    return (
-        certified("server", names.server_container, names.server_node),
-        certified("client", names.agent_container, names.agent_node),
-    )
+def _certified(role: str, host: DockerHost, container: str, node: str) -> CertifiedNode:
+    required = f"{role}.{host.names.datacenter}.consul"
+    own_names = list(dict.fromkeys([required, container, node, "localhost"]))
+    return CertifiedNode(container, own_names, host.reached_at)
 
 
 def create_authority(name: str, opts: pulumi.ResourceOptions) -> Certificate:
@@ -67,24 +74,23 @@ def create_authority(name: str, opts: pulumi.ResourceOptions) -> Certificate:
 
 
 def create_certificate(
-    name: str, node: CertifiedNode, hosts: frozenset[str], authority: Certificate, opts: pulumi.ResourceOptions
+    name: str, node: CertifiedNode, authority: Certificate, opts: pulumi.ResourceOptions
 ) -> Certificate:
     """Declare a node's certificate, valid for a year.
 
     Args:
         name: what the names of the resources begin with.
         node: whose it is.
-        hosts: names and IP addresses at which the node is reached, apart from its own names.
         authority: signs the certificate.
         opts: as of every resource.
     """
     key, own_names = _private_key(name, opts), node.host_names
-    addresses = sorted(host for host in hosts if _is_address(host))
+    addresses = sorted(host for host in node.reached_at if _is_address(host))
     request = tls.CertRequest(
         f"{name}-request",
         private_key_pem=key.private_key_pem,
         subject=tls.CertRequestSubjectArgs(common_name=own_names[0]),
-        dns_names=list(dict.fromkeys([*own_names, *sorted(hosts.difference(addresses))])),
+        dns_names=list(dict.fromkeys([*own_names, *sorted(node.reached_at.difference(addresses))])),
         ip_addresses=addresses,
         opts=opts,
     )

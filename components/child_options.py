@@ -1,5 +1,7 @@
 """Options that a component gives to its children."""
 
+from collections.abc import Sequence
+
 import pulumi
 
 
@@ -11,3 +13,8 @@ def child_options(
     The child also depends on what the component depends on: Pulumi does not add that by itself.
     """
     return pulumi.ResourceOptions(parent=parent, provider=provider, depends_on=opts.depends_on if opts else None)
+
+
+def after(opts: pulumi.ResourceOptions, resources: Sequence[pulumi.Resource]) -> pulumi.ResourceOptions:
+    """Return options with which a resource is created after others too, and destroyed before them."""
+    return pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=resources))

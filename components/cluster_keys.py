@@ -1,7 +1,7 @@
 """The keys of a secured Consul: gossip key, management token, and a certificate for each of its nodes."""
 
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -11,8 +11,8 @@ import pulumi_random as random
 from components.certificates import Certificate, certified_nodes, create_authority, create_certificate
 from components.consul_connection import Connection
 from components.resource_hooks import stash
-from consul_cluster.cluster_names import STAGING_NAMES, ClusterNames
 from consul_cluster.fingerprint import fingerprint
+from docker_hosts import DockerHost
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,11 @@ class ClusterKeysArgs:
 
     Attributes:
         servers: address of the servers' API.
-        hosts: names and IP addresses at which the APIs are reached, apart from their nodes' names.
-        names: of the cluster.
+        hosts: whose servers and agents get a certificate.
     """
 
     servers: str
-    hosts: frozenset[str]
-    names: ClusterNames = STAGING_NAMES
+    hosts: Sequence[DockerHost]
 
 
 class ClusterKeys(pulumi.ComponentResource):
@@ -70,8 +68,8 @@ class ClusterKeys(pulumi.ComponentResource):
         # "handed-over" is in deployed states.
         self.gossip = _distribute(f"{name}-handed-over", gossip.result.apply(_base64), self.servers, child)
         self.certificates = {
-            node.container: create_certificate(f"{name}-{node.container}", node, args.hosts, authority, child)
-            for node in certified_nodes(args.names)
+            node.container: create_certificate(f"{name}-{node.container}", node, authority, child)
+            for node in certified_nodes(args.hosts)
         }
         self.register_outputs({"ca": self.ca})
 

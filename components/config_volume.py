@@ -8,6 +8,7 @@ import pulumi_docker as docker
 
 from components.container_hardening import HARDENED
 from components.interrupted_creation import remove_container
+from docker_engine import DockerEngine
 
 CONFIG_FOLDER = "/consul/config"
 """Where the volume is mounted: the folder that Consul's image reads."""
@@ -35,7 +36,13 @@ class ConfigVolume:
 
 
 def config_volume(
-    name: str, node: str, image: pulumi.Input[str], files: Uploads, opts: pulumi.ResourceOptions
+    name: str,
+    node: str,
+    image: pulumi.Input[str],
+    files: Uploads,
+    opts: pulumi.ResourceOptions,
+    *,
+    engine: DockerEngine,
 ) -> ConfigVolume:
     """Declare a volume, and a container that writes files into the volume and ends at once.
 
@@ -45,6 +52,7 @@ def config_volume(
         image: id of an image that has the command `consul`.
         files: all of them below `CONFIG_FOLDER`.
         opts: as of every resource.
+        engine: that the container runs in.
     """
     volume = docker.Volume(f"{name}-config", name=f"{node}-config", opts=opts)
     # "carry" is in deployed states.
@@ -65,7 +73,7 @@ def config_volume(
             pulumi.ResourceOptions(
                 delete_before_replace=True,
                 ignore_changes=["labels"],
-                hooks=pulumi.ResourceHookBinding(before_create=[remove_container]),
+                hooks=pulumi.ResourceHookBinding(before_create=[remove_container(engine)]),
             ),
         ),
         **HARDENED,

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_docker as docker
 
-from components.child_options import child_options
-from components.consul_container import ConsulContainerArgs, Publish, Secured, consul_container, prepare
+from components.child_options import after, child_options
+from components.consul_container import ConsulContainerArgs, Secured, consul_container, prepare
 from components.joined_cluster import JoinedCluster
 from components.registration.draining import Draining
-from consul_cluster.agent_configuration import agent_config
+from consul_cluster.agent_configuration import agent_config, bind_address
 from consul_cluster.cluster_names import STAGING_NAMES, ClusterNames
+from docker_engine import OWN_ENGINE, DockerEngine
+from docker_hosts import Publish
 
 FILES_FOLDER = "/consul/config/services"
 """Where the agent reads its definition files."""
@@ -28,6 +30,7 @@ class ConsulAgentArgs:
         draining: keeps the services in the catalog while the container is replaced; None: they are removed with it.
         hooks: of the container.
         names: of the cluster.
+        engine: that the container runs in.
     """
 
     image: str
@@ -37,6 +40,7 @@ class ConsulAgentArgs:
     draining: Draining | None = None
     hooks: pulumi.ResourceHookBinding | None = None
     names: ClusterNames = STAGING_NAMES
+    engine: DockerEngine = OWN_ENGINE
 
 
 class ConsulAgent(pulumi.ComponentResource):
@@ -64,22 +68,18 @@ class ConsulAgent(pulumi.ComponentResource):
             names.agent_container,
             args.image,
             args.network,
-            agent_config(names, retry_join=names.server_container),
+            agent_config(names, names.retry_join, bind_address(names)),
             args.publish,
             args.secured,
             {FILES_FOLDER: files.name},
+            engine=args.engine,
         )
         prepared = prepare(name, consul, child)
-        # "parking" and "parked" are in deployed states.
         if args.draining:
-            drained = args.draining.drain_before(f"{name}-parking", consul, _after(child, prepared.resources))
-            child = _after(child, [drained])
+            drained = args.draining.drain_before(name, consul, after(child, prepared.resources))
+            child = after(child, [drained])
         container = consul_container(name, consul, prepared, child, args.hooks)
         if args.draining:
-            args.draining.return_after(f"{name}-parked", consul, _after(child, [container]))
+            args.draining.return_after(name, consul, after(child, [container]))
         self.node, self.container, self.image, self.files = container.name, container.id, container.image, files.name
         self.register_outputs({"node": self.node})
-
-
-def _after(opts: pulumi.ResourceOptions, resources: list[pulumi.Resource]) -> pulumi.ResourceOptions:
-    return pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=resources))

@@ -14,7 +14,10 @@ from components.container_hardening import HARDENED
 from components.interrupted_creation import remove_container
 from components.joined_cluster import JoinedCluster
 from consul_cluster.agent_configuration import HTTPS_PORT
+from consul_cluster.fingerprint import fingerprint
 from consul_cluster.security_stages import CA_FILE, CERTIFICATE_FILE, KEY_FILE, Stage, stage_config
+from docker_engine import OWN_ENGINE, DockerEngine
+from docker_hosts import Publish
 
 # An agent takes up to 15 s to leave the cluster. The catalog keeps a node that was killed before as failed for 72 h.
 # https://developer.hashicorp.com/consul/docs/agent/config/config-files#leave_drain_time
@@ -78,21 +81,6 @@ class Secured:
 
 
 @dataclass(frozen=True)
-class Publish:
-    """The address at which Docker publishes an API.
-
-    Attributes:
-        ip: address of the Docker host.
-        port: on the Docker host.
-        https: publish the HTTPS port instead of the plain one.
-    """
-
-    ip: str
-    port: int
-    https: bool = False
-
-
-@dataclass(frozen=True)
 class ConsulContainerArgs:
     """Arguments of `consul_container`.
 
@@ -105,6 +93,8 @@ class ConsulContainerArgs:
         secured: None: the cluster is open.
         folders: more volumes, by the folder where they are mounted; Consul reads their files too, and again on reload.
         envs: more environment variables, `NAME=value`. A container that was deployed without them keeps its own.
+        alias: a second name on the network, which other containers may have too; None: it has its own alone.
+        engine: that it runs in.
     """
 
     container: str
@@ -115,6 +105,8 @@ class ConsulContainerArgs:
     secured: Secured | JoinedCluster | None = None
     folders: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     envs: Sequence[str] = ()
+    alias: str | None = None
+    engine: DockerEngine = OWN_ENGINE
 
     @property
     def files(self) -> Uploads:
@@ -134,6 +126,11 @@ class ConsulContainerArgs:
             "folders": list(self.folders),
             "run": {"envs": _ENVS, **_RUN},
         }
+
+    @property
+    def stated_fingerprint(self) -> pulumi.Output[str]:
+        """What names all of that in a state, which has to contain no secret."""
+        return pulumi.Output.json_dumps(self.stated, sort_keys=True).apply(fingerprint)
 
 
 @dataclass(frozen=True)
@@ -160,7 +157,8 @@ def prepare(name: str, args: ConsulContainerArgs, opts: pulumi.ResourceOptions) 
     """Declare the image and the volumes. Their names begin with the given name."""
     image = docker.RemoteImage(f"{name}-image", name=args.image, keep_locally=True, opts=opts)
     data = docker.Volume(f"{name}-data", name=f"{args.container}-data", opts=opts)
-    return Prepared(image, data, config_volume(name, args.container, image.image_id, args.files, opts))
+    config = config_volume(name, args.container, image.image_id, args.files, opts, engine=args.engine)
+    return Prepared(image, data, config)
 
 
 def consul_container(
@@ -172,7 +170,7 @@ def consul_container(
 ) -> docker.Container:
     """Declare the container. Its name begins with the given name."""
     config = prepared.config
-    own = pulumi.ResourceHookBinding(before_create=[remove_container])
+    own = pulumi.ResourceHookBinding(before_create=[remove_container(args.engine)])
     volumes = {"/consul/data": prepared.data.name, CONFIG_FOLDER: config.volume.name, **args.folders}
     return docker.Container(
         f"{name}-container",
@@ -182,7 +180,9 @@ def consul_container(
         envs=[*_ENVS, *args.envs],
         command=["agent", *(f"-config-dir={folder}" for folder in args.folders)],
         labels=[docker.ContainerLabelArgs(label="config", value=config.writer.id)],  # other files replace the container
-        networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=args.network)],
+        networks_advanced=[
+            docker.ContainerNetworksAdvancedArgs(name=args.network, aliases=[args.alias] if args.alias else None)
+        ],
         ports=_ports(args.publish),
         volumes=[docker.ContainerVolumeArgs(container_path=path, volume_name=name) for path, name in volumes.items()],
         opts=pulumi.ResourceOptions.merge(

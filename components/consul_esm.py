@@ -10,6 +10,7 @@ from components.container_hardening import HARDENED
 from components.interrupted_creation import remove_container
 from consul_cluster.agent_configuration import ESM_METRICS, ESM_NODE, esm_config
 from consul_cluster.cluster_names import STAGING_NAMES, ClusterNames
+from docker_engine import OWN_ENGINE, DockerEngine
 
 _FOLDER = "/etc/consul-esm"
 _CONFIG, _CA = f"{_FOLDER}/config.json", f"{_FOLDER}/ca.pem"
@@ -25,6 +26,7 @@ class ConsulEsmArgs:
         token: its ACL token; kept as a secret.
         ca: PEM text of the authority of a secured cluster; None: the cluster is open.
         names: of the cluster.
+        engine: that it runs in.
     """
 
     image: str
@@ -32,6 +34,7 @@ class ConsulEsmArgs:
     token: pulumi.Input[str] | None = field(default=None, repr=False)
     ca: pulumi.Input[str] | None = None
     names: ClusterNames = STAGING_NAMES
+    engine: DockerEngine = OWN_ENGINE
 
 
 class ConsulEsm(pulumi.ComponentResource):
@@ -68,7 +71,8 @@ class ConsulEsm(pulumi.ComponentResource):
             restart="unless-stopped",
             destroy_grace_seconds=10,
             opts=pulumi.ResourceOptions.merge(
-                child, pulumi.ResourceOptions(hooks=pulumi.ResourceHookBinding(before_create=[remove_container]))
+                child,
+                pulumi.ResourceOptions(hooks=pulumi.ResourceHookBinding(before_create=[remove_container(args.engine)])),
             ),
             **HARDENED,
         )

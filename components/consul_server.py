@@ -4,12 +4,16 @@ from dataclasses import dataclass
 
 import pulumi
 
+from components.child_options import after, child_options
 from components.consul_connection import Connection
-from components.consul_container import ConsulContainerArgs, Publish, Secured, consul_container, prepare
+from components.consul_container import ConsulContainerArgs, Secured, consul_container, prepare
 from components.resource_hooks import wait_for_leader
-from consul_cluster.agent_configuration import server_config
+from components.server_replacement import ServerReplacement
+from consul_cluster.agent_configuration import bind_address, server_config
 from consul_cluster.cluster_names import STAGING_NAMES, ClusterNames
 from consul_cluster.security_stages import Stage, why_change_is_refused
+from docker_engine import OWN_ENGINE, DockerEngine
+from docker_hosts import Publish
 
 
 @dataclass(frozen=True)
@@ -20,9 +24,13 @@ class ConsulServerArgs:
         image: Consul's, by exact tag.
         network: the Docker network that it joins.
         publish: where its API and UI are published.
-        secured: its keys in a secured cluster, where Pulumi waits for a leader, since tokens are created there; None:
-            the cluster is open.
+        secured: its keys in a secured cluster; None: the cluster is open.
         names: of the cluster.
+        servers: how many the cluster has.
+        engine: that the container runs in.
+        replacement: has several servers replaced one at a time; None: it is the only one.
+        awaits_leader: of a secured cluster, Pulumi waits for a leader, since tokens are created there. Of several
+            servers, the last one that is created does: before, there may be none.
     """
 
     image: str
@@ -30,10 +38,14 @@ class ConsulServerArgs:
     publish: Publish
     secured: Secured | None = None
     names: ClusterNames = STAGING_NAMES
+    servers: int = 1
+    engine: DockerEngine = OWN_ENGINE
+    replacement: ServerReplacement | None = None
+    awaits_leader: bool = True
 
 
 class ConsulServer(pulumi.ComponentResource):
-    """The one server, with its UI."""
+    """A server, with its UI."""
 
     node: pulumi.Output[str]
 
@@ -47,14 +59,23 @@ class ConsulServer(pulumi.ComponentResource):
             args.names.server_container,
             args.image,
             args.network,
-            server_config(args.names),
+            server_config(args.names, bind_address(args.names), servers=args.servers),
             args.publish,
             secured=args.secured,
             envs=["TMPDIR=/consul/data"],  # where it writes a snapshot that is asked for: all else is read-only
+            alias=args.names.servers,
+            engine=args.engine,
         )
-        child = pulumi.ResourceOptions(parent=self, depends_on=[stage])
-        hooks = _await_leader(args.secured.keys.servers) if args.secured else None
-        container = consul_container(name, consul, prepare(name, consul, child), child, hooks)
+        child = after(child_options(self, opts), [stage])
+        prepared = prepare(name, consul, child)
+        replacement = args.replacement
+        if replacement:
+            handed_over = replacement.hand_over_before(name, consul, after(child, prepared.resources))
+            child = after(child, [handed_over])
+        hooks = _await_leader(args.secured.keys.servers) if args.secured and args.awaits_leader else None
+        container = consul_container(name, consul, prepared, child, hooks)
+        if replacement:
+            replacement.rejoined_after(name, consul, after(child, [container]))
         self.node = container.name
         self.register_outputs({"node": self.node})
 
@@ -67,7 +88,7 @@ def _stage(name: str, stage: Stage, opts: pulumi.ResourceOptions) -> pulumi.Stas
         if why := why_change_is_refused(before, after):
             raise pulumi.RunError(f"Pulumi.{pulumi.get_stack()}.yaml: security: {why}")
 
-    hook = pulumi.ResourceHook("refuse-stage", refuse, pulumi.ResourceHookOptions(on_dry_run=True))
+    hook = pulumi.ResourceHook(f"refuse-{name}", refuse, pulumi.ResourceHookOptions(on_dry_run=True))
     hooks = pulumi.ResourceOptions(hooks=pulumi.ResourceHookBinding(before_update=[hook]))
     return pulumi.Stash(name, input=stage, opts=pulumi.ResourceOptions.merge(opts, hooks))
 

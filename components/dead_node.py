@@ -33,7 +33,7 @@ def remove_dead_node(servers: Connection, node: str) -> pulumi.ResourceHookBindi
         except ConsulError as error:  # if the agent's data is still there, it can join all the same
             pulumi.log.warn(f"the catalog may have a dead node {node}, which keeps a new agent out: {error}")
 
-    return pulumi.ResourceHookBinding(before_create=[consul_hook("remove-dead-node", remove)])
+    return pulumi.ResourceHookBinding(before_create=[consul_hook(f"remove-dead-node-{node}", remove)])
 
 
 def _is_drained(entry: Mapping[str, Any] | None) -> bool:

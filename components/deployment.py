@@ -1,87 +1,38 @@
 """Which components a stack gets, and how they depend on each other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import pulumi
+import pulumi_docker as docker
 
 from components import preflight
 from components.acl_tokens import AclTokens, AclTokensArgs
 from components.cluster_keys import ClusterKeys, ClusterKeysArgs
 from components.consul_agent import ConsulAgent, ConsulAgentArgs
 from components.consul_connection import Connection
-from components.consul_container import Publish, Secured
+from components.consul_container import Secured
 from components.consul_esm import ConsulEsm, ConsulEsmArgs
 from components.consul_server import ConsulServer, ConsulServerArgs
 from components.dead_node import remove_dead_node
+from components.deployment_plan import Access, Host, Plan, Tokens
 from components.joined_cluster import JoinedCluster
 from components.network import Network, NetworkArgs
 from components.registration.agent import AgentRegistration, AgentRegistrationArgs
 from components.registration.catalog import CatalogRegistration, CatalogRegistrationArgs
 from components.registration.draining import Draining
 from components.registration.files import FilesRegistration, FilesRegistrationArgs
-from components.registration.switching import ServiceLocations, switch_to_agent, switch_to_catalog
+from components.registration.switching import switch_to_agent, switch_to_catalog
+from components.server_replacement import ServerReplacement
 from components.stand_in_containers import StandIns, StandInsArgs
 from consul_cluster.acl_rules import agent_tokens, group_rules, server_tokens, token_rules
 from consul_cluster.agent_configuration import ESM_NODE
 from consul_cluster.client import Consul
 from consul_cluster.joining import node_rights, registration_rights
+from docker_engine import DockerEngine
 from services.roster import Roster
 from settings import Settings
-
-Tokens = Mapping[str, pulumi.Output[str]]
-
-
-@dataclass(frozen=True)
-class Access:
-    """How Consul is reached, and with which rights.
-
-    Attributes:
-        servers: the servers' API, with the token of highest rights that the stack has.
-        ca: PEM text of the authority behind the APIs' certificates.
-        given: the access token that the settings give.
-        keys: the keys of a cluster that the stack secures; None: it does not.
-        tokens: the access tokens that the stack makes, by name.
-        service_tokens: the same of the services, by group.
-    """
-
-    servers: Connection
-    ca: pulumi.Input[str] | None
-    given: str | None = field(repr=False)
-    keys: ClusterKeys | None
-    tokens: Tokens = field(default_factory=dict, repr=False)
-    service_tokens: Tokens = field(default_factory=dict, repr=False)
-
-    def token(self, name: str) -> pulumi.Input[str] | None:
-        """Return the token of a name: the one that the stack makes, else the one that is given."""
-        return self.tokens.get(name, self.given)
-
-    @property
-    def own_ca(self) -> pulumi.Output[str] | None:
-        """The authority of a cluster that the stack secures: another one that is given is not for its containers."""
-        return self.keys.ca if self.keys else None
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is deployed, and how far: what each step below needs to know.
-
-    Attributes:
-        settings: what the stack decides.
-        roster: the services.
-        access: how Consul is reached.
-    """
-
-    settings: Settings
-    roster: Roster
-    access: Access
-
-    @property
-    def locations(self) -> ServiceLocations:
-        """Where the services of the stack can be registered."""
-        address, access = self.settings.agent_address, self.access
-        agent = Connection(address, access.token("registration"), access.ca) if address else None
-        return ServiceLocations(agent, access.servers, self.settings.external_node, self.roster, self.settings.names)
+from stack_roster import by_host
 
 
 @dataclass(frozen=True)
@@ -101,12 +52,12 @@ class Deployment:
 
 def deploy(settings: Settings, roster: Roster) -> Deployment:
     """Declare everything that a stack consists of."""
-    plan = Plan(settings, roster, _access(settings))
+    plan = Plan(settings, roster, _access(settings), tuple(_hosts(settings, roster)))
     if settings.docker:
         plan = _deploy_on_docker(plan)
     else:
         preflight.refuse_missing_rights([_registration_rights(plan, settings.agent_address or "")])
-        _register_with_agent(plan, [])
+        _register_with_agent(plan, plan.hosts[0], [])
     access = plan.access
     tokens = {"management": access.keys.management, **access.tokens} if access.keys else {}
     return Deployment(access.own_ca, tokens, access.service_tokens)
@@ -116,32 +67,46 @@ def _access(settings: Settings) -> Access:
     if settings.stage == "off":
         servers = Connection(settings.server_address, settings.agent_token, settings.ca)
         return Access(servers, settings.ca, settings.agent_token, None)
-    keys = ClusterKeys("keys", ClusterKeysArgs(settings.server_address, settings.hosts, settings.names))
+    keys = ClusterKeys("keys", ClusterKeysArgs(settings.server_address, settings.docker_hosts))
     return Access(keys.servers, keys.ca, None, keys)
 
 
+def _hosts(settings: Settings, roster: Roster) -> Iterator[Host]:
+    rosters = by_host(roster, settings)
+    for host in settings.docker_hosts:
+        if host.name:
+            engine = host.engine
+            provider = docker.Provider(host.of("docker"), host=engine.host, cert_path=engine.certificates)
+            yield Host(host, rosters[host.name], provider)
+        else:  # Pulumi's default provider uses the same engine
+            engine = DockerEngine(pulumi.Config("docker").get("host"))
+            yield Host(replace(host, engine=engine), roster)
+
+
 def _deploy_on_docker(plan: Plan) -> Plan:
-    """Declare network, server, tokens, agent and registrations; return the plan with the tokens."""
+    """Declare network, servers, tokens, agents and registrations; return the plan with the tokens."""
     settings = plan.settings
-    _report_preflight(plan)
-    network = Network("network", NetworkArgs(settings.names.network, existing=settings.network == "existing")).name
-    server = [_deploy_server(plan, network)] if settings.server == "created" else []
-    if settings.stand_ins:
-        StandIns("standins", StandInsArgs(plan.roster, network))
+    preflight.report([_prerequisites(plan, host) for host in plan.hosts])
+    network = _deploy_network(plan)
+    servers = _deploy_servers(plan, network)
+    for host in plan.hosts if settings.stand_ins else ():
+        args = StandInsArgs(host.roster, network, host.docker.engine)
+        StandIns(host.of("standins"), args, pulumi.ResourceOptions(provider=host.provider))
     if plan.access.keys:
-        made = _make_tokens(plan, server)
+        made = _make_tokens(plan, servers)
         access = replace(plan.access, tokens=made.tokens, service_tokens=made.service_tokens)
         plan = replace(plan, access=access)
-    agent = _deploy_agent(plan, network, server)
-    consul = [*server, agent]
-    match settings.registration:
-        case "agent":
-            registration = [_register_with_agent(plan, consul)]
-        case "catalog":
-            registration = [_register_in_catalog(plan, network, consul)]
-        case "files":
-            registration = []
-    _write_files(plan, network, agent, [*consul, *registration])
+    agents = {host.docker.name: _deploy_agent(plan, host, network, servers) for host in plan.hosts}
+    consul = [*servers, *agents.values()]
+    for host in plan.hosts:
+        match settings.registration:
+            case "agent":
+                registration = [_register_with_agent(plan, host, consul)]
+            case "catalog":
+                registration = [_register_in_catalog(plan, host, network, consul)]
+            case "files":
+                registration = []
+        _write_files(plan, host, network, agents[host.docker.name], [*consul, *registration])
     return plan
 
 
@@ -150,22 +115,38 @@ def _after(resources: Sequence[pulumi.Resource]) -> pulumi.ResourceOptions:
     return pulumi.ResourceOptions(depends_on=resources)
 
 
-def _report_preflight(plan: Plan) -> None:
-    settings, existing = plan.settings, plan.settings.server == "existing"
-    names, server_publish = settings.names, None if existing else settings.server_publish
-    published = {names.agent_container: settings.agent_publish, names.server_container: server_publish}
-    preflight.report(
-        preflight.Prerequisites(
-            network=names.network if settings.network == "existing" else None,
-            server=names.server_container if existing else None,
-            server_api=Consul(settings.server_address, ca=settings.ca) if existing else None,
-            datacenter=names.datacenter,
-            services=[] if settings.stand_ins else [service.container for service in plan.roster.services],
-            images=[settings.consul_image, *([settings.esm_image] if settings.registration == "catalog" else [])],
-            ports={name: (at[0], at[1]) for name, at in published.items() if at},
-            rights=_rights(plan) if existing else [],
-        )
+def _deploy_network(plan: Plan) -> pulumi.Output[str]:
+    settings, first = plan.settings, plan.hosts[0]
+    args = NetworkArgs(
+        settings.names.network,
+        existing=settings.network == "existing",
+        overlay=bool(settings.hosts),
+        engine=first.docker.engine,
     )
+    return Network("network", args, pulumi.ResourceOptions(provider=first.provider)).name
+
+
+def _prerequisites(plan: Plan, host: Host) -> preflight.Prerequisites:
+    settings, names = plan.settings, host.docker.names
+    published = {names.agent_container: host.docker.agent_publish, names.server_container: host.docker.server_publish}
+    containers = {service.container for service in plan.roster.services} if not settings.stand_ins else set[str]()
+    own = {service.container: None for service in host.roster.services if service.container in containers}
+    return preflight.Prerequisites(
+        host.docker.engine,
+        host.docker.name,
+        network=settings.names.network if settings.network == "existing" else None,
+        server=_existing_server(plan) if settings.server == "existing" else None,
+        services=list(own),
+        elsewhere=sorted(containers - own.keys()),
+        images=[settings.consul_image, *([settings.esm_image] if settings.registration == "catalog" else [])],
+        ports={name: at for name, at in published.items() if at},
+    )
+
+
+def _existing_server(plan: Plan) -> preflight.ExistingServer:
+    settings, names = plan.settings, plan.settings.names
+    api = Consul(settings.server_address, ca=settings.ca)
+    return preflight.ExistingServer(names.server_container, api, names.datacenter, _rights(plan))
 
 
 def _rights(plan: Plan) -> Sequence[preflight.TokenRights]:
@@ -183,32 +164,68 @@ def _registration_rights(plan: Plan, address: str) -> preflight.TokenRights:
     return preflight.TokenRights("agentToken", settings.agent_token is not None, consul, needed)
 
 
-def _deploy_server(plan: Plan, network: pulumi.Output[str]) -> ConsulServer:
-    settings, keys = plan.settings, plan.access.keys
+def _deploy_servers(plan: Plan, network: pulumi.Output[str]) -> list[pulumi.Resource]:
+    """Declare the servers, each after those of the hosts that stand below it.
+
+    So the servers that a running cluster gets in addition, which one adds at the end, are there before its own are
+    replaced.
+    """
+    hosts = [host for host in plan.hosts if host.docker.server_address]
+    servers: list[pulumi.Resource] = []
+    for host in reversed(hosts):
+        args = replace(
+            _server_args(plan, host, network),
+            servers=len(hosts),
+            replacement=_replacement(plan, host, hosts) if host.docker.name else None,
+            awaits_leader=host is hosts[0],
+        )
+        servers.append(ConsulServer(host.of("server"), args, host.after([*servers])))
+    return servers
+
+
+def _server_args(plan: Plan, host: Host, network: pulumi.Output[str]) -> ConsulServerArgs:
+    settings, keys, publish = plan.settings, plan.access.keys, host.docker.server_publish
+    assert publish  # noqa: S101 - hosts without a server are left out
     secured = Secured(settings.stage, keys, server_tokens(keys.management)) if keys else None
-    publish = Publish(*settings.server_publish)
-    return ConsulServer("server", ConsulServerArgs(settings.consul_image, network, publish, secured, settings.names))
-
-
-def _make_tokens(plan: Plan, server: Sequence[pulumi.Resource]) -> AclTokens:
-    settings = plan.settings
-    rules = token_rules(
-        plan.roster, settings.external_node, settings.registration == "catalog", settings.names.agent_node
+    return ConsulServerArgs(
+        settings.consul_image, network, publish, secured, host.docker.names, engine=host.docker.engine
     )
+
+
+def _replacement(plan: Plan, host: Host, hosts: Sequence[Host]) -> ServerReplacement:
+    return ServerReplacement(
+        host.docker.names.server_node, {each.docker.names.server_node: plan.servers(each) for each in hosts}
+    )
+
+
+def _make_tokens(plan: Plan, servers: Sequence[pulumi.Resource]) -> AclTokens:
+    settings = plan.settings
+    nodes = [host.docker.names.agent_node for host in plan.hosts]
+    rules = token_rules(plan.roster, settings.external_node, settings.registration == "catalog", nodes)
     args = AclTokensArgs(
         plan.access.servers, rules, group_rules(plan.roster), settings.token_generations, settings.names.datacenter
     )
-    return AclTokens("acl", args, _after(server))
+    return AclTokens("acl", args, _after(servers))
 
 
-def _deploy_agent(plan: Plan, network: pulumi.Output[str], server: Sequence[pulumi.Resource]) -> ConsulAgent:
-    settings, keys, tokens = plan.settings, plan.access.keys, plan.access.tokens
-    publish = Publish(*settings.agent_publish) if settings.agent_publish else None
+def _deploy_agent(
+    plan: Plan, host: Host, network: pulumi.Output[str], servers: Sequence[pulumi.Resource]
+) -> ConsulAgent:
+    settings, keys, tokens, names = plan.settings, plan.access.keys, plan.access.tokens, host.docker.names
     secured = Secured(settings.stage, keys, agent_tokens(tokens)) if keys else _joined(settings)
-    own = replace(plan.access.servers, token=settings.node_token) if settings.node_token else plan.access.servers
-    hooks = remove_dead_node(own, settings.names.agent_node)
-    args = ConsulAgentArgs(settings.consul_image, network, publish, secured, _draining(plan), hooks, settings.names)
-    return ConsulAgent("agent", args, _after(server))
+    drains_to = plan.servers(host)
+    own = replace(drains_to, token=settings.node_token) if settings.node_token else drains_to
+    args = ConsulAgentArgs(
+        settings.consul_image,
+        network,
+        host.docker.agent_publish,
+        secured,
+        _draining(plan, host),
+        remove_dead_node(own, names.agent_node),
+        names,
+        host.docker.engine,
+    )
+    return ConsulAgent(host.of("agent"), args, host.after([*servers]))
 
 
 def _joined(settings: Settings) -> JoinedCluster | None:
@@ -224,44 +241,64 @@ def _joined(settings: Settings) -> JoinedCluster | None:
     return joined if joined != JoinedCluster() else None
 
 
-def _draining(plan: Plan) -> Draining | None:
+def _draining(plan: Plan, host: Host) -> Draining | None:
     """Return how the services leave the agent while its container is replaced; only those over its API can."""
-    locations = plan.locations
+    locations = plan.locations(host)
     if not locations.agent or plan.settings.registration != "agent":
         return None
     # Services that the roster no longer has leave too: only the token for removal may write them.
     return Draining(replace(locations.agent, token=plan.access.token("removal")), locations)
 
 
-def _register_with_agent(plan: Plan, consul: Sequence[pulumi.Resource]) -> pulumi.Resource:
-    settings, locations = plan.settings, plan.locations
+def _register_with_agent(plan: Plan, host: Host, consul: Sequence[pulumi.Resource]) -> pulumi.Resource:
+    settings, locations = plan.settings, plan.locations(host)
     assert locations.agent  # noqa: S101 - settings without its address are refused
-    hooks = switch_to_agent(locations) if settings.docker else None
-    removal = plan.access.tokens.get("removal")
-    drained_to = settings.server_address if settings.docker and settings.server == "existing" else None
     args = AgentRegistrationArgs(
-        plan.roster, locations.agent, settings.adopt, settings.docker, drained_to, removal, hooks
+        host.roster,
+        locations.agent,
+        settings.adopt,
+        settings.docker,
+        drained_to=settings.server_address if settings.docker and settings.server == "existing" else None,
+        removal=plan.access.tokens.get("removal"),
+        engine=host.docker.engine if host.docker.name else None,
+        hooks=_moves_to_agent(plan, host) if settings.docker else None,
     )
-    return AgentRegistration("registration", args, _after(consul))
+    return AgentRegistration(host.of("registration"), args, _after(consul))
 
 
-def _register_in_catalog(plan: Plan, network: pulumi.Output[str], consul: Sequence[pulumi.Resource]) -> pulumi.Resource:
-    settings, access = plan.settings, plan.access
-    esm_args = ConsulEsmArgs(settings.esm_image, network, access.token("esm"), access.own_ca, settings.names)
+def _moves_to_agent(plan: Plan, host: Host) -> pulumi.ResourceHookBinding:
+    """Return the hooks that move services to a host's agent from where else the stack has registered them."""
+    switch = switch_to_agent(host.of("move-to-agent"), plan.locations(host))
+    if not host.docker.name:
+        return switch
+    return pulumi.ResourceHookBinding.merge(switch, plan.moving.before_creation(host.of("move-from-host")))
+
+
+def _register_in_catalog(
+    plan: Plan, host: Host, network: pulumi.Output[str], consul: Sequence[pulumi.Resource]
+) -> pulumi.Resource:
+    settings, access, names, engine = plan.settings, plan.access, host.docker.names, host.docker.engine
+    esm_args = ConsulEsmArgs(settings.esm_image, network, access.token("esm"), access.own_ca, names, engine)
     esm = ConsulEsm("esm", esm_args, _after(consul))
     servers = Connection(settings.server_address, access.token("registration"), access.ca)
-    hooks = switch_to_catalog(plan.locations)
-    args = CatalogRegistrationArgs(
-        plan.roster, servers, settings.external_node, ESM_NODE, hooks, settings.names.datacenter
-    )
+    hooks = switch_to_catalog(plan.locations(host))
+    args = CatalogRegistrationArgs(plan.roster, servers, settings.external_node, ESM_NODE, hooks, names.datacenter)
     return CatalogRegistration("registration", args, _after([*consul, esm]))
 
 
-def _write_files(plan: Plan, network: pulumi.Output[str], agent: ConsulAgent, after: Sequence[pulumi.Resource]) -> None:
+def _write_files(
+    plan: Plan, host: Host, network: pulumi.Output[str], agent: ConsulAgent, after: Sequence[pulumi.Resource]
+) -> None:
     """Declare the agent's files. With another registration they have no services, so that none stays in them."""
     access, files = plan.access, plan.settings.registration == "files"
-    roster = plan.roster if files else Roster(services=())
-    hooks = switch_to_agent(plan.locations) if files else None
-    token = access.tokens.get("reload", plan.settings.node_token)
-    args = FilesRegistrationArgs(roster, agent, network, token, access.own_ca, hooks, plan.settings.names)
-    FilesRegistration("files", args, _after(after))
+    args = FilesRegistrationArgs(
+        host.roster if files else Roster(services=()),
+        agent,
+        network,
+        access.tokens.get("reload", plan.settings.node_token),
+        access.own_ca,
+        _moves_to_agent(plan, host) if files else None,
+        host.docker.names,
+        host.docker.engine,
+    )
+    FilesRegistration(host.of("files"), args, host.after([*after]))

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-import docker
 import pulumi
 from docker.errors import DockerException
 from docker.models.containers import Container
@@ -17,7 +16,7 @@ from requests.exceptions import RequestException
 
 from components.consul_connection import Connection
 from components.resource_hooks import consul_hook
-from docker_engine import docker_client
+from docker_engine import DockerEngine, docker_client
 
 _MESSAGE = "the state does not have it, as after an interrupted run: it is removed, and created again"
 
@@ -26,18 +25,21 @@ _MESSAGE = "the state does not have it, as after an interrupted run: it is remov
 _NOTHING_TO_REMOVE = (DockerException, RequestException)
 
 
-def _engine() -> docker.DockerClient:
-    return docker_client(pulumi.Config("docker").get("host"))
+def remove_container(engine: DockerEngine) -> pulumi.ResourceHookFunction:
+    """Return the hook that removes a container that is as the one which is about to be created.
 
+    Its name, image, command, security options and labels' names are the same.
+    """
 
-def remove_container(args: pulumi.ResourceHookArgs) -> None:
-    """Remove a container if its name, image, command, security options and labels' names are about to be created."""
-    stated = args.new_inputs or {}
-    with suppress(*_NOTHING_TO_REMOVE):
-        container = _engine().containers.get(stated["name"])
-        if _is_as_stated(container, stated):
-            pulumi.log.warn(f"container {container.name}: {_MESSAGE}")
-            container.remove(v=True, force=True)
+    def remove(args: pulumi.ResourceHookArgs) -> None:
+        stated = args.new_inputs or {}
+        with suppress(*_NOTHING_TO_REMOVE):
+            container = docker_client(engine).containers.get(stated["name"])
+            if _is_as_stated(container, stated):
+                pulumi.log.warn(f"container {container.name}: {_MESSAGE}")
+                container.remove(v=True, force=True)
+
+    return remove
 
 
 def _is_as_stated(container: Container, stated: Mapping[str, Any]) -> bool:
@@ -51,14 +53,20 @@ def _is_as_stated(container: Container, stated: Mapping[str, Any]) -> bool:
     )
 
 
-def remove_network(args: pulumi.ResourceHookArgs) -> None:
-    """Remove a network without containers and labels that has the name of the one that is about to be created."""
-    name = (args.new_inputs or {})["name"]
-    with suppress(*_NOTHING_TO_REMOVE):
-        for network in _engine().networks.list(names=[name], greedy=True):  # Docker matches a part of a name too
-            if network.name == name and not network.containers and not network.attrs["Labels"]:
-                pulumi.log.warn(f"network {name}: {_MESSAGE}")
-                network.remove()
+def remove_network(engine: DockerEngine) -> pulumi.ResourceHookFunction:
+    """Return the hook that removes a network of the name of the next one, if it has no containers and no labels."""
+
+    def remove(args: pulumi.ResourceHookArgs) -> None:
+        name = (args.new_inputs or {})["name"]
+        with suppress(*_NOTHING_TO_REMOVE):
+            for network in docker_client(engine).networks.list(
+                names=[name], greedy=True
+            ):  # a part of a name matches too
+                if network.name == name and not network.containers and not network.attrs["Labels"]:
+                    pulumi.log.warn(f"network {name}: {_MESSAGE}")
+                    network.remove()
+
+    return remove
 
 
 def remove_policy(name: str, servers: Connection) -> pulumi.ResourceHook:

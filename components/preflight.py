@@ -4,7 +4,8 @@ A preview looks for nothing: a pull request's runs where neither staging's Docke
 """
 
 import errno
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -15,8 +16,8 @@ from docker.models.containers import Container
 from requests.exceptions import RequestException
 
 from consul_cluster.client import Consul, ConsulError, ForbiddenError, Right
-from consul_cluster.cluster_names import STAGING_NAMES
-from docker_engine import docker_client
+from docker_engine import OWN_ENGINE, DockerEngine, docker_client
+from docker_hosts import Publish
 from port_probe import why_nothing_can_listen
 
 States = Mapping[str, str]
@@ -42,31 +43,48 @@ class TokenRights:
 
 
 @dataclass(frozen=True)
-class Prerequisites:
-    """What a stack does not create itself.
+class ExistingServer:
+    """A Consul server that others deployed.
 
     Attributes:
-        network: name of the network, or None.
-        server: name of the Consul server's container, or None.
-        server_api: the API of that server, or None.
-        datacenter: that the server has to be in.
-        services: names of the services' containers.
-        images: that containers of the stack are made of.
-        ports: addresses of the Docker host at which the stack publishes, by the name of the container.
-        rights: that the tokens which others made need with the server.
+        container: its container.
+        api: its API.
+        datacenter: that it has to be in.
+        rights: that the tokens which others made need with it.
     """
 
-    network: str | None = None
-    server: str | None = None
-    server_api: Consul | None = None
-    datacenter: str = STAGING_NAMES.datacenter
-    services: Iterable[str] = ()
-    images: Iterable[str] = ()
-    ports: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    container: str
+    api: Consul
+    datacenter: str
     rights: Sequence[TokenRights] = ()
 
 
-def report(expected: Prerequisites) -> None:
+@dataclass(frozen=True)
+class Prerequisites:
+    """What a stack does not create itself on a Docker host.
+
+    Attributes:
+        engine: the host's Docker engine.
+        host: name of the host; blank: the stack has no other.
+        network: name of the network, or None.
+        server: the Consul server that the stack expects there, or None.
+        services: names of the containers of the services that are stated there.
+        elsewhere: the same of the stack's other hosts.
+        images: that containers of the stack are made of.
+        ports: at which the stack publishes, by the name of the container.
+    """
+
+    engine: DockerEngine = OWN_ENGINE
+    host: str = ""
+    network: str | None = None
+    server: ExistingServer | None = None
+    services: Collection[str] = ()
+    elsewhere: Collection[str] = ()
+    images: Iterable[str] = ()
+    ports: Mapping[str, Publish] = field(default_factory=dict)
+
+
+def report(hosts: Sequence[Prerequisites]) -> None:
     """Log what is there, and as a warning what is not and can come later, such as a service that does not run.
 
     Raises:
@@ -74,17 +92,38 @@ def report(expected: Prerequisites) -> None:
     """
     if pulumi.runtime.is_dry_run():
         return
-    host = pulumi.Config("docker").get("host")
-    try:
-        engine = docker_client(host)
-        containers = engine.containers.list(all=True, sparse=True)  # one request: none of them is inspected
-        lines = list(_lines(expected, containers))
-        problems = list(_problems(expected, engine, containers, local=host is None))
-    except (DockerException, RequestException) as error:
-        lines, problems = [(False, f"Docker does not answer: {error}")], []
-    for met, line in lines:
+    with ThreadPoolExecutor(len(hosts)) as at_once:  # a host that is away answers after seconds
+        found = list(at_once.map(_look_at, hosts))
+    for met, line in (line for each in found for line in each.lines):
         (pulumi.log.info if met else pulumi.log.warn)(line)
-    _refuse(problems)
+    _refuse([problem for each in found for problem in each.problems])
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a look at a host found: lines for the log, each with whether it is as expected, and what is missing."""
+
+    lines: Sequence[tuple[bool, str]]
+    problems: Sequence[str] = ()
+
+
+def _look_at(expected: Prerequisites) -> _Found:
+    try:
+        engine = docker_client(expected.engine)
+        containers = engine.containers.list(all=True, sparse=True)  # one request: none of them is inspected
+        lines, problems = list(_lines(expected, containers)), list(_problems(expected, engine, containers))
+    except (DockerException, RequestException) as error:
+        return _Found([(False, _of(expected, f"Docker does not answer: {error}{_without(expected.host)}"))])
+    return _Found([(met, _of(expected, line)) for met, line in lines], [_of(expected, line) for line in problems])
+
+
+def _of(expected: Prerequisites, line: str) -> str:
+    return f"host {expected.host}: {line}" if expected.host else line
+
+
+def _without(host: str) -> str:
+    """Return how the other hosts are deployed while one is away: Pulumi's Docker provider needs the engine of each."""
+    return f". Deploy the others with pulumi up --exclude '**-{host}' --exclude '**-{host}-*'" if host else ""
 
 
 def refuse_missing_rights(tokens: Sequence[TokenRights]) -> None:
@@ -112,11 +151,13 @@ def _names(container: Container) -> list[str]:
 def _lines(expected: Prerequisites, containers: Sequence[Container]) -> Iterator[tuple[bool, str]]:
     states = {name: each.status for each in containers for name in _names(each)}
     if expected.server:
-        state = states.get(expected.server, "missing")
-        yield state == "running", f"server {expected.server}: {state}"
-    services = list(expected.services)
-    if services:
+        state = states.get(expected.server.container, "missing")
+        yield state == "running", f"server {expected.server.container}: {state}"
+    if services := list(expected.services):
         yield _services(services, states)
+    for name in expected.elsewhere:
+        if name in states:
+            yield False, f"container {name}: is here, and its service is stated on another host: see hosts"
 
 
 def _services(names: list[str], states: States) -> tuple[bool, str]:
@@ -128,31 +169,33 @@ def _services(names: list[str], states: States) -> tuple[bool, str]:
     return False, f"{line}; not {', '.join(stopped[:_MAX_NAMES] + more)}"
 
 
-def _problems(
-    expected: Prerequisites, engine: docker.DockerClient, containers: Sequence[Container], *, local: bool
-) -> Iterator[str]:
-    if expected.network and not _has_network(expected.network, engine):
-        create = f"`docker network create {expected.network}`, or set network: created"
-        yield f"network {expected.network}: missing: {create}"
-    if expected.server_api:
-        yield from _refused_by_server(expected.server_api, expected.datacenter, expected.rights)
+def _problems(expected: Prerequisites, engine: docker.DockerClient, containers: Sequence[Container]) -> Iterator[str]:
+    if expected.network and not _has_network(expected.network, engine, several=bool(expected.host)):
+        create = f"`docker network create {expected.network}`"
+        if expected.host:
+            create = f"`docker network create --driver overlay --attachable {expected.network}` on a swarm's manager"
+        yield f"network {expected.network}: missing: {create}, or set network: created"
+    if expected.server:
+        yield from _refused_by_server(expected.server)
     for image in dict.fromkeys(expected.images):
         yield from _missing_image(image, engine)
-    for container, (ip, port) in expected.ports.items():
-        yield from _taken_port(container, ip, port, containers, local=local)
+    for container, at in expected.ports.items():
+        yield from _taken_port(container, at, containers, local=not expected.engine.host)
 
 
-def _has_network(name: str, engine: docker.DockerClient) -> bool:
+def _has_network(name: str, engine: docker.DockerClient, *, several: bool) -> bool:
+    if several and not engine.info()["Swarm"]["ControlAvailable"]:
+        return True  # a swarm's worker shows an overlay network only while a container of its own is on it
     return any(each.name == name for each in engine.networks.list(names=[name]))  # Docker matches a part of a name too
 
 
-def _refused_by_server(server: Consul, expected: str, tokens: Sequence[TokenRights]) -> Iterator[str]:
+def _refused_by_server(server: ExistingServer) -> Iterator[str]:
     with suppress(ConsulError):  # it does not answer here: the agent may reach it all the same
-        datacenter, *_ = server.datacenters()
-        if datacenter != expected:
-            right = f"pulumi config set datacenter {datacenter}"
-            yield f"server {server.address}: is in datacenter {datacenter!r}, and the agent in {expected!r}: {right}"
-        for token in tokens:
+        datacenter, *_ = server.api.datacenters()
+        if datacenter != server.datacenter:
+            right = f"in {server.datacenter!r}: pulumi config set datacenter {datacenter}"
+            yield f"server {server.api.address}: is in datacenter {datacenter!r}, and the agent {right}"
+        for token in server.rights:
             yield from _missing_rights(token)
 
 
@@ -180,7 +223,8 @@ def _missing_image(name: str, engine: docker.DockerClient) -> Iterator[str]:
             yield f"image {name}: this Docker engine does not have it, and cannot pull it: {error.explanation}"
 
 
-def _taken_port(container: str, ip: str, port: int, containers: Sequence[Container], *, local: bool) -> Iterator[str]:
+def _taken_port(container: str, at: Publish, containers: Sequence[Container], *, local: bool) -> Iterator[str]:
+    ip, port = at.ip, at.port
     everywhere = ("0.0.0.0", "::")  # noqa: S104 - what others publish
     for other in containers:
         names = _names(other)

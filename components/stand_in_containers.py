@@ -9,6 +9,7 @@ import pulumi_docker as docker
 
 from components.container_hardening import HARDENED
 from components.interrupted_creation import remove_container
+from docker_engine import OWN_ENGINE, DockerEngine
 from services.roster import Roster
 
 _CONTEXT = "components/stand_in_image"  # relative, so that the state does not contain the path of a clone
@@ -28,10 +29,12 @@ class StandInsArgs:
     Attributes:
         roster: each of its services gets a container.
         network: the Docker network that they join.
+        engine: that they run in.
     """
 
     roster: Roster
     network: pulumi.Input[str]
+    engine: DockerEngine = OWN_ENGINE
 
 
 class StandIns(pulumi.ComponentResource):
@@ -61,7 +64,7 @@ class StandIns(pulumi.ComponentResource):
                 opts=pulumi.ResourceOptions(
                     parent=self,
                     delete_before_replace=True,
-                    hooks=pulumi.ResourceHookBinding(before_create=[remove_container]),
+                    hooks=pulumi.ResourceHookBinding(before_create=[remove_container(args.engine)]),
                 ),
                 **HARDENED,
             )

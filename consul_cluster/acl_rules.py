@@ -3,7 +3,7 @@
 https://developer.hashicorp.com/consul/docs/security/acl/acl-rules
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from consul_cluster.agent_configuration import ESM_NODE
@@ -16,11 +16,11 @@ _READ, _WRITE = {"policy": "read"}, {"policy": "write"}
 
 
 def token_rules(
-    roster: Roster, external_node: str, esm: bool, agent_node: str = STAGING_NAMES.agent_node
+    roster: Roster, external_node: str, esm: bool, agent_nodes: Sequence[str] = (STAGING_NAMES.agent_node,)
 ) -> Mapping[str, Rules]:
     """Return the rights of each token by its name: as few as it needs.
 
-    - `agent` is the shared agent's own token.
+    - `agent` is the agents' own token.
     - `registration` registers the services, and can write no other name.
     - `verify` reads. It is for the commands.
     - `removal` removes services that the roster no longer has. No other policy names them, and Consul has no right
@@ -36,18 +36,18 @@ def token_rules(
         external_node: the node of registration `catalog`. `registration` can always write it, because a stack that
             moves away from there removes its services.
         esm: whether the stack has consul-esm.
-        agent_node: the shared agent's node.
+        agent_nodes: the nodes of the agents.
     """
     services = {service.name: _WRITE for service in roster.services}
-    external = {external_node: _WRITE}
+    external, nodes = {external_node: _WRITE}, dict.fromkeys(agent_nodes, _WRITE)
     everything = {"service_prefix": {"": _READ}, "node_prefix": {"": _READ}}
     agents = {"agent_prefix": {"": _READ}}
     rules: dict[str, Rules] = {
-        "agent": {"node": {agent_node: _WRITE}, "service_prefix": {"": _READ}},
+        "agent": {"node": nodes, "service_prefix": {"": _READ}},
         "registration": {"service": services, "node": external, "node_prefix": {"": _READ}, **agents},
         "verify": {**everything, **agents},
         "removal": {**everything, **agents, "service_prefix": {"": _WRITE}},
-        "reload": {"agent": {agent_node: _WRITE}},
+        "reload": {"agent": nodes},
     }
     if esm:
         rules["esm"] = {
@@ -56,7 +56,7 @@ def token_rules(
             "key_prefix": {f"{ESM_NODE}/": _WRITE},
             "node": external,
             "service": {ESM_NODE: _WRITE, **services},
-            "session": {agent_node: _WRITE},
+            "session": nodes,
         }
     return rules
 

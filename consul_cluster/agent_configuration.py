@@ -77,13 +77,37 @@ def server_config(
     names: ClusterNames,
     bind: str = "0.0.0.0",  # noqa: S104
     client: str = "0.0.0.0",  # noqa: S104
+    servers: int = 1,
 ) -> dict[str, Any]:
-    """Return the configuration of the one server, with its UI."""
-    return _common(names.server_node, names, bind, client) | {
+    """Return the configuration of a server, with its UI.
+
+    Args:
+        names: of the cluster.
+        bind: interface for the cluster's own traffic.
+        client: interface of the API.
+        servers: how many the cluster has.
+    """
+    config = _common(names.server_node, names, bind, client) | {
         "server": True,
-        "bootstrap_expect": 1,
+        "bootstrap_expect": servers,
         "ui_config": {"enabled": True},
     }
+    return config | (_ONE_OF_SEVERAL | {"retry_join": [names.servers]} if names.servers else {})
+
+
+# A container on an overlay network has another address after each start. To a server that has gone without leaving, the
+# others refuse its name under another address for 30 s, and Raft knows servers by their addresses.
+# https://developer.hashicorp.com/consul/docs/install/performance#production-server-requirements
+_ONE_OF_SEVERAL = {"leave_on_terminate": True, "performance": {"raft_multiplier": 1}, "retry_interval": "5s"}
+
+# Docker gives a container with published ports a second interface, of a bridge; the first is the overlay network's.
+# https://developer.hashicorp.com/consul/docs/agent/config/config-files#bind_addr
+_ON_OVERLAY = '{{ GetInterfaceIP "eth0" }}'
+
+
+def bind_address(names: ClusterNames) -> str:
+    """Return the interface for the cluster's own traffic in a container: every one, unless it has several networks."""
+    return _ON_OVERLAY if names.servers else "0.0.0.0"  # noqa: S104
 
 
 def _common(node: str, names: ClusterNames, bind: str, client: str) -> dict[str, Any]:

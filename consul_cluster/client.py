@@ -154,6 +154,23 @@ class Consul:
         """Return the address of the servers' leader; blank where they have none."""
         return str(self._ask("GET", "/v1/status/leader"))
 
+    def autopilot_servers(self) -> list[dict[str, Any]]:
+        """Return what the leader knows of each server, such as `Name`, `Healthy` and `Status`: leader, voter, or none.
+
+        https://developer.hashicorp.com/consul/api-docs/operator/autopilot#read-the-autopilot-state
+        """
+        return list(self._ask("GET", "/v1/operator/autopilot/state")["Servers"].values())
+
+    def transfer_leadership(self, server_id: str) -> None:
+        """Have another server lead.
+
+        https://developer.hashicorp.com/consul/api-docs/operator/raft#transfer-raft-leadership
+
+        Args:
+            server_id: its id, which is that of its node.
+        """
+        self._ask("POST", "/v1/operator/raft/transfer-leader", {"id": server_id})
+
     def datacenters(self) -> list[str]:
         """Return the known datacenters, the own one first. This needs no token.
 
@@ -260,6 +277,26 @@ class Consul:
         https://developer.hashicorp.com/consul/api-docs/catalog#register-entity
         """
         self._ask("PUT", "/v1/catalog/register", body=body)
+
+    def move_in_catalog(
+        self, service: Mapping[str, Any], checks: Sequence[Mapping[str, Any]], old: str, new: str
+    ) -> None:
+        """Move a service with its checks to another node, in one transaction: nobody sees it on both, or on none.
+
+        https://developer.hashicorp.com/consul/api-docs/txn
+
+        Args:
+            service: as `instances` returns it, `Service`.
+            checks: of the service, as `instances` returns them.
+            old: the node that has it.
+            new: the node that gets it.
+        """
+        operations = [
+            {"Service": {"Verb": "delete", "Node": old, "Service": {"ID": service["ID"]}}},
+            {"Service": {"Verb": "set", "Node": new, "Service": service}},
+            *({"Check": {"Verb": "set", "Check": {**check, "Node": new}}} for check in checks),
+        ]
+        self._ask("PUT", "/v1/txn", body=operations)
 
     def deregister_node(self, node: str) -> None:
         """Remove a node that has no agent, with all that is on it."""

@@ -14,6 +14,7 @@ class ClusterNames:
         server_node: the server's node in the catalog.
         server_container: its Docker container.
         network: the Docker network that all containers are on.
+        servers: the name on that network that several servers share; None: the one server has its own alone.
     """
 
     datacenter: str = "dc1"
@@ -22,6 +23,12 @@ class ClusterNames:
     server_node: str = "staging-consul"
     server_container: str = "staging-consul"
     network: str = "staging_staging-network"
+    servers: str | None = None
+
+    @property
+    def retry_join(self) -> str:
+        """Where the servers are found on the network."""
+        return self.servers or self.server_container
 
 
 STAGING_NAMES = ClusterNames()

@@ -7,7 +7,7 @@ is true of the names of the inputs, such as `mark`, which is the owner.
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Any
 
@@ -44,6 +44,7 @@ from consul_cluster.drift import (
     stated_fields,
 )
 from consul_cluster.ownership import definition_files_owner, with_owner
+from docker_engine import DockerEngine, engine_answers
 from services.consul_definition import definition, register_request
 from services.field_types import OWNER_KEY
 from services.model import Service
@@ -85,7 +86,17 @@ class AgentServiceProvider(ResourceProvider):
         same_agent = olds.get("owned") and news.get("owned")  # the stack deploys only one: only its address changed
         changed = [
             key
-            for key in (*_IDENTITY, "token", "removal", "ca", "owned", "drained_to", *COMPARED_FIELDS, *OPTIONAL_FIELDS)
+            for key in (
+                *_IDENTITY,
+                "token",
+                "removal",
+                "ca",
+                "owned",
+                "drained_to",
+                "engine",
+                *COMPARED_FIELDS,
+                *OPTIONAL_FIELDS,
+            )
             if olds.get(key) != news.get(key)
         ]
         return DiffResult(
@@ -112,7 +123,7 @@ class AgentServiceProvider(ResourceProvider):
         try:
             current = read_service(_remover(props), id_, await_run=True)
         except (NoAnswerError, UnknownTokenError, UntrustedError):
-            if not props.get("owned"):
+            if not _makes_agent_again(props):
                 raise
             current = None  # this run makes agent, token or authority again, and adopts what the agent has
         current = current or _read_drained(props)
@@ -127,7 +138,7 @@ class AgentServiceProvider(ResourceProvider):
         try:
             current = read_service(consul, id_)
         except NoAnswerError:
-            if not props.get("owned"):
+            if not _makes_agent_again(props):
                 raise
             return  # the agent was removed, and the service with it
         if current and current["meta"].get(OWNER_KEY) != props["mark"]:
@@ -153,6 +164,7 @@ class AgentService(Resource, module="consul", name="AgentService"):
         owned: bool = False,
         drained_to: str | None = None,
         removal: pulumi.Input[str] | None = None,
+        engine: DockerEngine | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """Declare the registration.
@@ -168,6 +180,8 @@ class AgentService(Resource, module="consul", name="AgentService"):
                 outlives the stack.
             removal: ACL token with `service:write` on any name; kept as a secret. When a service is removed, the policy
                 that registered it does not name it any more.
+            engine: that the agent's container runs in, if it is one of several: an agent that does not answer is taken
+                for removed only if its engine answers.
             opts: as of every resource.
         """
         owner = stack_owner_prefix() + name
@@ -180,6 +194,7 @@ class AgentService(Resource, module="consul", name="AgentService"):
             "ca": agent.ca,
             "owned": owned,
             "drained_to": drained_to,
+            **({"engine": asdict(engine)} if engine else {}),
             "adopt": adopt,
             "service_id": fields.pop("id"),
             **fields,
@@ -199,6 +214,7 @@ class AgentRegistrationArgs:
         drained_to: address of the server that checks the services while the agent is replaced, if that server outlives
             the stack.
         removal: ACL token that removes services, if the stack creates the policies; kept as a secret.
+        engine: that the agent's container runs in, if it is one of several.
         hooks: of each service: they move it from another registration of the stack.
     """
 
@@ -208,6 +224,7 @@ class AgentRegistrationArgs:
     owned: bool = False
     drained_to: str | None = None
     removal: pulumi.Input[str] | None = field(default=None, repr=False)
+    engine: DockerEngine | None = None
     hooks: pulumi.ResourceHookBinding | None = None
 
 
@@ -229,6 +246,7 @@ class AgentRegistration(pulumi.ComponentResource):
                 owned=args.owned,
                 drained_to=args.drained_to,
                 removal=args.removal,
+                engine=args.engine,
                 opts=child,
             )
             for service in args.roster.services
@@ -277,6 +295,17 @@ def _conflict(consul: Consul, service_id: str, current: Props) -> str:
         f"at {current['address']}:{current['port']}. Deregister it there, or let this stack take it over: "
         "pulumi config set adopt true"
     )
+
+
+def _makes_agent_again(props: Props) -> bool:
+    """Return whether an agent that does not answer is one that the stack deploys and has no more."""
+    engine = props.get("engine")
+    return bool(props.get("owned") and (not engine or _engine_answers(**engine)))
+
+
+@cache
+def _engine_answers(host: str | None, certificates: str | None) -> bool:
+    return engine_answers(DockerEngine(host, certificates))
 
 
 @cache

@@ -30,7 +30,7 @@ _NODE_MAINTENANCE = "_node_maintenance"
 
 @dataclass(frozen=True)
 class Draining:
-    """How an agent is drained.
+    """How an agent is drained. "parking" and "parked" are in deployed states.
 
     Attributes:
         agent: its API, with a token that may remove any service.
@@ -46,20 +46,19 @@ class Draining:
         The container has to depend on it, and it on everything else that can fail before the container is replaced. A
         hook on the container's own deletion would not do: `pulumi destroy` would then need the program.
         """
-        return stash(name, self._stated(args), "drain-agent", self._drain, opts)
+        return stash(f"{name}-parking", self._stated(args), f"drain-{name}", self._drain, opts)
 
     def return_after(self, name: str, args: ConsulContainerArgs, opts: pulumi.ResourceOptions) -> pulumi.Resource:
         """Declare the resource that moves the services back. It has to depend on the container.
 
         It changes together with the other resource, also when the container then was not replaced.
         """
-        return stash(name, self._stated(args), "return-to-agent", self._return, opts)
+        return stash(f"{name}-parked", self._stated(args), f"return-to-{name}", self._return, opts)
 
     def _stated(self, args: ConsulContainerArgs) -> dict[str, Any]:
         token = self.agent.token_fingerprint
         api = {"address": self.agent.address, "token_fingerprint": token, "ca": self.agent.ca}
-        container = pulumi.Output.json_dumps(args.stated, sort_keys=True)
-        return {"agent": api, "container": container.apply(fingerprint)}
+        return {"agent": api, "container": args.stated_fingerprint}
 
     async def _drain(self, old: dict[str, Any], new: dict[str, Any]) -> None:
         if stated_container(old) == new["container"]:

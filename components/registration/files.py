@@ -21,7 +21,7 @@ from components.registration.switching import stack_owner_prefix
 from consul_cluster.agent_configuration import HTTPS_PORT, reloadable_config
 from consul_cluster.cluster_names import STAGING_NAMES, ClusterNames
 from consul_cluster.ownership import DEFINITION_FILES, roster_with_owner
-from docker_engine import docker_client
+from docker_engine import OWN_ENGINE, DockerEngine, docker_client
 from services.consul_definition import definition_files
 from services.roster import Roster
 
@@ -40,6 +40,7 @@ class FilesRegistrationArgs:
         ca: PEM text of the cluster's authority; None: the agent answers plain HTTP on the network.
         hooks: of the container: they move the services from another registration of the stack.
         names: of the cluster.
+        engine: that the container runs in.
     """
 
     roster: Roster
@@ -49,6 +50,7 @@ class FilesRegistrationArgs:
     ca: pulumi.Input[str] | None = None
     hooks: pulumi.ResourceHookBinding | None = None
     names: ClusterNames = STAGING_NAMES
+    engine: DockerEngine = OWN_ENGINE
 
 
 class FilesRegistration(pulumi.ComponentResource):
@@ -76,7 +78,8 @@ class FilesRegistration(pulumi.ComponentResource):
             files = {**files, _CA: args.ca}
         moves = args.hooks.before_create or [] if args.hooks else []
         hooks = pulumi.ResourceHookBinding(
-            before_create=[remove_container, *moves], after_create=[_refuse_failed_reload(name, agent)]
+            before_create=[remove_container(args.engine), *moves],
+            after_create=[_refuse_failed_reload(name, agent, args.engine)],
         )
         docker.Container(
             f"{name}-reload",
@@ -104,7 +107,7 @@ class FilesRegistration(pulumi.ComponentResource):
         self.register_outputs({})
 
 
-def _refuse_failed_reload(name: str, agent: str) -> pulumi.ResourceHook:
+def _refuse_failed_reload(name: str, agent: str, engine: DockerEngine) -> pulumi.ResourceHook:
     """Return the hook that fails if the agent did not reload. It removes the container, so that the next run tries."""
 
     def refuse(args: pulumi.ResourceHookArgs) -> None:
@@ -112,7 +115,7 @@ def _refuse_failed_reload(name: str, agent: str) -> pulumi.ResourceHook:
         if not outputs.get("exitCode"):
             return
         with suppress(DockerException, RequestException):
-            docker_client(pulumi.Config("docker").get("host")).containers.get(outputs["name"]).remove(v=True)
+            docker_client(engine).containers.get(outputs["name"]).remove(v=True)
         raise pulumi.RunError(
             f"the agent did not reload its files: {outputs['containerLogs'].strip()}. Its own log says why: "
             f"docker logs {agent}"

@@ -40,6 +40,7 @@ class ServiceLocations:
         node: the external node.
         roster: the services.
         names: of the cluster.
+        elsewhere: ids of the services of the stack's other hosts, which are left as they are.
         owner_prefix: what the owners of the stack's services begin with.
     """
 
@@ -48,6 +49,7 @@ class ServiceLocations:
     node: str
     roster: Roster
     names: ClusterNames = STAGING_NAMES
+    elsewhere: frozenset[str] = frozenset()
     owner_prefix: str = field(default_factory=stack_owner_prefix)
 
 
@@ -62,13 +64,13 @@ def refuse_foreign_node(servers: Consul, node: str, prefix: str) -> None:
         raise ConsulError(f"the catalog has a node {node!r} of another party: set externalNode to a free name")
 
 
-def switch_to_agent(locations: ServiceLocations) -> pulumi.ResourceHookBinding:
-    """Return the hook that moves a service, or all of them, to the agent before their resource is created."""
+def switch_to_agent(name: str, locations: ServiceLocations) -> pulumi.ResourceHookBinding:
+    """Return the hook of a name that moves a service, or all of them, to the agent before their resource is created."""
 
     async def move(args: pulumi.ResourceHookArgs) -> None:
         await move_to_agent(locations, (args.new_inputs or {}).get("service_id"))
 
-    return pulumi.ResourceHookBinding(before_create=[consul_hook("move-to-agent", move)])
+    return pulumi.ResourceHookBinding(before_create=[consul_hook(name, move)])
 
 
 async def move_to_agent(locations: ServiceLocations, only: str | None = None) -> None:
@@ -104,7 +106,7 @@ async def move_to_agent(locations: ServiceLocations, only: str | None = None) ->
 
 def _owned(services: Mapping[str, Mapping[str, Any]], locations: ServiceLocations) -> dict[str, Mapping[str, str]]:
     """Return the meta of the stack's own services, by id."""
-    metas = {service_id: service["Meta"] for service_id, service in services.items()}
+    metas = {key: service["Meta"] for key, service in services.items() if key not in locations.elsewhere}
     return {service_id: meta for service_id, meta in metas.items() if is_owned_by(meta, locations.owner_prefix)}
 
 

@@ -16,7 +16,7 @@ from operations.drill.running_service import (
     RunningServiceError,
     ServiceContainer,
     StandInProcess,
-    docker_host_of,
+    engine_of,
 )
 from operations.output import print_json, print_line, print_rows
 from operations.stack import Stack
@@ -155,7 +155,7 @@ def drill_of(stack: Stack, name: str, output: Callable[[str], object]) -> Drill:
 def _running_service(stack: Stack, service: Service) -> RunningService:
     if stack.sandbox:
         return StandInProcess(stack.sandbox.stand_in(service))
-    return ServiceContainer(service.container, docker_host_of(stack.engine.project / f"Pulumi.{stack.name}.yaml"))
+    return ServiceContainer(service.container, engine_of(stack.engine.project / f"Pulumi.{stack.name}.yaml"))
 
 
 def drill(service: ServiceName, stack: StackName = DEFAULT_STACK, as_json: AsJson = False) -> None:

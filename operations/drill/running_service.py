@@ -11,7 +11,7 @@ from docker.errors import DockerException, NotFound
 from docker.models.containers import Container
 from requests.exceptions import RequestException
 
-from docker_engine import docker_client
+from docker_engine import OWN_ENGINE, DockerEngine, docker_client
 from errors import UserError
 from operations.sandbox.processes import BackgroundProcess
 
@@ -67,11 +67,11 @@ class ServiceContainer:
 
     Attributes:
         name: its name.
-        docker_host: address of the Docker engine; None: DOCKER_HOST, or the engine of this machine.
+        engine: that it runs in.
     """
 
     name: str
-    docker_host: str | None = None
+    engine: DockerEngine = OWN_ENGINE
 
     def refuse_unless_running(self) -> None:
         """Refuse if Docker has no such container, or it is stopped already.
@@ -104,7 +104,7 @@ class ServiceContainer:
     @contextmanager
     def _container(self) -> Iterator[Container]:
         try:
-            yield docker_client(self.docker_host).containers.get(self.name)
+            yield docker_client(self.engine).containers.get(self.name)
         except NotFound:
             message = f"Docker has no container {self.name}: `docker ps -a` shows which there are"
             raise RunningServiceError(message) from None
@@ -112,7 +112,6 @@ class ServiceContainer:
             raise RunningServiceError(f"Docker cannot do this to container {self.name}: {error}") from None
 
 
-def docker_host_of(file: Path) -> str | None:
-    """Return the address of the Docker engine that a stack's file names with `docker:host`; None if it names none."""
-    host: str | None = yaml.safe_load(file.read_text())["config"].get("docker:host")
-    return host
+def engine_of(file: Path) -> DockerEngine:
+    """Return the Docker engine that a stack's file names with `docker:host`, or else this machine's."""
+    return DockerEngine(yaml.safe_load(file.read_text())["config"].get("docker:host"))

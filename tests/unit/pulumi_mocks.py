@@ -298,7 +298,7 @@ def on_docker(
     engine = Docker()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(roster, "load_roster", partial(forty_roster, names=names))
-        patch.setattr(found, "report", engine.expected.append)  # asks the machine's own engine, if it has one
+        patch.setattr(found, "report", engine.expected.extend)  # asks the machine's own engine, if it has one
         patch.setattr(found, "refuse_missing_rights", engine.rights.append)  # and its own Consul
         return deploy(program, config, secrets, engine), engine
 

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from consul_cluster.agent_configuration import EXTERNAL_NODE_META
+from consul_cluster.cluster_names import STAGING_NAMES
+from docker_hosts import single_host
 from operations.paths import LOCAL_FOLDER
 from operations.pulumi_engine import Engine
 from operations.stack import Stack
@@ -17,6 +19,9 @@ from tests.fake_consul import AGENT, SERVER, FakeConsul, Fields
 from tests.forty_services import forty_roster
 
 IDLE_ENGINE = Engine(lambda: LOCAL_FOLDER / "none", LOCAL_FOLDER)  # there is no such program
+SECURED_HOST = single_host(
+    STAGING_NAMES, "127.0.0.1", "https://127.0.0.1:8501", "https://127.0.0.1:8500", creates_server=True
+)
 BILLING, MINIO = "billing_service", "minio_grpc_service"
 SOME = ("auth_service", BILLING, "order_service", "task_service", MINIO)
 

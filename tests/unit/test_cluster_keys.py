@@ -8,12 +8,14 @@ import pulumi
 import pytest
 
 from components.cluster_keys import ClusterKeys, ClusterKeysArgs
+from consul_cluster.cluster_names import STAGING_NAMES
 from consul_cluster.fingerprint import fingerprint
+from docker_hosts import single_host
 from tests.fake_consul import FakeConsul, running
 from tests.unit.pulumi_mocks import ROOT, Deployed, deploy, made_password, secret
 
 SERVER = "https://127.0.0.1:8500"
-ADDRESSES = frozenset({"127.0.0.1", "10.0.0.5"})
+HOST = single_host(STAGING_NAMES, "10.0.0.5", None, "https://10.0.0.5:8500", creates_server=True)
 TYPE = "consul-staging:security:Keys"
 COMPONENT = f"urn:pulumi:test::consul-staging::pulumi:pulumi:Stack${TYPE}::keys"
 NODES = ("staging-consul", "consul-agent-shared")
@@ -35,7 +37,7 @@ def keys(servers: str = SERVER, name: str = "keys", opts: pulumi.ResourceOptions
     """Deploy the component; what it has is exported."""
 
     def program() -> None:
-        made = ClusterKeys(name, ClusterKeysArgs(servers, ADDRESSES), opts)
+        made = ClusterKeys(name, ClusterKeysArgs(servers, [HOST]), opts)
         pulumi.export("gossip", made.gossip)
         pulumi.export("management", made.management)
         pulumi.export("ca", made.ca)
@@ -143,8 +145,10 @@ def test_the_gossip_key_is_32_bytes_in_base64_and_a_secret() -> None:
 
 
 def test_a_certificate_names_the_hosts_at_which_the_apis_are_reached() -> None:
-    hosts = frozenset({"127.0.0.1", "consul.example", "localhost", "::1"})
-    found = deploy(lambda: ClusterKeys("keys", ClusterKeysArgs(SERVER, hosts))).inputs("keys-staging-consul-request")
+    host = single_host(
+        STAGING_NAMES, "::1", "https://consul.example:8501", "https://localhost:8500", creates_server=True
+    )
+    found = deploy(lambda: ClusterKeys("keys", ClusterKeysArgs(SERVER, [host]))).inputs("keys-staging-consul-request")
     assert found["dnsNames"] == ["server.dc1.consul", "staging-consul", "localhost", "consul.example"]
     assert found["ipAddresses"] == ["127.0.0.1", "::1"]
 

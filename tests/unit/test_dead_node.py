@@ -29,7 +29,7 @@ def created(servers: FakeConsul) -> str:
         hooks = remove_dead_node(Connection(servers.address), AGENT)
         pulumi.CustomResource("test:index:Container", "container", {}, pulumi.ResourceOptions(hooks=hooks))
 
-    return deploy(program).call("remove-dead-node", name=AGENT)
+    return deploy(program).call("remove-dead-node-consul-agent-shared", name=AGENT)
 
 
 @pytest.mark.parametrize(("status", "kept"), [(ALIVE, True), (LEFT, False), (FAILED, False)])

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from components.registration import draining
+from components import consul_container
 from consul_cluster.cluster_names import STAGING_NAMES
 from consul_cluster.fingerprint import fingerprint
 from consul_cluster.joining import node_rights, registration_rights
@@ -169,7 +169,8 @@ def test_staging_asks_docker_nothing_while_its_resources_are_declared(registrati
 @every_registration
 def test_staging_expects_the_network_the_server_and_the_40_services(registration: str) -> None:
     [expected] = program("staging", registration)[1].expected
-    assert (expected.network, expected.server) == ("staging_staging-network", "staging-consul")
+    assert expected.server
+    assert (expected.network, expected.server.container) == ("staging_staging-network", "staging-consul")
     assert list(expected.services) == [line.container for line in FORTY]
 
 
@@ -192,16 +193,17 @@ def test_without_docker_the_agent_has_to_give_the_token_the_rights_of_the_regist
 @every_registration
 def test_the_existing_server_has_to_give_both_tokens_their_rights(registration: str) -> None:
     [expected] = program("staging", registration)[1].expected
-    node, services = expected.rights
+    assert expected.server
+    node, services = expected.server.rights
     assert (node.key, node.rights) == ("nodeToken", node_rights(STAGING_NAMES))
     rights = registration_rights(registration, forty_roster(), STAGING_NAMES, "staging-external")
     assert (services.key, services.rights) == ("agentToken", rights)
-    assert {each.consul.address for each in expected.rights} == {"http://127.0.0.1:8500"}
+    assert {each.consul.address for each in expected.server.rights} == {"http://127.0.0.1:8500"}
 
 
 def test_a_created_server_is_asked_for_no_rights() -> None:
     [expected] = program("docker-local")[1].expected
-    assert expected.rights == []
+    assert expected.server is None
 
 
 def test_an_agent_that_joins_what_others_secured_has_their_keys_and_tells_its_own_token_to_read_files() -> None:
@@ -778,7 +780,7 @@ def test_what_is_stashed_of_the_agents_container_is_what_its_container_is_made_o
     stack: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What is not in it could change without anything being parked.
-    monkeypatch.setattr(draining, "fingerprint", lambda text: text)
+    monkeypatch.setattr(consul_container, "fingerprint", lambda text: text)
     whole, _ = on_docker(run_main, stack_config(stack))
     stashed = json.loads(plain(whole.sent("agent-parking")["input"]["container"]))
     uploads = plain(whole.sent("agent-carry")["uploads"])

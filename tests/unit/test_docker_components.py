@@ -13,7 +13,7 @@ from components import stand_in_containers as standins
 from components.cluster_keys import ClusterKeys, ClusterKeysArgs
 from components.consul_agent import ConsulAgent, ConsulAgentArgs
 from components.consul_connection import Connection
-from components.consul_container import Publish, Secured
+from components.consul_container import Secured
 from components.consul_server import ConsulServer, ConsulServerArgs
 from components.network import Network, NetworkArgs
 from components.stand_in_containers import StandIns, StandInsArgs, image_name
@@ -21,6 +21,7 @@ from consul_cluster.acl_rules import server_tokens
 from consul_cluster.agent_configuration import agent_config, server_config
 from consul_cluster.cluster_names import STAGING_NAMES
 from consul_cluster.security_stages import Stage, stage_config
+from docker_hosts import Publish
 from services.roster import Roster
 from tests.fake_consul import FakeConsul, running
 from tests.forty_services import FORTY, Line, forty_roster
@@ -39,6 +40,7 @@ from tests.unit.pulumi_mocks import (
     on_docker,
     secret,
 )
+from tests.unit.stacks import SECURED_HOST
 
 CONSUL_ID = "sha256:5a5d1a1e8b6c"
 STAND_IN = image_name()
@@ -387,7 +389,7 @@ def secured(stage: Stage) -> Deployed:
 
     def declare() -> None:
         network = Network("network", NetworkArgs(NETWORK, existing=False)).name
-        keys = ClusterKeys("keys", ClusterKeysArgs("https://127.0.0.1:8500", frozenset({"127.0.0.1"})))
+        keys = ClusterKeys("keys", ClusterKeysArgs("https://127.0.0.1:8500", [SECURED_HOST]))
         server = Publish("127.0.0.1", 8500, https=True)
         ConsulServer("server", ConsulServerArgs(CONSUL, network, server, server_secured(keys, stage)))
         tokens = {key: pulumi.Output.secret(token) for key, token in AGENTS_TOKENS.items()}
@@ -469,7 +471,7 @@ def test_a_secured_servers_secrets_are_in_no_repr() -> None:
     outputs: list[str] = []
 
     def declare() -> None:
-        keys = ClusterKeys("keys", ClusterKeysArgs("https://127.0.0.1:8500", frozenset()))
+        keys = ClusterKeys("keys", ClusterKeysArgs("https://127.0.0.1:8500", [SECURED_HOST]))
         outputs.append(repr(ConsulServerArgs(CONSUL, NETWORK, Publish("127.0.0.1", 8500), server_secured(keys))))
 
     on_docker(declare)
@@ -482,7 +484,7 @@ def led(api: Connection | None) -> Deployed:
     def declare() -> None:
         secured = None
         if api:
-            keys = ClusterKeys("keys", ClusterKeysArgs(api.address, frozenset()))
+            keys = ClusterKeys("keys", ClusterKeysArgs(api.address, [SECURED_HOST]))
             keys.servers = api  # whose authority is no made up one
             secured = server_secured(keys)
         ConsulServer("server", ConsulServerArgs(CONSUL, NETWORK, Publish("127.0.0.1", 8500), secured))
@@ -499,7 +501,7 @@ def test_a_secured_server_is_waited_for_until_it_has_a_leader() -> None:
 
 def test_an_open_server_is_waited_for_until_it_is_healthy_alone() -> None:
     found = led(None)
-    assert (found.bound("server-container"), found.named_hooks) == ({}, {"refuse-stage"})
+    assert (found.bound("server-container"), found.named_hooks) == ({}, {"refuse-server-stage"})
 
 
 def test_a_server_is_waited_for_with_the_token_that_it_is_to_know() -> None:
@@ -522,15 +524,18 @@ def test_the_stage_of_an_open_server_is_kept_in_the_state_as_off() -> None:
 
 def test_a_stage_that_is_too_far_is_refused_before_anything_is_changed_and_in_a_preview() -> None:
     found = made()
-    assert (found.bound("server-stage"), found.previewed) == ({"before_update": ["refuse-stage"]}, {"refuse-stage"})
-    assert found.call("refuse-stage", {"input": "on"}, input="off") == (
+    assert (found.bound("server-stage"), found.previewed) == (
+        {"before_update": ["refuse-server-stage"]},
+        {"refuse-server-stage"},
+    )
+    assert found.call("refuse-server-stage", {"input": "on"}, input="off") == (
         "Pulumi.stack.yaml: security: a cluster that was secured cannot go back to off: "
         "a Consul without ACLs removes no tokens. Set it to accepted, which asks for nothing"
     )
 
 
 def test_the_next_stage_is_not_refused() -> None:
-    assert made().call("refuse-stage", {"input": "sent"}, input="on") == ""
+    assert made().call("refuse-server-stage", {"input": "sent"}, input="on") == ""
 
 
 # The stand-ins

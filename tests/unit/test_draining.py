@@ -12,12 +12,13 @@ from components import resource_hooks as hooks
 from components.cluster_keys import ClusterKeys, ClusterKeysArgs
 from components.consul_agent import ConsulAgent, ConsulAgentArgs
 from components.consul_connection import Connection
-from components.consul_container import ConsulContainerArgs, Publish, Secured
+from components.consul_container import ConsulContainerArgs, Secured
 from components.registration.draining import Draining
 from components.registration.switching import ServiceLocations
 from consul_cluster.client import Consul, NoAnswerError
 from consul_cluster.fingerprint import fingerprint
 from consul_cluster.ownership import with_owner
+from docker_hosts import Publish
 from services.checks import Check, HttpCheck, TtlCheck
 from services.consul_definition import definition, register_request
 from services.environment import Environment
@@ -26,6 +27,7 @@ from services.user_services import USER
 from tests.fake_consul import FakeConsul, Wrote, running
 from tests.forty_services import FORTY, Line, forty_roster
 from tests.unit.pulumi_mocks import CONSUL, NETWORK, Deployed, deploy, on_docker, secret
+from tests.unit.stacks import SECURED_HOST
 from tests.unit.test_consul_connection import sleeping
 from tests.unit.test_switching import BILLING, MINIO, check_of, others, owner
 
@@ -99,8 +101,8 @@ class Platform:
             agent = Connection(self.after.address, NEW)
             places = ServiceLocations(agent, Connection(self.servers.address, MANAGEMENT), NODE, self.services)
             parking = Draining(agent, places)
-            parking.drain_before("parking", container(), pulumi.ResourceOptions())
-            parking.return_after("parked", container(), pulumi.ResourceOptions())
+            parking.drain_before("agent", container(), pulumi.ResourceOptions())
+            parking.return_after("agent", container(), pulumi.ResourceOptions())
 
         return deploy(program)
 
@@ -149,11 +151,11 @@ def declared(agent: Connection, secured: bool = False) -> Deployed:
         places = ServiceLocations(agent, Connection("http://127.0.0.1:8500"), NODE, forty_roster())
         own = None
         if secured:
-            keys = ClusterKeys("keys", ClusterKeysArgs("https://127.0.0.1:8500", frozenset({"127.0.0.1"})))
+            keys = ClusterKeys("keys", ClusterKeysArgs("https://127.0.0.1:8500", [SECURED_HOST]))
             own = Secured("on", keys, {"agent": pulumi.Output.secret("agent-token")})
         parking, args = Draining(agent, places), container(own)
-        parking.drain_before("agent-parking", args, pulumi.ResourceOptions(protect=True))
-        parking.return_after("agent-parked", args, pulumi.ResourceOptions(protect=True))
+        parking.drain_before("agent", args, pulumi.ResourceOptions(protect=True))
+        parking.return_after("agent", args, pulumi.ResourceOptions(protect=True))
 
     return deploy(program)
 
@@ -211,7 +213,10 @@ def test_services_move_back_after_the_container_and_whether_it_was_replaced_or_n
     # The same image under another name changes what is stated, and no container.
     found = agent(parking=True)
     assert {"agent-parking", "agent-container"} <= found.waits_for("agent-parked")
-    assert (found.bound("agent-parked"), found.bound("agent-container")) == ({"before_update": ["return-to-agent"]}, {})
+    assert (found.bound("agent-parked"), found.bound("agent-container")) == (
+        {"before_update": ["return-to-agent"]},
+        {},
+    )
 
 
 @pytest.mark.parametrize("name", ["agent-image", "agent-data", "agent-config", "agent-carry"])

@@ -18,10 +18,11 @@ from typer.testing import CliRunner
 
 import settings
 from consul_cluster.client import ConsulError
+from docker_engine import DockerEngine
 from operations import signals
 from operations.drill import drill
 from operations.drill.drill import Drill, DrillError, Step
-from operations.drill.running_service import RunningServiceError, ServiceContainer, StandInProcess, docker_host_of
+from operations.drill.running_service import RunningServiceError, ServiceContainer, StandInProcess, engine_of
 from operations.pulumi_engine import Engine
 from operations.sandbox.sandbox import Sandbox
 from operations.stack import Stack, StackError
@@ -264,7 +265,7 @@ def test_it_is_the_services_container_or_its_stand_in(tmp_path: Path, in_docker:
     (tmp_path / "Pulumi.some.yaml").write_text("config:\n  docker:host: ssh://staging\n")
     running_service = drill.drill_of(stack_in(tmp_path, in_docker), BILLING, print).running_service
     if in_docker:
-        assert running_service == ServiceContainer("isa-billing", "ssh://staging")
+        assert running_service == ServiceContainer("isa-billing", DockerEngine("ssh://staging"))
     else:
         assert isinstance(running_service, StandInProcess)
         assert running_service.process.name == "isa-billing"
@@ -349,7 +350,7 @@ def test_the_stacks_own_engine_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
         return FakeDocker()
 
     monkeypatch.setattr(docker, "DockerClient", client)
-    ServiceContainer("isa-billing", "ssh://staging").stop()
+    ServiceContainer("isa-billing", DockerEngine("ssh://staging")).stop()
     assert used == ["ssh://staging"]
 
 
@@ -357,4 +358,4 @@ def test_the_stacks_own_engine_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_engine_is_that_of_the_stacks_file(tmp_path: Path, line: str, address: str | None) -> None:
     file = tmp_path / "Pulumi.some.yaml"
     file.write_text(f"config:\n{line}\n")
-    assert docker_host_of(file) == address
+    assert engine_of(file) == DockerEngine(address)

@@ -186,8 +186,8 @@ def assert_usable(found: Settings) -> None:
         assert_url(url)
     assert IMAGE.fullmatch(found.consul_image)
     assert IMAGE.fullmatch(found.esm_image)
-    published = {found.server_publish, found.agent_publish or found.server_publish}
-    assert all(re.fullmatch(r"[0-9a-f.:]+", address) and 0 < port <= 65535 for address, port, _ in published)
+    published = {at for host in found.docker_hosts for at in (host.server_publish, host.agent_publish) if at}
+    assert all(re.fullmatch(r"[0-9a-f.:]+", at.ip) and 0 < at.port <= 65535 for at in published)
     assert_rendered(forty_roster(found.services))
     texts = found.model_dump(by_alias=True, exclude_none=True, exclude={"locations", "leave_out"})
     again = {key: str(value) for key, value in texts.items()} | {

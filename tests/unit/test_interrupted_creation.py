@@ -9,6 +9,7 @@ from docker.errors import DockerException, NotFound
 
 from components.consul_connection import Connection
 from components.interrupted_creation import remove_container, remove_network, remove_policy
+from docker_engine import OWN_ENGINE
 from tests.fake_consul import Answer, Request, serve
 from tests.unit.pulumi_mocks import SECURED, Deployed, deploy
 from tests.unit.test_deployment import made
@@ -62,11 +63,11 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
 
 
 def test_a_container_that_is_as_stated_is_removed(engine: Engine) -> None:
-    assert engine.before_creation(remove_container, STATED) == ["container"]
+    assert engine.before_creation(remove_container(OWN_ENGINE), STATED) == ["container"]
 
 
 def test_a_container_that_does_not_exist_is_not_removed(engine: Engine) -> None:
-    assert engine.before_creation(remove_container, {**STATED, "name": "consul-agent-shared"}) == []
+    assert engine.before_creation(remove_container(OWN_ENGINE), {**STATED, "name": "consul-agent-shared"}) == []
 
 
 @pytest.mark.parametrize(
@@ -80,11 +81,11 @@ def test_a_container_that_does_not_exist_is_not_removed(engine: Engine) -> None:
     ],
 )
 def test_a_container_of_somebody_else_is_not_removed(engine: Engine, field: str, value: object) -> None:
-    assert engine.before_creation(remove_container, {**STATED, field: value}) == []
+    assert engine.before_creation(remove_container(OWN_ENGINE), {**STATED, field: value}) == []
 
 
 def test_an_empty_network_of_the_name_is_removed(engine: Engine) -> None:
-    assert engine.before_creation(remove_network, NAMED) == ["network"]
+    assert engine.before_creation(remove_network(OWN_ENGINE), NAMED) == ["network"]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,7 @@ def test_an_empty_network_of_the_name_is_removed(engine: Engine) -> None:
 )
 def test_a_network_of_somebody_else_is_not_removed(engine: Engine, field: str, value: object) -> None:
     setattr(engine.network, field, value)
-    assert engine.before_creation(remove_network, NAMED) == []
+    assert engine.before_creation(remove_network(OWN_ENGINE), NAMED) == []
 
 
 def test_an_engine_that_does_not_answer_is_left_to_the_provider(
@@ -107,7 +108,7 @@ def test_an_engine_that_does_not_answer_is_left_to_the_provider(
         raise DockerException("no answer")
 
     monkeypatch.setattr(docker, "from_env", from_env)
-    assert engine.before_creation(remove_container, STATED) == []
+    assert engine.before_creation(remove_container(OWN_ENGINE), STATED) == []
 
 
 # Where it is bound

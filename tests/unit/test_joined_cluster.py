@@ -4,11 +4,11 @@ from typing import Any
 import pytest
 
 from components.consul_agent import ConsulAgent, ConsulAgentArgs
-from components.consul_container import Publish
 from components.joined_cluster import JoinedCluster
 from consul_cluster.client import Right
 from consul_cluster.cluster_names import STAGING_NAMES
 from consul_cluster.joining import node_rights, registration_rights
+from docker_hosts import Publish
 from tests.forty_services import forty_roster
 from tests.unit.pulumi_mocks import NETWORK, Deployed, on_docker, secret
 

@@ -1,6 +1,7 @@
 import json
 import socket
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 
 import docker
@@ -8,8 +9,10 @@ import pulumi
 import pytest
 from docker.errors import APIError, DockerException, ImageNotFound
 
-from components.preflight import Prerequisites, TokenRights, refuse_missing_rights, report
+from components.preflight import ExistingServer, Prerequisites, TokenRights, refuse_missing_rights, report
 from consul_cluster.client import Consul, Right
+from docker_engine import DockerEngine
+from docker_hosts import Publish
 from tests.fake_consul import Answer, Request, serve
 from tests.unit.pulumi_mocks import deploy
 
@@ -49,14 +52,21 @@ class Engine:
         self.images = Images()
 
 
+def server_at(address: str, rights: Sequence[TokenRights] = ()) -> ExistingServer:
+    return ExistingServer("staging-consul", Consul(address), "dc1", rights)
+
+
+SILENT_SERVER = server_at("http://127.0.0.1:9")
+
+
 class Reported:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, networks: Objects, containers: Objects) -> None:
         self.addresses: list[object] = []
         self.lines: list[tuple[str, str]] = []
         engine = Engine(networks, containers)
 
-        def client(host: str | None = None, use_ssh_client: bool = False) -> Engine:
-            assert use_ssh_client  # as the provider reaches ssh://
+        def client(host: str | None = None, tls: bool = False, use_ssh_client: bool = False) -> Engine:
+            assert use_ssh_client and not tls  # as the provider reaches ssh://
             self.addresses.append(host)
             return engine
 
@@ -66,11 +76,7 @@ class Reported:
         monkeypatch.setattr(pulumi.log, "warn", lambda line: self.lines.append(("warning", line)))
 
     def of(self, expected: Prerequisites, preview: bool = False, host: str | None = None) -> list[tuple[str, str]]:
-        def program() -> None:
-            pulumi.runtime.set_all_config({"docker:host": host} if host else {})
-            report(expected)
-
-        deploy(program, preview=preview)
+        deploy(lambda: report([replace(expected, engine=DockerEngine(host))]), preview=preview)
         return self.lines
 
 
@@ -101,7 +107,7 @@ def test_a_network_that_is_missing_stops_the_program(monkeypatch: pytest.MonkeyP
 def test_a_server_is_reported_with_its_state(
     monkeypatch: pytest.MonkeyPatch, containers: Objects, line: tuple[str, str]
 ) -> None:
-    assert Reported(monkeypatch, [], containers).of(Prerequisites(server="staging-consul")) == [line]
+    assert Reported(monkeypatch, [], containers).of(Prerequisites(server=SILENT_SERVER)) == [line]
 
 
 def test_services_that_all_run_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,13 +152,13 @@ def test_an_engine_that_does_not_answer_is_a_warning(monkeypatch: pytest.MonkeyP
         raise DockerException("Error while fetching server API version")
 
     monkeypatch.setattr(docker, "from_env", refuse)
-    lines = reported.of(Prerequisites(server="staging-consul"))
+    lines = reported.of(Prerequisites(server=SILENT_SERVER))
     assert lines == [("warning", "Docker does not answer: Error while fetching server API version")]
 
 
 def test_a_preview_looks_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     reported = Reported(monkeypatch, [], [])
-    everything = Prerequisites(network="none", server="none", services=["none"], images=["none:1"])
+    everything = Prerequisites(network="none", server=SILENT_SERVER, services=["none"], images=["none:1"])
     assert reported.of(everything, preview=True) == []
     assert reported.addresses == []
 
@@ -180,7 +186,7 @@ def test_a_server_in_another_datacenter_is_a_problem(
     monkeypatch: pytest.MonkeyPatch, datacenters: list[str], found: list[str]
 ) -> None:
     with serve(lambda _: (200, json.dumps(datacenters).encode(), {})) as address:
-        said = problems(monkeypatch, Prerequisites(server_api=Consul(address)))
+        said = problems(monkeypatch, Prerequisites(server=server_at(address)))
         assert said == [f"server {address}: {each}" for each in found]
 
 
@@ -218,7 +224,7 @@ def test_rights_that_a_token_lacks_with_the_server_are_a_problem(
         needed = [NODE, Right("service", "a", "write")]
         rights = [TokenRights("agentToken", token is not None, Consul(address, token), needed)]
         expected = [each.format(address) for each in said]
-        assert problems(monkeypatch, Prerequisites(server_api=Consul(address), rights=rights)) == expected
+        assert problems(monkeypatch, Prerequisites(server=server_at(address, rights))) == expected
 
 
 def test_a_server_without_acls_denies_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,7 +233,7 @@ def test_a_server_without_acls_denies_nothing(monkeypatch: pytest.MonkeyPatch) -
 
     with serve(answer) as address:
         rights = [TokenRights("nodeToken", False, Consul(address), [NODE])]
-        assert problems(monkeypatch, Prerequisites(server_api=Consul(address), rights=rights)) == []
+        assert problems(monkeypatch, Prerequisites(server=server_at(address, rights))) == []
 
 
 @pytest.fixture
@@ -251,7 +257,7 @@ def test_an_image_that_neither_the_engine_nor_its_registry_has_is_a_problem(monk
     ]
 
 
-PUBLISHED = Prerequisites(ports={"consul-agent-shared": ("127.0.0.1", 8501)})
+PUBLISHED = Prerequisites(ports={"consul-agent-shared": Publish("127.0.0.1", 8501)})
 
 
 @pytest.mark.parametrize("ip", ["127.0.0.1", "0.0.0.0"])  # noqa: S104 - others may publish everywhere
@@ -271,7 +277,7 @@ def test_a_port_that_another_process_has_is_a_problem(monkeypatch: pytest.Monkey
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        assert problems(monkeypatch, Prerequisites(ports={"consul-agent-shared": ("127.0.0.1", port)})) == [
+        assert problems(monkeypatch, Prerequisites(ports={"consul-agent-shared": Publish("127.0.0.1", port)})) == [
             f"port 127.0.0.1:{port}: is taken by another process: give consul-agent-shared another one"
         ]
 

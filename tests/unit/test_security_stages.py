@@ -7,12 +7,15 @@ from consul_cluster.acl_rules import agent_tokens, server_tokens, token_rules
 from consul_cluster.agent_configuration import agent_config, reloadable_config, server_config
 from consul_cluster.cluster_names import STAGING_NAMES, ClusterNames
 from consul_cluster.security_stages import CA_FILE, Stage, stage_config, why_change_is_refused
+from docker_hosts import single_host
 from services.roster import Roster
 from tests.forty_services import FORTY, forty_roster
 from tests.unit.stacks import two_services
 
 READ, WRITE = {"policy": "read"}, {"policy": "write"}
 ALL_READ = {"": READ}
+
+AGENT, SERVER = "https://127.0.0.1:8501", "https://127.0.0.1:8500"
 
 every_esm = pytest.mark.parametrize("esm", [True, False])
 every_stage = pytest.mark.parametrize("stage", get_args(Stage))
@@ -130,18 +133,18 @@ def test_back_to_off_is_too_far_from_anywhere(before: Stage) -> None:
 
 
 def test_the_servers_certificate_is_for_the_name_that_clients_verify_and_for_its_own() -> None:
-    server, _ = certified_nodes(STAGING_NAMES)
+    server, _ = certified_nodes([single_host(STAGING_NAMES, "127.0.0.1", AGENT, SERVER, creates_server=True)])
     assert server.host_names == ["server.dc1.consul", "staging-consul", "localhost"]
 
 
 def test_the_agents_certificate_is_none_of_a_servers() -> None:
-    _, agent = certified_nodes(STAGING_NAMES)
+    _, agent = certified_nodes([single_host(STAGING_NAMES, "127.0.0.1", AGENT, SERVER, creates_server=True)])
     assert agent.host_names == ["client.dc1.consul", "consul-agent-shared", "localhost"]
 
 
 def test_the_certificates_of_a_cluster_with_other_names_are_for_its_datacenter_its_containers_and_its_nodes() -> None:
     names = ClusterNames("east", "agent-node", "agent-1", "server-node", "server-1", "backend")
-    server, agent = certified_nodes(names)
+    server, agent = certified_nodes([single_host(names, "127.0.0.1", AGENT, SERVER, creates_server=True)])
     assert server.host_names == ["server.east.consul", "server-1", "server-node", "localhost"]
     assert agent.host_names == ["client.east.consul", "agent-1", "agent-node", "localhost"]
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 import settings
 from consul_cluster.cluster_names import STAGING_NAMES, ClusterNames
+from docker_hosts import DockerHost, Publish
 from services.environment import Location
 from settings import Settings, SettingsError, load
 from tests.unit.authorities import AUTHORITY, AUTHORITY_FILE
@@ -174,25 +175,33 @@ def test_the_services_are_registered_on_the_agents_node_or_on_the_external_one(r
 # Where the nodes are published
 
 
+def host(**config: str) -> DockerHost:
+    """The one host of a stack that names none and creates its server."""
+    [found] = of(**{"server": "created", "security": "off", **config}).docker_hosts
+    return found
+
+
 def test_the_agent_is_published_on_loopback_at_the_port_of_its_address() -> None:
-    assert of(agentAddress="http://consul.example:8555").agent_publish == ("127.0.0.1", 8555, False)
+    assert host(agentAddress="http://consul.example:8555").agent_publish == Publish("127.0.0.1", 8555)
 
 
 def test_the_server_is_published_on_loopback_at_the_port_of_its_address() -> None:
-    assert of(serverAddress="https://consul.example:8556").server_publish == ("127.0.0.1", 8556, True)
+    assert host(**{**SECURED, "serverAddress": "https://consul.example:8556"}).server_publish == Publish(
+        "127.0.0.1", 8556, https=True
+    )
 
 
 def test_an_agent_with_an_https_address_is_published_as_https() -> None:
-    assert of(**SECURED).agent_publish == ("127.0.0.1", 8501, True)
+    assert host(**SECURED).agent_publish == Publish("127.0.0.1", 8501, https=True)
 
 
 def test_an_agent_without_an_address_is_not_published() -> None:
-    assert of(registration="files", agentAddress="").agent_publish is None
+    assert host(registration="files", agentAddress="").agent_publish is None
 
 
 def test_both_are_published_on_the_address_that_the_stack_gives() -> None:
-    found = of(publishOn="10.0.0.5")
-    assert (found.agent_publish, found.server_publish) == (("10.0.0.5", 8501, False), ("10.0.0.5", 8500, False))
+    found = host(publishOn="10.0.0.5")
+    assert (found.agent_publish, found.server_publish) == (Publish("10.0.0.5", 8501), Publish("10.0.0.5", 8500))
 
 
 # What is not set
@@ -264,6 +273,7 @@ def test_the_projects_file_declares_every_key_but_those_that_pulumi_cannot_decla
         "tokenGenerations",
         "leaveOut",
         "locations",
+        "hosts",
     }
 
 
@@ -314,7 +324,7 @@ KEYS = (
     "registration, agentAddress, agentToken, agentCaFile, nodeToken, gossipKey, clusterCaFile, agentCertificateFile, "
     "agentCertificateKey, serverAddress, environment, serviceHost, locations, "
     "leaveOut, adopt, docker, sandbox, network, server, standIns, consulImage, esmImage, externalNode, security, "
-    "tokenGenerations, publishOn"
+    "tokenGenerations, publishOn, hosts"
 )
 GENERATIONS = "must be one name or more, each once, the newest last, such as [1, 2]"
 REGISTRATION = "input should be 'agent', 'catalog' or 'files'"
@@ -647,8 +657,10 @@ def test_a_server_may_have_tls_all_the_same() -> None:
 
 
 def test_a_created_server_may_have_any_port_where_the_agent_has_none() -> None:
-    found = load({"registration": "files", "server": "created", "serverAddress": "https://127.0.0.1:8501"}, "")
-    assert (found.agent_publish, found.server_publish) == (None, ("127.0.0.1", 8501, True))
+    [found] = load(
+        {"registration": "files", "server": "created", "serverAddress": "https://127.0.0.1:8501"}, ""
+    ).docker_hosts
+    assert (found.agent_publish, found.server_publish) == (None, Publish("127.0.0.1", 8501, https=True))
 
 
 def test_an_existing_server_may_have_the_agents_port() -> None:
@@ -674,8 +686,8 @@ def test_security_off_is_kept() -> None:
 
 
 def test_the_apis_certificates_are_to_name_the_hosts_of_their_addresses_and_where_they_are_published() -> None:
-    found = of(agentAddress="http://consul.example:8501", serverAddress="http://10.0.0.5:8500", publishOn="10.0.0.6")
-    assert found.hosts == {"127.0.0.1", "10.0.0.6", "consul.example", "10.0.0.5"}
+    found = host(agentAddress="http://consul.example:8501", serverAddress="http://10.0.0.5:8500", publishOn="10.0.0.6")
+    assert found.reached_at == {"127.0.0.1", "10.0.0.6", "consul.example", "10.0.0.5"}
 
 
 @pytest.mark.parametrize(("written", "meant"), [("true", "on"), ("on", "on"), ("false", "off"), ("off", "off")])
@@ -872,7 +884,8 @@ def test_a_certificate_that_is_not_whole_is_refused(
 def test_an_agent_with_a_certificate_of_its_own_is_published_as_its_address_says(
     of_others: dict[str, str], address: str, https: bool
 ) -> None:
-    assert of(**{**of_others, "agentAddress": address}).agent_publish == ("127.0.0.1", 8501, https)
+    [found] = of(**{**of_others, "agentAddress": address}).docker_hosts
+    assert found.agent_publish == Publish("127.0.0.1", 8501, https)
 
 
 def test_an_agent_whose_certificate_the_server_makes_has_no_https_address() -> None:

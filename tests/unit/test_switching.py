@@ -1,6 +1,7 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import pulumi
@@ -60,7 +61,7 @@ class Platform:
         )
 
     def switch_to_agent(self, services: Roster | None = None, agent: bool = True) -> Deployed:
-        return deploy(lambda: switch_to_agent(self.places(services, agent)))
+        return deploy(lambda: switch_to_agent("move-to-agent", self.places(services, agent)))
 
     def switch_to_catalog(self, agent: bool = True) -> Deployed:
         return deploy(lambda: switch_to_catalog(self.places(agent=agent)))
@@ -145,7 +146,7 @@ def bound(
 
 
 def test_to_the_agent_a_service_is_moved_before_it_is_created_there(platform: Platform) -> None:
-    assert bound(switch_to_agent, platform.places()) == {"before_create": ["move-to-agent"]}
+    assert bound(partial(switch_to_agent, "move-to-agent"), platform.places()) == {"before_create": ["move-to-agent"]}
 
 
 def test_to_the_catalog_a_service_leaves_before_it_is_created_there_and_keeps_its_status_then_and_when_it_changes(

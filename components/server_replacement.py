@@ -1,0 +1,123 @@
+"""Replaces the servers of a cluster one at a time, so that a majority of them is there all the time.
+
+Before a server's container is replaced, the others are healthy voters, and one of them leads; after that, the server is
+a healthy voter again. A run that ends in between leaves a cluster with a majority, and the next one goes on.
+
+https://developer.hashicorp.com/consul/docs/architecture/consensus
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+
+from components.consul_connection import Connection
+from components.consul_container import ConsulContainerArgs
+from components.resource_hooks import consul_hook, stash
+from consul_cluster.client import Consul, ConsulError
+from waiting import wait_until
+
+# Seconds. A server that starts takes some 15 to join, and autopilot some 10 more until it is a voter.
+# https://developer.hashicorp.com/consul/docs/agent/config/config-files#server_stabilization_time
+_TIMEOUT = 120
+
+
+@dataclass(frozen=True)
+class ServerReplacement:
+    """How one of several servers is replaced.
+
+    Attributes:
+        node: its own name in the catalog.
+        servers: the API of each server that the program states, by its node.
+    """
+
+    node: str
+    servers: Mapping[str, Connection]
+
+    def hand_over_before(self, name: str, args: ConsulContainerArgs, opts: pulumi.ResourceOptions) -> pulumi.Resource:
+        """Declare the resource that has another server lead. It changes whenever the program states another container.
+
+        The container has to depend on it, and it on everything else that can fail before the container is replaced.
+        """
+        return stash(f"{name}-handover", args.stated_fingerprint, f"hand-over-{name}", self._hand_over, opts)
+
+    def rejoined_after(self, name: str, args: ConsulContainerArgs, opts: pulumi.ResourceOptions) -> pulumi.Resource:
+        """Declare the resource that waits until the server is a healthy voter. It has to depend on the container.
+
+        What replaces the next server has to depend on it.
+        """
+
+        async def joined(_args: pulumi.ResourceHookArgs) -> None:
+            await self._rejoin("", "")
+
+        hooks = pulumi.ResourceHookBinding(after_create=[consul_hook(f"join-{name}", joined)])
+        own = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(hooks=hooks))
+        return stash(
+            f"{name}-rejoined",
+            args.stated_fingerprint,
+            f"rejoin-{name}",
+            self._rejoin,
+            pulumi.ResourceOptions.merge(opts, own),
+        )
+
+    async def _hand_over(self, _old: str, _new: str) -> None:
+        others = await self._others()
+        if _servers(others) is not None:  # else this one is alone, or the others are down
+            failure = f"{self.node} is not replaced: its cluster would have no majority without it"
+            await asyncio.to_thread(_wait, lambda: _can_go(others, self.node), failure, others)
+
+    async def _rejoin(self, _old: str, _new: str) -> None:
+        others = await self._others()
+        if _servers(others) is not None:  # else a new cluster starts: it elects a leader when all of them have started
+            failure = f"{self.node} runs, and is no healthy voter. Its log says why"
+            await asyncio.to_thread(_wait, lambda: _has_joined(others, self.node), failure, others)
+
+    async def _others(self) -> Sequence[Consul]:
+        return [await each.consul() for node, each in self.servers.items() if node != self.node]
+
+
+Servers = Sequence[Mapping[str, Any]]
+"""What the leader knows of each server."""
+
+
+def _servers(asked: Sequence[Consul]) -> Servers | None:
+    """Return what the first server that answers and has a leader says; None: none does."""
+    for each in asked:
+        with suppress(ConsulError):
+            return each.autopilot_servers()
+    return None
+
+
+def _is_well(server: Mapping[str, Any]) -> bool:
+    return bool(server["Healthy"] and server["Status"] in ("leader", "voter"))
+
+
+def _can_go(others: Sequence[Consul], node: str) -> bool:
+    """Return whether all other servers are healthy voters, and one of them leads; else have one lead, if they are."""
+    servers = _servers(others) or []
+    rest = [each for each in servers if each["Name"] != node]
+    if not rest or not all(map(_is_well, rest)):
+        return False
+    if any(each["Status"] == "leader" for each in rest):
+        return True
+    with suppress(ConsulError):  # the next look finds another leader, or tries again
+        others[0].transfer_leadership(rest[0]["ID"])
+    return False
+
+
+def _has_joined(others: Sequence[Consul], node: str) -> bool:
+    servers = _servers(others) or []
+    return all(map(_is_well, servers)) and any(each["Name"] == node for each in servers)
+
+
+def _wait(condition: Callable[[], bool], failure: str, others: Sequence[Consul]) -> None:
+    if not wait_until(condition, _TIMEOUT, pause=0.5):
+        states = [f"{each['Name']}: {_state(each)}" for each in _servers(others) or []] or ["no leader"]
+        raise ConsulError(f"{failure}. After {_TIMEOUT} s, the servers are: {', '.join(states)}. The next run goes on")
+
+
+def _state(server: Mapping[str, Any]) -> str:
+    return f"{server['Status']}, {'healthy' if server['Healthy'] else 'not healthy'}"
