@@ -66,7 +66,7 @@ class Reported:
         engine = Engine(networks, containers)
 
         def client(host: str | None = None, tls: bool = False, use_ssh_client: bool = False) -> Engine:
-            assert use_ssh_client and not tls  # as the provider reaches ssh://
+            assert (use_ssh_client, tls) == (True, False)  # as the provider reaches ssh://
             self.addresses.append(host)
             return engine
 
