@@ -150,6 +150,13 @@ class Consul:
         """Remove a service and its checks from the agent; one that is gone already is no error."""
         self._ask("PUT", f"/v1/agent/service/deregister/{_path(service_id)}", missing_ok=True)
 
+    def answers(self) -> bool:
+        """Return whether the API answers within seconds."""
+        with suppress(ConsulError):
+            self._send("GET", "/v1/status/leader", pauses=())
+            return True
+        return False
+
     def leader(self) -> str:
         """Return the address of the servers' leader; blank where they have none."""
         return str(self._ask("GET", "/v1/status/leader"))

@@ -1,7 +1,7 @@
 """What the state of a stack says: which services are deployed over the agent's API, and whether a run is at work."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from consul_cluster.drift import stated_fields
@@ -38,6 +38,10 @@ class DeployedState:
     services: Mapping[str, DeployedService]
     unfinished: bool
     servers: tuple[tuple[str, str | None], ...] = ()
+
+    def without_agents(self, addresses: frozenset[str]) -> "DeployedState":
+        """Return this state without what is deployed on the agents at some addresses."""
+        return replace(self, services={key: each for key, each in self.services.items() if each.agent not in addresses})
 
 
 def deployed_state(deployment: Mapping[str, Any]) -> DeployedState:

@@ -9,11 +9,12 @@ from urllib.parse import urlsplit
 
 import typer
 
-from consul_cluster.agent_configuration import agent_config
+from consul_cluster.agent_configuration import agent_config, bind_address
+from consul_cluster.cluster_names import ClusterNames
 from consul_cluster.ownership import DEFINITION_FILES, roster_with_owner
 from consul_cluster.security_stages import stage_config
 from operations.command_line import DEFAULT_STACK, StackName
-from operations.stack import Stack
+from operations.stack import Stack, StackHost
 from services.consul_definition import definition_files
 
 # The image gives it on the command line. A file that is validated alone must name it.
@@ -39,6 +40,7 @@ def render_config(stack: StackName = DEFAULT_STACK, out: Out = None) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
+            (out / name).parent.mkdir(exist_ok=True)
             (out / name).write_text(_text(content))
             typer.echo(out / name)
     except OSError as error:
@@ -46,21 +48,26 @@ def render_config(stack: StackName = DEFAULT_STACK, out: Out = None) -> None:
 
 
 def contents(stack: Stack) -> Mapping[str, Any]:
-    """Return what each file holds, by its name."""
-    owned = roster_with_owner(stack.roster, stack.owner_prefix + DEFINITION_FILES)
-    return {"agent-config.json": _agent(stack), **definition_files(owned)}
+    """Return what each file holds, by its name; those of one of several hosts are in a folder of its name."""
+    return {
+        f"{host.docker.name}/{name}" if host.docker.name else name: content
+        for host in stack.hosts
+        for name, content in _contents(stack, host).items()
+    }
 
 
-def _agent(stack: Stack) -> dict[str, Any]:
-    return {**_addressed(stack), **stage_config(stack.settings.stage), "data_dir": _DATA}
+def _contents(stack: Stack, host: StackHost) -> Mapping[str, Any]:
+    owned = roster_with_owner(host.roster, stack.owner_prefix + DEFINITION_FILES)
+    agent = {**_addressed(stack, host.docker.names), **stage_config(stack.settings.stage), "data_dir": _DATA}
+    return {"agent-config.json": agent, **definition_files(owned)}
 
 
-def _addressed(stack: Stack) -> dict[str, Any]:
+def _addressed(stack: Stack, names: ClusterNames) -> dict[str, Any]:
     config = stack.settings
     if not config.sandbox or not config.agent_address:
-        return agent_config(config.names, config.names.server_container)
+        return agent_config(names, names.retry_join, bind_address(names))
     server, agent = (urlsplit(url).hostname or "" for url in (config.server_address, config.agent_address))
-    return agent_config(config.names, server, agent, agent)
+    return agent_config(names, server, agent, agent)
 
 
 def _text(content: object) -> str:

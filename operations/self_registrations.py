@@ -74,7 +74,7 @@ class Comparison:
 
     Attributes:
         service: as the roster states it.
-        agent_node: the shared agent's node.
+        agent_node: its agent's node.
         ours: what the stack registered; None: nothing.
         own: what the service, or another party, registered under its name.
     """
@@ -163,13 +163,15 @@ def compare_stack(stack: Stack) -> list[Comparison]:
 
 
 def _comparison(stack: Stack, service: Service, found: Iterable[tuple[str, Instance]]) -> Comparison:
+    host = stack.host_of(service)
+    node = host.node
     named = [instance for name, instance in found if name == service.name]
-    stacks = [each for each in named if each.node == stack.node and (each.owner or "").startswith(stack.owner_prefix)]
+    stacks = [each for each in named if each.node == node and (each.owner or "").startswith(stack.owner_prefix)]
     ours = next((each for each in stacks if each.id == service.id), None)
     twins = {each.address for each in stack.roster.services if each.name == service.name and each != service}
     return Comparison(
         service,
-        stack.names.agent_node,
+        host.docker.names.agent_node,
         ours,
         tuple(each for each in named if each not in stacks and each.at not in twins),
     )

@@ -1,7 +1,7 @@
 """A stack as the commands see it."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ import toolchain
 from consul_cluster.client import Consul
 from consul_cluster.cluster_names import ClusterNames
 from consul_cluster.ownership import owner_prefix
+from docker_hosts import DockerHost
 from errors import UserError
 from operations.command_line import DEFAULT_STACK
 from operations.credentials import Credentials, Role, credentials
@@ -117,10 +118,34 @@ class Stack:
         """What the parts of its cluster are called."""
         return self.settings.names
 
+    @cached_property
+    def hosts(self) -> tuple["StackHost", ...]:
+        """Its hosts, each with the services that are registered there; one, unless its settings name several."""
+        rosters = stack_roster.by_host(self.roster, self.settings)
+        return tuple(StackHost(host, rosters[host.name], self.settings) for host in self.settings.docker_hosts)
+
+    def host_of(self, service: Service) -> "StackHost":
+        """Return the host that a service is registered on."""
+        return next(host for host in self.hosts if service in host.roster.services)
+
+    def node_of(self, service: Service) -> str:
+        """Return the node that a service is registered on."""
+        return self.host_of(service).node
+
+    @property
+    def drain_nodes(self) -> frozenset[str]:
+        """The nodes of the servers that check services while an agent is replaced."""
+        return frozenset(host.docker.names.server_node for host in self.hosts)
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The nodes on which the services are registered."""
+        return tuple(host.node for host in self.hosts)
+
     @property
     def node(self) -> str:
-        """The node on which the services are registered."""
-        return self.settings.node
+        """All of them, for a line of text."""
+        return ", ".join(self.nodes)
 
     @property
     def owner_prefix(self) -> str:
@@ -138,17 +163,62 @@ class Stack:
         return credentials(self.settings, self.given_token, self.role, self.engine.outputs)
 
     @property
+    def agents(self) -> Mapping[str, Consul]:
+        """The APIs of the agents by their nodes, as far as they are published."""
+        published = {host.docker.names.agent_node: host.docker.agent_address for host in self.hosts}
+        return {node: self.credentials.client(address) for node, address in published.items() if address}
+
+    @property
+    def servers(self) -> Mapping[str, Consul]:
+        """The APIs of the servers, by their nodes."""
+        created = {host.docker.names.server_node: host.docker.server_address for host in self.hosts}
+        addresses = {node: address for node, address in created.items() if address}
+        addresses = addresses or {self.names.server_node: self.settings.server_address}
+        return {node: self.credentials.client(address) for node, address in addresses.items()}
+
+    @property
     def agent(self) -> Consul | None:
-        """The API of the shared agent; None if it is not published."""
-        address = self.settings.agent_address
-        return self.credentials.client(address) if address else None
+        """The API of an agent, of the first that answers; None if none is published."""
+        return _first_that_answers(self.agents.values())
 
     @property
     def server(self) -> Consul:
-        """The API of the server."""
-        return self.credentials.client(self.settings.server_address)
+        """The API of a server, of the first that answers."""
+        found = _first_that_answers(self.servers.values())
+        assert found  # noqa: S101 - each stack has one
+        return found
 
     @property
     def consul(self) -> Consul:
-        """The API that clients use: the agent's, or the server's if the agent's is not published."""
+        """The API that clients use: an agent's, or a server's if no agent's is published."""
         return self.agent or self.server
+
+
+@dataclass(frozen=True)
+class StackHost:
+    """A host of a stack as the commands see it.
+
+    Attributes:
+        docker: how it is reached, and what of the cluster is on it.
+        roster: the services that are registered there.
+        settings: of the stack.
+    """
+
+    docker: DockerHost
+    roster: Roster
+    settings: settings.Settings
+
+    @property
+    def node(self) -> str:
+        """The node that its services are registered on."""
+        kind = self.settings.registration
+        return self.settings.external_node if kind == "catalog" else self.docker.names.agent_node
+
+    def resource(self, service: Service) -> str:
+        """Return the name of the resource that registers one of its services."""
+        return f"{self.docker.of('registration')}-{service.id}"
+
+
+def _first_that_answers(apis: Collection[Consul]) -> Consul | None:
+    """Return the first that answers; the first, if there is no other or none does."""
+    return next((api for api in apis if len(apis) == 1 or api.answers()), next(iter(apis), None))

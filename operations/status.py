@@ -1,6 +1,7 @@
 """`status`: the services of a stack as the catalog has them."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from rich.table import Table
 
@@ -15,8 +16,14 @@ from services.roster import GROUPS, Roster
 def status(stack: StackName = DEFAULT_STACK) -> None:
     """Show the services as the catalog has them."""
     loaded = Stack.load(stack)
-    statuses = service_statuses(loaded.consul.node_checks(loaded.node), loaded.roster)
+    statuses = service_statuses(checks_of(loaded), loaded.roster)
     console.print(status_table(loaded.roster, statuses))
+
+
+def checks_of(stack: Stack) -> list[dict[str, Any]]:
+    """Return the checks that the catalog has on all nodes of a stack."""
+    consul = stack.consul
+    return [check for node in stack.nodes for check in consul.node_checks(node)]
 
 
 def status_table(roster: Roster, statuses: Mapping[str, str]) -> Table:

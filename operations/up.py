@@ -12,7 +12,7 @@ from operations.command_line import DEFAULT_STACK, StackName
 from operations.lost_server import has_lost_its_server
 from operations.output import console, print_line
 from operations.stack import Stack, StackError
-from operations.status import status_table
+from operations.status import checks_of, status_table
 from waiting import wait_until
 
 _PULUMI = {"up": "up", "down": "destroy"}
@@ -65,8 +65,9 @@ def deploy(stack: Stack) -> None:
     if not any(count for what, count in (result.summary.resource_changes or {}).items() if what != "same"):
         output("pulumi: nothing to change")
     deployed = {service.id for service in stack.roster.services}
-    for service_id in prune(stack.with_role("removal").consul, stack.owner_prefix, deployed):
-        output(f"consul: deregistered {service_id}, left behind by a killed run")
+    for agent in stack.with_role("removal").agents.values():
+        for service_id in prune(agent, stack.owner_prefix, deployed):
+            output(f"consul: deregistered {service_id}, left behind by a killed run")
 
 
 def prune(consul: Consul, owner_prefix: str, deployed: set[str]) -> list[str]:
@@ -112,10 +113,11 @@ def wait_for_passing(stack: Stack, seconds: float | None = None) -> dict[str, st
 
 
 def _statuses(stack: Stack) -> dict[str, str]:
-    checks = stack.consul.node_checks(stack.node)
+    checks = checks_of(stack)
     statuses = service_statuses(checks, stack.roster)
     # Of a check that an agent runs, the servers get a new output only after minutes.
-    latest = stack.agent.all_checks().values() if stack.agent and stack.settings.registration != "catalog" else checks
+    agents = stack.agents.values() if stack.settings.registration != "catalog" else ()
+    latest = [check for agent in agents for check in agent.all_checks().values()] or checks
     changed = {check["ServiceID"] for check in latest if not ran_as_stated(check)}
     return {key: UNCHECKED if key in changed and status == "passing" else status for key, status in statuses.items()}
 

@@ -104,7 +104,7 @@ class Drill:
     @property
     def _status(self) -> str:
         """The worst status of the service's checks in the catalog, or `missing`."""
-        entry = self.stack.consul.in_catalog(self.stack.node, self.service.name, self.service.id)
+        entry = self.stack.consul.in_catalog(self.stack.node_of(self.service), self.service.name, self.service.id)
         checks = entry["Checks"] if entry else []
         return worst_status(check["Status"] for check in checks if check["ServiceID"])
 
@@ -113,7 +113,7 @@ class Drill:
         """Whether clients that ask for passing instances get this one."""
         entries = self.stack.consul.discover(self.service.name)
         instances = [(entry["Node"]["Node"], entry["Service"]["ID"]) for entry in entries]
-        return (self.stack.node, self.service.id) in instances
+        return (self.stack.node_of(self.service), self.service.id) in instances
 
     def _measure(self, what: str, since: float, condition: Callable[[], bool], sleep: signals.Sleep) -> Step:
         happened = wait_until(condition, since + _PATIENCE * self.promise - time.monotonic(), sleep=sleep)
@@ -155,7 +155,9 @@ def drill_of(stack: Stack, name: str, output: Callable[[str], object]) -> Drill:
 def _running_service(stack: Stack, service: Service) -> RunningService:
     if stack.sandbox:
         return StandInProcess(stack.sandbox.stand_in(service))
-    return ServiceContainer(service.container, engine_of(stack.engine.project / f"Pulumi.{stack.name}.yaml"))
+    host = stack.host_of(service).docker
+    engine = host.engine if host.name else engine_of(stack.engine.project / f"Pulumi.{stack.name}.yaml")
+    return ServiceContainer(service.container, engine)
 
 
 def drill(service: ServiceName, stack: StackName = DEFAULT_STACK, as_json: AsJson = False) -> None:

@@ -1,6 +1,7 @@
 """`heal`: registers again what Consul removed, as it was last deployed."""
 
 import logging
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated
 
@@ -30,17 +31,28 @@ _OTHER_WAYS = {
 }
 
 
-def reconciler_of(stack: Stack) -> Reconciler:
-    """Return what heals a stack.
+def reconcilers_of(stack: Stack) -> list[Reconciler]:
+    """Return what heals a stack: one an agent.
 
     Raises:
         HealError: its services are not registered over the agent's API.
     """
-    kind, agent = stack.settings.registration, stack.with_role("registration").agent
-    if kind != "agent" or not agent:
+    kind, agents = stack.settings.registration, stack.with_role("registration").agents
+    if kind != "agent":
         other_way = _OTHER_WAYS[kind].format(agent=stack.names.agent_container)
         raise HealError(f"heal is for registration agent, and stack {stack.name} has {kind}: {other_way}")
-    return Reconciler(stack.roster, agent, stack.node, stack.engine, stack.names.server_node)
+    addresses = frozenset(agent.address for agent in agents.values())
+    return [
+        Reconciler(
+            host.roster,
+            agents[host.node],
+            host.node,
+            stack.engine,
+            host.docker.names.server_node,
+            addresses - {agents[host.node].address},
+        )
+        for host in stack.hosts
+    ]
 
 
 def _nothing_is_deployed(stack: Stack) -> bool:
@@ -65,28 +77,37 @@ def once(reconciler: Reconciler, sleep: signals.Sleep) -> bool:
     return not result.troubles
 
 
-def keep(reconciler: Reconciler, every: timedelta, sleep: signals.Sleep) -> None:
-    """Run a round again and again, until a signal ends it; sooner after one that failed.
+def keep(reconcilers: Sequence[Reconciler], every: timedelta, sleep: signals.Sleep) -> None:
+    """Run a round of each again and again, until a signal ends it; sooner after one that failed.
 
     Args:
-        reconciler: whose rounds.
+        reconcilers: whose rounds.
         every: between the end of a round and the next.
         sleep: takes the seconds to wait.
     """
-    failures, last = 0, ""
+    failures, last, pause = 0, "", every.total_seconds()
     while True:
-        try:
-            _round(reconciler)
+        errors = [error for each in reconcilers if (error := _failure(each))]
+        if errors:
+            pause = _BACKOFF[min(failures, len(_BACKOFF) - 1)]
+            failures += 1
+            if (message := "; ".join(errors)) != last:
+                log.error(f"{message}; trying again, every {_BACKOFF[-1]} s at the latest")
+                last = message
+        else:
             if failures:
                 log.info("all answer again")
             failures, last, pause = 0, "", every.total_seconds()
-        except (ConsulError, EngineError, signals.TooLongError) as error:
-            pause = _BACKOFF[min(failures, len(_BACKOFF) - 1)]
-            failures += 1
-            if str(error) != last:
-                log.error(f"{error}; trying again, every {_BACKOFF[-1]} s at the latest")
-                last = str(error)
         sleep(pause)
+
+
+def _failure(reconciler: Reconciler) -> str | None:
+    """Run a round, and return why it failed, if it did: the agents of other hosts have theirs all the same."""
+    try:
+        _round(reconciler)
+    except (ConsulError, EngineError, signals.TooLongError) as error:
+        return str(error)
+    return None
 
 
 def _round(reconciler: Reconciler) -> Round:
@@ -125,14 +146,14 @@ def heal(stack: StackName = DEFAULT_STACK, every: Every = None) -> None:
             if every is None and _nothing_is_deployed(loaded):
                 log.info(f"stack {stack}: nothing is deployed, so there is nothing to heal")
                 raise typer.Exit
-            reconciler = reconciler_of(loaded)
+            reconcilers = reconcilers_of(loaded)
             pace = f"every {duration(every)}" if every else "once"
-            log.info(
-                f"stack {stack} on {reconciler.agent.address}, {pace}; the state is in {reconciler.engine.backend}"
-            )
+            addresses = ", ".join(each.agent.address for each in reconcilers)
+            log.info(f"stack {stack} on {addresses}, {pace}; the state is in {loaded.engine.backend}")
             if every is None:
-                raise typer.Exit(not once(reconciler, sleep))
-            keep(reconciler, every, sleep)
+                well = [once(each, sleep) for each in reconcilers]
+                raise typer.Exit(not all(well))
+            keep(reconcilers, every, sleep)
     except KeyboardInterrupt:
         log.info("ended by a signal")
         raise typer.Exit(0 if every else 130) from None

@@ -64,6 +64,7 @@ class Reconciler:
         node: the agent's.
         engine: reads the state, which says what is deployed: nothing else is ever written.
         server_node: of the server, on which an interrupted run leaves services.
+        others: addresses of the stack's other agents, whose services are theirs to keep.
     """
 
     roster: Roster
@@ -71,6 +72,7 @@ class Reconciler:
     node: str
     engine: Engine
     server_node: str = STAGING_NAMES.server_node
+    others: frozenset[str] = frozenset()
     _deployed: DeployedState | None = None
     _differing: dict[str, tuple[Fields, float]] = field(default_factory=dict)
     _logged: set[str] = field(default_factory=set)
@@ -108,7 +110,7 @@ class Reconciler:
         if self.engine.locked:
             result.troubles.append(busy)
             return
-        deployed = self.engine.deployed_state()
+        deployed = self.engine.deployed_state().without_agents(self.others)
         if deployed.unfinished:
             result.troubles.append(busy)
             return

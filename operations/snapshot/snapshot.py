@@ -110,7 +110,7 @@ def _access(stack: Stack | None) -> Iterator[dict[str, str]]:
         ca.write(credentials.ca or "")
         ca.flush()
         yield {
-            "CONSUL_HTTP_ADDR": stack.settings.server_address,
+            "CONSUL_HTTP_ADDR": stack.server.address,
             **({"CONSUL_CACERT": ca.name} if credentials.ca else {}),
             **({"CONSUL_HTTP_TOKEN": credentials.token} if credentials.token else {}),
         }

@@ -1,6 +1,6 @@
 """What to do about a finding."""
 
-from operations.stack import Stack
+from operations.stack import Stack, StackHost
 from operations.verify.observed_state import Place
 from services.model import Service
 
@@ -16,16 +16,25 @@ def start(stack: Stack, service: Service) -> str:
     """Have a service answer its check."""
     if stack.settings.sandbox:
         return f"make start-service SERVICE={service.id}"
-    return f"docker start {service.container}, and see docker logs {service.container}"
+    return f"{_on(stack.host_of(service))}docker start {service.container}, and see docker logs {service.container}"
+
+
+def _on(host: StackHost) -> str:
+    return f"on {host.docker.name}: " if host.docker.name else ""
 
 
 def run_consul(stack: Stack, node: str) -> str:
     """Have one of Consul's own processes run."""
     if stack.settings.docker:
-        names = stack.names
-        container = {names.agent_node: names.agent_container, names.server_node: names.server_container}.get(node, node)
-        members = f"docker exec {names.agent_container} consul members"
-        return f"docker start {container}, and see docker logs {container}; then {members}"
+        for host in stack.hosts:
+            names = host.docker.names
+            containers = {names.agent_node: names.agent_container}
+            if host.docker.server_address or not host.docker.name:
+                containers[names.server_node] = names.server_container
+            if container := containers.get(node):
+                members = f"docker exec {names.agent_container} consul members"
+                return f"{_on(host)}docker start {container}, and see docker logs {container}; then {members}"
+        return f"docker start {node}, and see docker logs {node}"
     return deploy(stack) if stack.settings.sandbox else f"start Consul's process {node} there"
 
 
@@ -33,8 +42,15 @@ def answer(stack: Stack, address: str) -> str:
     """Have an API answer."""
     return (
         f"see that {address} is right in Pulumi.{stack.name}.yaml, and that Consul runs there: "
-        f"{run_consul(stack, stack.names.agent_node)}. Of a 403: set CONSUL_HTTP_TOKEN"
+        f"{run_consul(stack, _node_at(stack, address))}. Of a 403: set CONSUL_HTTP_TOKEN"
     )
+
+
+def _node_at(stack: Stack, address: str) -> str:
+    """Return the node whose API has an address; the first agent's, where none has."""
+    apis = {**stack.servers, **stack.agents}
+    first = stack.hosts[0].docker.names.agent_node
+    return next((node for node, api in apis.items() if api.address == address and len(stack.hosts) > 1), first)
 
 
 def _put(stack: Stack) -> str:
@@ -47,7 +63,7 @@ def deregister(stack: Stack, place: Place, dead: bool) -> str:
     """Have an instance that is not ours removed; of a dead node, the node with all of its."""
     if dead:
         return f"""{_put(stack)} -d '{{"Node": "{place.node}"}}' {stack.server.address}/v1/catalog/deregister"""
-    apis = {stack.names.agent_node: stack.agent, stack.names.server_node: stack.server}
+    apis = {**stack.agents, **stack.servers}
     if api := apis.get(place.node):
         return f"{_put(stack)} {api.address}/v1/agent/service/deregister/{place.id}"
     return f"on {place.node}: consul services deregister -id={place.id}"
@@ -60,5 +76,5 @@ def without_self_registration(service: Service) -> str:
 
 def take_over(stack: Stack, service: Service) -> str:
     """Have the stack get an id back that another party holds."""
-    remove = deregister(stack, Place(stack.node, service.id), dead=False)
+    remove = deregister(stack, Place(stack.node_of(service), service.id), dead=False)
     return f"then {remove}, and {deploy(stack)}"

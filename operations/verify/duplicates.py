@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from consul_cluster.agent_configuration import ESM_NODE
-from consul_cluster.cluster_names import ClusterNames
 from operations.stack import Stack
 from operations.verify import advice
 from operations.verify.findings import Finding, Verdict, unseen
@@ -25,8 +24,9 @@ class Stray:
         dead: nothing keeps its node alive.
         coexists: registered by the service itself with the server, as before and during a migration.
         superseded: the catalog has the roster's own instance of the name, or the roster has none.
-        names: of the cluster.
-        on_agent: the agent itself holds it; None: the agent's API does not answer.
+        drained: all that there is of a service, on a server since an `up`: `registrations` names it.
+        on_agent: the agent of the stack on whose node it is holds it itself; None: there is none that answers.
+        agent_silent: it is on the node of an agent of the stack whose API does not answer.
     """
 
     name: str
@@ -37,8 +37,9 @@ class Stray:
     dead: bool
     coexists: bool
     superseded: bool
-    names: ClusterNames
+    drained: bool
     on_agent: bool | None
+    agent_silent: bool
 
     @property
     def origin(self) -> str:
@@ -51,15 +52,9 @@ class Stray:
         return f"{origin}; its node is dead" if self.dead else origin
 
     @property
-    def drained(self) -> bool:
-        """Whether it is all that there is of a service, on the server since an `up`: `registrations` names it."""
-        return self.owned and self.duplicate and not self.superseded and self.place.node == self.names.server_node
-
-    @property
     def removable(self) -> bool:
         """Whether `--fix` removes it: it belongs to this stack, is not needed, and does not come back by itself."""
-        known = self.place.node != self.names.agent_node or self.on_agent is not None or self.dead
-        return self.owned and self.superseded and known
+        return self.owned and self.superseded and (self.dead or not self.agent_silent)
 
 
 def strays(observed: ObservedState) -> tuple[Stray, ...]:
@@ -82,7 +77,8 @@ def others(observed: ObservedState) -> Verdict:
 
 def _strays(observed: ObservedState, catalog: Catalog) -> Iterator[Stray]:
     stack = observed.stack
-    stated = {Place(stack.node, service.id): service.name for service in stack.roster.services}
+    stated = {Place(stack.node_of(service), service.id): service.name for service in stack.roster.services}
+    agents = {host.docker.names.agent_node for host in stack.hosts}
     places: dict[str, set[Place]] = {}
     for place, name in stated.items():
         places.setdefault(name, set()).add(place)
@@ -92,27 +88,31 @@ def _strays(observed: ObservedState, catalog: Catalog) -> Iterator[Stray]:
         if name in own or place in stated:
             continue
         dead, duplicate = catalog.dead(place.node), name in places
+        owned, superseded = owner.startswith(stack.owner_prefix), places.get(name, set()) <= catalog.instances.keys()
+        agent = observed.agents.get(place.node)
         yield Stray(
             name,
             place,
             owner,
             duplicate,
-            owned=owner.startswith(stack.owner_prefix),
+            owned=owned,
             dead=dead,
             coexists=duplicate and not owner and not dead and _is_server(stack, catalog, place.node),
-            superseded=places.get(name, set()) <= catalog.instances.keys(),
-            names=stack.names,
-            on_agent=place.id in observed.agent.services if observed.agent else None,
+            superseded=superseded,
+            drained=owned and duplicate and not superseded and place.node in stack.drain_nodes,
+            on_agent=place.id in agent.services if agent else None,
+            agent_silent=place.node in agents and not agent,
         )
 
 
 def _is_server(stack: Stack, catalog: Catalog, node: str) -> bool:
     member = catalog.members.get(node)
-    return member["Tags"].get("role") == "consul" if member else node == stack.names.server_node
+    return member["Tags"].get("role") == "consul" if member else node in stack.servers
 
 
 def _finding(stack: Stack, stray: Stray) -> Finding:
-    expected = f"once, on {stack.node}" if stray.duplicate else "no service of this name: services/ has none"
+    nodes = dict.fromkeys(stack.node_of(each) for each in stack.roster.services if each.name == stray.name)
+    expected = f"once, on {', '.join(nodes)}" if stray.duplicate else "no service of this name: services/ has none"
     actual = f"id {stray.place.id} on {stray.place.node}, {stray.origin}"
     return Finding(stray.name, expected, actual, _advice(stack, stray))
 

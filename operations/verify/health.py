@@ -29,7 +29,8 @@ def health(observed: ObservedState) -> Verdict:
     findings = [finding for service in services for finding in _failing(observed, observed.catalog, service)]
     well = len(services) - len({finding.subject for finding in findings})
     summary = f"{well} of the {len(services)} registered pass, by checks that ran"
-    return Verdict("health", summary, [*_of_node(observed.catalog, observed.stack.node), *findings])
+    of_nodes = [finding for node in observed.stack.nodes for finding in _of_node(observed.catalog, node)]
+    return Verdict("health", summary, [*of_nodes, *findings])
 
 
 def discovery(observed: ObservedState) -> Verdict:
@@ -40,42 +41,50 @@ def discovery(observed: ObservedState) -> Verdict:
     catalog, services = observed.catalog, observed.stack.roster.services
     passing = [service for service in services if _passes(catalog, _place(observed, service))]
     findings = [
-        Finding(
-            service.id,
-            f"found at {api.address}/v1/health/service/{service.name}?passing",
-            f"passes in the catalog on {observed.stack.node}, and is not found",
-            f"ask again; if it stays: docker logs {observed.stack.node}, and the node's own checks in the UI",
-        )
+        _not_found(observed, service, api.address)
         for service in passing
         if _place(observed, service) not in observed.discovered[service.name]
     ]
     found = len(passing) - len(findings)
-    whose = "the agent" if observed.stack.agent else "the server: the agent's API is not published"
+    whose = {0: "the server: the agent's API is not published", 1: "the agent"}.get(
+        len(observed.stack.agents), "an agent"
+    )
     return Verdict("discovery", f"{found} of the {len(passing)} that pass are found through {whose}", findings)
 
 
+def _not_found(observed: ObservedState, service: Service, address: str) -> Finding:
+    node = observed.stack.node_of(service)
+    return Finding(
+        service.id,
+        f"found at {address}/v1/health/service/{service.name}?passing",
+        f"passes in the catalog on {node}, and is not found",
+        f"ask again; if it stays: docker logs {node}, and the node's own checks in the UI",
+    )
+
+
 def metrics(observed: ObservedState) -> Verdict:
-    """Judge whether the agent gives its metrics."""
-    agent = observed.stack.agent
-    if not agent:
+    """Judge whether each agent gives its metrics."""
+    agents = observed.stack.agents
+    if not agents:
         return Verdict("metrics", "not looked at: the agent's API is not published")
-    if not observed.agent:
+    if not observed.agents:
         return unseen("metrics")
-    answer = observed.agent.metrics
-    count = len(_METRICS.findall(answer))
+    counts = {node: len(_METRICS.findall(view.metrics)) for node, view in observed.agents.items()}
     findings = [
         Finding(
-            f"{agent.address}/v1/agent/metrics?format=prometheus",
+            f"{agents[node].address}/v1/agent/metrics?format=prometheus",
             "metrics whose names begin with consul_",
-            answer[:200] or "nothing",
+            observed.agents[node].metrics[:200] or "nothing",
             "set telemetry.prometheus_retention_time in the agent's config: consul_cluster/agent_configuration.py",
         )
+        for node, count in counts.items()
+        if not count
     ]
-    return Verdict("metrics", f"{count} for Prometheus", [] if count else findings)
+    return Verdict("metrics", f"{', '.join(map(str, counts.values()))} for Prometheus", findings)
 
 
 def _place(observed: ObservedState, service: Service) -> Place:
-    return Place(observed.stack.node, service.id)
+    return Place(observed.stack.node_of(service), service.id)
 
 
 def _passes(catalog: Catalog, place: Place) -> bool:
@@ -93,9 +102,10 @@ def _of_node(catalog: Catalog, node: str) -> Iterator[Finding]:
 def _failing(observed: ObservedState, catalog: Catalog, service: Service) -> Iterator[Finding]:
     checks = catalog.checks.get(_place(observed, service), {})
     # The servers get an output whose status stays the same only after minutes: the agent's own is newer.
-    newer = observed.agent.checks.get(service.id, {}) if observed.agent else {}
+    agent = observed.agent_of(service)
+    newer = agent.checks.get(service.id, {}) if agent else {}
     for reason in (each["Notes"] for check_id, each in checks.items() if is_maintenance(check_id)):
-        off = f"on {observed.stack.node}: consul maint -disable -service={service.id}"
+        off = f"on {observed.stack.node_of(service)}: consul maint -disable -service={service.id}"
         yield Finding(service.id, "found by clients", f"in maintenance: {reason}", f"end it, {off}")
     for check in service.checks:
         known = checks.get(check.id)
@@ -133,7 +143,7 @@ def _ran(service: Service, check: Check, observed: ObservedState) -> re.Pattern[
     """
     if isinstance(check, TtlCheck):
         return re.compile("")
-    is_current = observed.agent or observed.stack.settings.registration == "catalog"
+    is_current = observed.agent_of(service) or observed.stack.settings.registration == "catalog"
     output, target = re.escape(expected_output(service, check)), re.escape(check_target(service, check))
     if not is_current:
         output = output.replace(target, r"\S+")

@@ -16,7 +16,7 @@ _ALIVE = 1
 def apis(observed: ObservedState) -> Verdict:
     """Judge whether the APIs answer."""
     stack = observed.stack
-    addresses = [api.address for api in (stack.agent, stack.server) if api]
+    addresses = [api.address for api in (*stack.agents.values(), *stack.servers.values())]
     findings = [
         Finding(address, "an answer", why, advice.answer(stack, address)) for address, why in observed.failures.items()
     ]
@@ -24,10 +24,12 @@ def apis(observed: ObservedState) -> Verdict:
 
 
 def members(observed: ObservedState) -> Verdict:
-    """Judge whether server and agent are alive, under their names."""
+    """Judge whether servers and agents are alive, under their names."""
     if not observed.catalog:
         return unseen("members")
-    roles = {observed.stack.names.server_node: _SERVER, observed.stack.names.agent_node: _CLIENT}
+    stack = observed.stack
+    agents = [host.docker.names.agent_node for host in stack.hosts]
+    roles = {**dict.fromkeys(stack.servers, _SERVER), **dict.fromkeys(agents, _CLIENT)}
     findings = list(_absent(observed.stack, observed.catalog, roles))
     return Verdict("members", f"{len(roles) - len(findings)} of {len(roles)} alive: {', '.join(roles)}", findings)
 

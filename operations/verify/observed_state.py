@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from consul_cluster.client import Consul, ConsulError, NoAnswerError
 from operations.stack import Stack
+from services.model import Service
 
 Fields = Mapping[str, Any]
 Result = TypeVar("Result")
@@ -67,21 +68,25 @@ class ObservedState:
     Attributes:
         stack: the stack.
         catalog: what the servers hold.
-        agent: what the agent holds.
+        agents: what each agent holds, by its node, as far as it answers.
         discovered: the passing instances that clients find under each name of the roster.
         failures: why an API has no part in it, by the API's address.
     """
 
     stack: Stack
     catalog: Catalog | None
-    agent: AgentView | None
+    agents: Mapping[str, AgentView]
     discovered: Mapping[str, set[Place]] | None
     failures: Mapping[str, str]
+
+    def agent_of(self, service: Service) -> AgentView | None:
+        """Return what the agent of a service holds; None where it does not answer, or is not published."""
+        return self.agents.get(self.stack.host_of(service).docker.names.agent_node)
 
 
 def observe(stack: Stack) -> ObservedState:
     """Fetch everything; the parts of each API at the same time."""
-    agent, server = stack.agent, stack.server
+    agents, server, client = stack.agents, stack.server, stack.consul
     failures: dict[str, str] = {}
 
     def part(consul: Consul, get: Callable[[Consul], Result]) -> Result | None:
@@ -91,11 +96,12 @@ def observe(stack: Stack) -> ObservedState:
             failures.setdefault(consul.address, str(error))
             return None
 
-    with ThreadPoolExecutor(3) as at_once:
+    with ThreadPoolExecutor(2 + len(agents)) as at_once:
         catalog = at_once.submit(part, server, _catalog)
-        view = at_once.submit(part, agent, _agent_view) if agent else None
-        discovered = at_once.submit(part, agent or server, lambda consul: _discovered(consul, stack))
-    return ObservedState(stack, catalog.result(), view.result() if view else None, discovered.result(), failures)
+        views = {node: at_once.submit(part, agent, _agent_view) for node, agent in agents.items()}
+        discovered = at_once.submit(part, client, lambda consul: _discovered(consul, stack))
+    seen = {node: view for node, each in views.items() if (view := each.result())}
+    return ObservedState(stack, catalog.result(), seen, discovered.result(), failures)
 
 
 def _catalog(server: Consul) -> Catalog:

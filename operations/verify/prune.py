@@ -35,11 +35,9 @@ def prune(stack: Stack, latest: Report, output: Callable[[str], object]) -> tupl
 
 
 def _remove(stack: Stack, stray: Stray) -> None:
-    if stack.agent and stray.on_agent and stray.place.node == stack.names.agent_node:
-        stack.agent.deregister(stray.place.id)
+    if stray.on_agent:
+        stack.agents[stray.place.node].deregister(stray.place.id)
         return
-    if (
-        stray.place.node == stack.names.server_node
-    ):  # The server is an agent too, and would put back what it holds itself.
-        stack.server.deregister(stray.place.id)
+    if server := stack.servers.get(stray.place.node):  # It is an agent too, and would put back what it holds itself.
+        server.deregister(stray.place.id)
     stack.server.deregister_from_catalog(*stray.place)

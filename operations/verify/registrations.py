@@ -40,7 +40,7 @@ def _all_missing(stack: Stack) -> Finding:
 
 def _finding(observed: ObservedState, service: Service, others: Mapping[tuple[str, int], str]) -> Finding | None:
     views = _views(observed, service)
-    expected = f"registered on {observed.stack.node} at {service.address}"
+    expected = f"registered on {observed.stack.node_of(service)} at {service.address}"
     if not any(views.values()):
         return Finding(service.id, expected, *_why_absent(observed, service, others))
     for where, missing in _LACKING.items():
@@ -53,7 +53,7 @@ def _why_absent(observed: ObservedState, service: Service, others: Mapping[tuple
     """Return what stands in the place of a service, and what to do."""
     stack, deploy = observed.stack, advice.deploy(observed.stack)
     if _is_drained(observed, service):
-        found = f"it is on {stack.names.server_node}, which checks it since an `up` was interrupted"
+        found = f"it is on {_drain_node(stack, service)}, which checks it since an `up` was interrupted"
         return found, f"{deploy}: it moves back"
     if service.port and (by := others.get((service.name, service.port))):
         found = f"{by}, which the service itself registered, stands in its place"
@@ -62,13 +62,24 @@ def _why_absent(observed: ObservedState, service: Service, others: Mapping[tuple
 
 
 def _without_owner(observed: ObservedState) -> Mapping[tuple[str, int], str]:
-    services = observed.agent.services if observed.agent else {}
-    return without_owner({service_id: normalize(dict(each), {}) for service_id, each in services.items()})
+    return {
+        place: service_id
+        for agent in observed.agents.values()
+        for place, service_id in without_owner(
+            {service_id: normalize(dict(each), {}) for service_id, each in agent.services.items()}
+        ).items()
+    }
+
+
+def _drain_node(stack: Stack, service: Service) -> str:
+    return stack.host_of(service).docker.names.server_node
 
 
 def _is_drained(observed: ObservedState, service: Service) -> bool:
     """Return whether a run that replaced the agent's container has left a service on the server."""
-    instance = observed.catalog and observed.catalog.instances.get(Place(observed.stack.names.server_node, service.id))
+    instance = observed.catalog and observed.catalog.instances.get(
+        Place(_drain_node(observed.stack, service), service.id)
+    )
     return bool(instance and is_owned_by(instance["Meta"], observed.stack.owner_prefix))
 
 
@@ -88,7 +99,7 @@ _LACKING = {
 def stated(stack: Stack, service: Service) -> dict[str, Any]:
     """Return what the catalog and the agent are to show of a service."""
     kind = stack.settings.registration
-    resource = DEFINITION_FILES if kind == "files" else f"registration-{service.id}"
+    resource = DEFINITION_FILES if kind == "files" else stack.host_of(service).resource(service)
     fields = definition(with_owner(service, stack.owner_prefix + resource))
     if kind == "catalog":
         fields["meta"] |= _OF_THE_PROVIDER
@@ -101,12 +112,13 @@ _OF_THE_PROVIDER = {"external-source": "terraform"}
 
 def _views(observed: ObservedState, service: Service) -> Views:
     views: dict[str, Fields | None] = {}
-    if observed.agent and observed.stack.settings.registration != "catalog":
-        registered = observed.agent.services.get(service.id)
-        checks = _checks(observed.agent.checks.get(service.id))
+    agent = observed.agent_of(service)
+    if agent and observed.stack.settings.registration != "catalog":
+        registered = agent.services.get(service.id)
+        checks = _checks(agent.checks.get(service.id))
         views["the agent"] = normalize(dict(registered), checks) if registered else None
     if observed.catalog:
-        place = Place(observed.stack.node, service.id)
+        place = Place(observed.stack.node_of(service), service.id)
         entry, checks = observed.catalog.instances.get(place), _checks(observed.catalog.checks.get(place))
         if observed.stack.settings.registration != "catalog":
             # The servers get a new output of an agent's check only after minutes: an old one says nothing.

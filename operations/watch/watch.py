@@ -16,7 +16,7 @@ from operations.stack import Stack
 from operations.watch.events import Event, fields, line
 from operations.watch.screen import screen
 from operations.watch.service_board import Board
-from operations.watch.status_stream import status_stream
+from operations.watch.status_stream import stack_stream
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line: start, change, away, back.")]
 ShowEvents = Callable[[Iterable[Event]], None]
@@ -32,9 +32,7 @@ def watch(stack: StackName = DEFAULT_STACK, as_json: Json = False) -> None:
     board = Board(loaded.roster, loaded.node)
     try:
         with _display(board, as_json) as show_events:
-            stream = status_stream(
-                loaded.consul, loaded.node, loaded.roster, loaded.owner_prefix, loaded.names.server_node
-            )
+            stream = stack_stream(loaded)
             for news in until_interrupted(stream):
                 show_events(board.take(news))
     except KeyboardInterrupt:  # before the first look, or pressed twice

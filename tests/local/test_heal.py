@@ -154,5 +154,5 @@ def test_the_loop_waits_its_period_between_rounds(deployed: EditableStack) -> No
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        heal.keep(healer(deployed), duration_option("7s"), wait)
+        heal.keep([healer(deployed)], duration_option("7s"), wait)
     assert waited == [7, 7]

@@ -333,7 +333,7 @@ def kept(case: Case, rounds: int) -> list[float]:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        heal.keep(case.reconciler, duration_option("30s"), wait)
+        heal.keep([case.reconciler], duration_option("30s"), wait)
     return waited
 
 
@@ -423,7 +423,7 @@ def test_for_another_registration_the_error_has_the_command_that_heals(
         f"  consul-staging:registration: {registration}\n"
     )
     with pytest.raises(heal.HealError, match=said):
-        heal.reconciler_of(Stack.load("other", tmp_path))
+        heal.reconcilers_of(Stack.load("other", tmp_path))
 
 
 @pytest.mark.real_roster
@@ -439,7 +439,8 @@ def test_a_secured_agent_is_healed_with_the_registrations_token(
             "config:\n  consul-staging:serverAddress: http://127.0.0.1:8500\n  consul-staging:server: created\n"
             f"  consul-staging:agentAddress: {agent.address}\n  consul-staging:security: accepted\n"
         )
-        heal.reconciler_of(Stack.load("other", tmp_path)).agent.all_services()
+        [reconciler] = heal.reconcilers_of(Stack.load("other", tmp_path))
+        reconciler.agent.all_services()
     assert agent.tokens == {"registration-token"}
 
 

@@ -20,14 +20,14 @@ from operations.watch import watch as command
 from operations.watch.events import Away, Back, Changed, Started, fields, line
 from operations.watch.screen import screen
 from operations.watch.service_board import Board
-from operations.watch.status_stream import status_stream
+from operations.watch.status_stream import host_stream
 from services.field_types import OWNER_KEY
 from tests.fake_consul import AGENT, SERVER, FakeConsul, running
 from tests.forty_services import forty_roster
 from tests.unit.stacks import consul_of, only_stack, stack_at
 
 ROSTER = forty_roster()
-OWNER_PREFIX = "pulumi/consul-staging/staging/"
+OWNER_PREFIX = "pulumi/consul-staging/local/"
 GONE = NoAnswerError("GET http://127.0.0.2:8500/v1/health/node/x: no answer: refused")
 
 
@@ -183,7 +183,8 @@ def _fake() -> FakeConsul:
 def _fed(fake: FakeConsul, monkeypatch: pytest.MonkeyPatch) -> Iterator[Iterator[Mapping[str, str] | ConsulError]]:
     monkeypatch.setattr(feeding, "_PAUSE", 0)
     with running(fake):
-        yield status_stream(fake.api, AGENT, ROSTER, OWNER_PREFIX, SERVER)
+        stack = stack_at(fake.address, fake.address, ROSTER)
+        yield host_stream(stack, stack.hosts[0])
 
 
 Fed = Iterator[Mapping[str, str] | ConsulError]
@@ -254,7 +255,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *said: Mapping[str, str] | ConsulError,
         yield from said
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "status_stream", fed)
+    monkeypatch.setattr(command, "stack_stream", fed)
     only_stack(monkeypatch, target)
     app = typer.Typer()
     app.command()(command.watch)
