@@ -1,0 +1,118 @@
+"""Several Docker hosts on one machine, in one swarm, for what needs more than one.
+
+The environment variable DOCKER_HOSTS_LAB is the path of a program that makes them, with the commands `up N`, which
+prints the engine's socket and the address of each, `cut I`, `mend I`, `kill I` and `down`.
+"""
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from consul_cluster.client import Consul
+from operations.stack import Stack
+from tests.docker.conftest import CONSUL, project
+
+PROGRAM = os.environ.get("DOCKER_HOSTS_LAB")
+WHY_NOT = "needs several Docker hosts: set DOCKER_HOSTS_LAB to a program as tests/docker/hosts_lab.py describes it"
+
+_HOST = re.compile(r"(h[0-9]): DOCKER_HOST=unix://(\S+), (\S+)")
+_IMAGES = (CONSUL, "busybox:1.37.0")
+
+
+@dataclass(frozen=True)
+class LabHost:
+    """One of the hosts.
+
+    Attributes:
+        name: such as h1.
+        socket: path of its engine's socket.
+        address: its IP address.
+    """
+
+    name: str
+    socket: str
+    address: str
+
+    def docker(self, *arguments: str) -> str:
+        """Run a docker command there; returns what it prints."""
+        command = ("docker", "-H", f"unix://{self.socket}", *arguments)
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout.strip()
+
+    @property
+    def ours(self) -> str:
+        """The names of a stack's containers and volumes that are there."""
+        containers = self.docker("ps", "--all", "--format", "{{.Names}}", "--filter", "name=^(consul-|staging-|isa-)")
+        volumes = self.docker("volume", "ls", "--format", "{{.Name}}", "--filter", "name=^(consul-|staging-)")
+        return f"{containers} {volumes}".strip()
+
+
+def lab(*arguments: str) -> str:
+    """Run a command of the program that makes the hosts; returns what it prints."""
+    assert PROGRAM
+    return subprocess.run((PROGRAM, *arguments), capture_output=True, text=True, check=True, timeout=300).stdout
+
+
+def lab_hosts() -> Mapping[str, LabHost]:
+    """Have three hosts run, with the images that a stack needs, and return them by name."""
+    hosts = {name: LabHost(name, socket, address) for name, socket, address in _HOST.findall(lab("up", "3"))}
+    images = subprocess.run(("docker", "save", *_IMAGES), capture_output=True, check=True).stdout
+    for host in hosts.values():
+        command = ("docker", "-H", f"unix://{host.socket}", "load")
+        subprocess.run(command, input=images, capture_output=True, check=True)
+    return hosts
+
+
+SERVICES = {"h1": ["ai", "grpc"], "h2": ["user"], "h3": ["billing_service", "auth_service", "order_service"]}
+
+
+def hosts_stack(
+    folder: Path,
+    hosts: Mapping[str, LabHost],
+    servers: tuple[str, ...] = ("h1", "h2", "h3"),
+    services: Mapping[str, list[str]] = SERVICES,
+    **config: object,
+) -> Stack:
+    """Return a secured stack on all hosts, with stand-ins."""
+    stated = {
+        name: {
+            "engine": f"unix://{host.socket}",
+            "address": host.address,
+            "server": name in servers,
+            "services": services[name],
+        }
+        for name, host in hosts.items()
+    }
+    first = hosts["h1"].address
+    apis = {"agentAddress": f"https://{first}:8501", "serverAddress": f"https://{first}:8500"}
+    return project(folder, "docker-local", network="existing", hosts=stated, **apis, **config)
+
+
+def placed(stack: Stack) -> list[tuple[str, str]]:
+    """Return each service of a stack with the node that it is stated on."""
+    return sorted((service.name, stack.node_of(service)) for service in stack.roster.services)
+
+
+def not_passing(stack: Stack) -> list[str]:
+    """Return the services without a passing instance on their node, as clients find them."""
+    consul = stack.server
+    found = {service.id: consul.discover(service.name) for service in stack.roster.services}
+    return [
+        service.id
+        for service in stack.roster.services
+        if stack.node_of(service) not in {entry["Node"]["Node"] for entry in found[service.id]}
+    ]
+
+
+def healthy_voters(servers: Mapping[str, Consul]) -> set[str]:
+    """Return the names of the servers that vote and are healthy, as the first that answers says."""
+    api = next(server for server in servers.values() if server.answers())
+    return {each["Name"] for each in api.autopilot_servers() if each["Healthy"] and each["Status"] != "non-voter"}
+
+
+def leader(servers: Mapping[str, Consul]) -> str:
+    """Return the name of the server that leads, as the first that answers says."""
+    api = next(server for server in servers.values() if server.answers())
+    return next(str(each["Name"]) for each in api.autopilot_servers() if each["Status"] == "leader")

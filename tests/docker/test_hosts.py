@@ -1,0 +1,185 @@
+"""One secured stack over three Docker hosts, with a server and an agent on each. The tests run in their order."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+
+from consul_cluster.agent_configuration import server_config
+from consul_cluster.client import Consul, ConsulError
+from operations import down, up
+from operations.stack import Stack
+from operations.verify.report import report
+from tests.docker.catalog_watch import watch_catalog
+from tests.docker.conftest import changes, instances
+from tests.docker.hosts_lab import (
+    PROGRAM,
+    SERVICES,
+    WHY_NOT,
+    LabHost,
+    healthy_voters,
+    hosts_stack,
+    lab,
+    lab_hosts,
+    leader,
+    not_passing,
+    placed,
+)
+from tests.polling import polling
+from tests.waiting import within
+
+pytestmark = pytest.mark.skipif(PROGRAM is None, reason=WHY_NOT)
+
+ALL_SERVERS = {"staging-consul-h1", "staging-consul-h2", "staging-consul-h3"}
+UNTOUCHED = 15  # seconds within which clients have to be right again after a host has failed
+
+
+@pytest.fixture(scope="module")
+def hosts() -> dict[str, LabHost]:
+    return dict(lab_hosts())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("hosts")
+
+
+@pytest.fixture(scope="module")
+def stack(hosts: dict[str, LabHost], folder: Path) -> Iterator[Stack]:
+    stack = hosts_stack(folder, hosts)
+    try:
+        up.deploy(stack)
+        yield stack
+    finally:
+        down.destroy(hosts_stack(folder, hosts))
+
+
+def is_well(stack: Stack) -> bool:
+    with suppress(ConsulError):
+        return report(stack).well
+    return False
+
+
+def deploy(stack: Stack) -> None:
+    up.deploy(stack)
+    within(60, lambda: is_well(stack))
+    assert instances(stack) == placed(stack)
+
+
+def test_three_hosts_have_a_server_and_an_agent_each_and_every_service_is_on_its_own_hosts_node(stack: Stack) -> None:
+    within(60, lambda: is_well(stack))
+    assert instances(stack) == placed(stack)
+    assert healthy_voters(stack.servers) == ALL_SERVERS
+
+
+def test_a_second_up_changes_nothing(stack: Stack) -> None:
+    assert changes(stack, refresh=True).keys() == {"same"}
+
+
+def test_a_service_that_moves_to_another_host_is_in_the_catalog_once_at_every_look(
+    stack: Stack, hosts: dict[str, LabHost], folder: Path
+) -> None:
+    moved = {**SERVICES, "h3": ["billing_service"]}
+    seen: list[int] = []
+    with polling(lambda: seen.append(len(stack.server.instances("auth_service", "auth_service"))), 0.02):
+        elsewhere = hosts_stack(folder, hosts, services=moved)
+        deploy(elsewhere)
+    assert len(seen) > 100
+    assert set(seen) == {1}
+    deploy(hosts_stack(folder, hosts))
+
+
+def test_servers_are_replaced_one_at_a_time_and_the_catalog_always_answers(stack: Stack) -> None:
+    voters: list[int] = []
+
+    def look() -> None:
+        with suppress(ConsulError, StopIteration):
+            voters.append(len(healthy_voters(stack.servers)))
+
+    with other_servers(), polling(look, 0.2), watch_catalog(stack.roster, *stack.servers.values()) as watch:
+        deploy(stack)
+    assert (min(voters), watch.twice) == (2, set())
+    assert watch.missing < 5
+    assert healthy_voters(stack.servers) == ALL_SERVERS
+
+
+@contextmanager
+def other_servers() -> Iterator[None]:
+    """Have the program state other containers for the servers."""
+
+    def another(names: ClusterNames, bind: str, servers: int) -> dict[str, object]:
+        return {**server_config(names, bind, servers=servers), "retry_interval": "7s"}
+
+    with patch("components.consul_server.server_config", another):
+        yield
+
+
+def test_of_a_host_that_is_cut_off_clients_find_nothing_and_of_the_others_everything(
+    stack: Stack, hosts: dict[str, LabHost]
+) -> None:
+    others = {node: server for node, server in stack.servers.items() if not node.endswith("-h3")}
+    on_h3 = {service.id for service in stack.roster.services if stack.node_of(service).endswith("-h3")}
+    lab("cut", "3")
+    try:
+        within(UNTOUCHED, lambda: set(not_passing(stack)) == on_h3)
+        api = next(iter(others.values()))
+        api.register_in_catalog({"Node": "written", "Address": "10.0.0.1"})
+        api.deregister_node("written")
+        assert set(not_passing(stack)) == on_h3
+    finally:
+        lab("mend", "3")
+    within(90, lambda: is_well(stack))
+
+
+def test_where_the_leaders_host_dies_another_leads_and_the_services_of_the_others_stay(
+    stack: Stack, hosts: dict[str, LabHost]
+) -> None:
+    died = leader(stack.servers)
+    name = died.rpartition("-")[2]
+    left = {node: server for node, server in stack.servers.items() if node != died}
+    on_it = {service.id for service in stack.roster.services if stack.node_of(service).endswith(f"-{name}")}
+    lab("kill", name.removeprefix("h"))
+    try:
+        within(UNTOUCHED, lambda: _leads(left) not in ("", died))
+        within(UNTOUCHED, lambda: set(not_passing(stack)) == on_it)
+    finally:
+        lab("up", "3")
+    within(120, lambda: is_well(stack))
+    assert healthy_voters(stack.servers) == ALL_SERVERS
+
+
+def _leads(servers: Mapping[str, Consul]) -> str:
+    with suppress(ConsulError, StopIteration):
+        return leader(servers)
+    return ""
+
+
+def test_from_three_servers_to_one_and_back_no_service_is_absent_for_long(
+    stack: Stack, hosts: dict[str, LabHost], folder: Path
+) -> None:
+    single = hosts_stack(folder, hosts, servers=("h1",))
+    with watch_catalog(stack.roster, stack.servers["staging-consul-h1"]) as watch:
+        deploy(single)
+    assert healthy_voters(single.servers) == {"staging-consul-h1"}
+    with watch_catalog(stack.roster, *stack.servers.values()) as back:
+        deploy(hosts_stack(folder, hosts))
+    assert healthy_voters(stack.servers) == ALL_SERVERS
+    assert (watch.twice, back.twice, back.missing < 5) == (set(), set(), True)
+
+
+def test_with_definition_files_each_agent_reads_those_of_its_own_host(
+    stack: Stack, hosts: dict[str, LabHost], folder: Path
+) -> None:
+    files = hosts_stack(folder, hosts, registration="files")
+    deploy(files)
+    found = hosts["h3"].docker("exec", "consul-agent-h3", "cat", "/consul/config/services/user-services.json")
+    assert {each["id"] for each in json.loads(found)["services"]} == set(SERVICES["h3"])
+    deploy(hosts_stack(folder, hosts))
+
+
+def test_destroy_leaves_nothing_on_any_host(stack: Stack, hosts: dict[str, LabHost]) -> None:
+    down.destroy(stack)
+    assert {host.ours for host in hosts.values()} == {""}
