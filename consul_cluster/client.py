@@ -34,6 +34,10 @@ _NO_TLS = re.compile("wrong version number|record layer failure|packet length to
 
 _TOKEN = re.compile(r"[!-~]+")
 
+# What a transaction keeps. It ignores some of what the catalog shows beside that, and refuses the rest.
+_SERVICE_IN_TRANSACTION = ("ID", "Service", "Address", "Port", "Tags", "Meta", "Weights", "EnableTagOverride")
+_CHECK_IN_TRANSACTION = ("CheckID", "Name", "Status", "Notes", "Output", "ServiceID", "ServiceName", "ServiceTags")
+
 
 class Right(NamedTuple):
     """One right of an ACL token. A blank name stands for every name.
@@ -286,22 +290,28 @@ class Consul:
         self._ask("PUT", "/v1/catalog/register", body=body)
 
     def move_in_catalog(
-        self, service: Mapping[str, Any], checks: Sequence[Mapping[str, Any]], old: str, new: str
+        self, service: Mapping[str, Any], checks: Iterable[Mapping[str, Any]], old: str, new: str
     ) -> None:
-        """Move a service with its checks to another node, in one transaction: nobody sees it on both, or on none.
+        """Move a service and its checks to another node in one transaction: nobody finds it on both, or on none.
 
+        This needs service:write on the service alone. What a transaction does not take, such as tagged addresses and
+        the intervals of checks, the agent of the new node adds once the service is registered with it.
         https://developer.hashicorp.com/consul/api-docs/txn
 
         Args:
-            service: as `instances` returns it, `Service`.
+            service: as `instances` returns it.
             checks: of the service, as `instances` returns them.
-            old: the node that has it.
-            new: the node that gets it.
+            old: the node that has it; its checks leave with it.
+            new: the node that gets it, which has to be in the catalog.
         """
+        moved = _only(_SERVICE_IN_TRANSACTION, service)
         operations = [
-            {"Service": {"Verb": "delete", "Node": old, "Service": {"ID": service["ID"]}}},
-            {"Service": {"Verb": "set", "Node": new, "Service": service}},
-            *({"Check": {"Verb": "set", "Check": {**check, "Node": new}}} for check in checks),
+            {"Service": {"Verb": "delete", "Node": old, "Service": moved}},
+            {"Service": {"Verb": "set", "Node": new, "Service": moved}},
+            *(
+                {"Check": {"Verb": "set", "Check": {**_only(_CHECK_IN_TRANSACTION, check), "Node": new}}}
+                for check in checks
+            ),
         ]
         self._ask("PUT", "/v1/txn", body=operations)
 
@@ -466,6 +476,10 @@ class Consul:
                 raise NoAnswerError(f"{asked}: no answer over TLS: what listens there speaks plain HTTP") from None
             kind = UntrustedError if "certificate verify failed" in str(error) else ConsulError
             raise kind(f"{_without_query(method, url)}: {error}") from None
+
+
+def _only(keys: Sequence[str], fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: fields[key] for key in keys if key in fields}
 
 
 def _is_missing(answer: BaseHTTPResponse) -> bool:

@@ -86,6 +86,7 @@ class FakeConsul:
         refuses: status and words of the answer to everything.
         refuses_writes: status and words of the answer to every change.
         refuses_ids: of services that nobody may register with the agent.
+        refuses_paths: of requests that nobody may send.
         refuses_token: status and words of the answer to who asks for its own ACL token.
         refuses_next: status and words of the answers to the next changes, one a change.
         index: of the catalog; a query with this one waits for another.
@@ -109,6 +110,7 @@ class FakeConsul:
     refuses: Refusal | None = None
     refuses_writes: Refusal | None = None
     refuses_ids: set[str] = field(default_factory=set)
+    refuses_paths: set[str] = field(default_factory=set)
     refuses_token: Refusal | None = None
     refuses_next: list[Refusal] = field(default_factory=list)
     index: int = 1
@@ -239,7 +241,9 @@ class FakeConsul:
             return 401, "ACL support disabled"
         if request.method != "GET" and self.refuses_next:
             return self.refuses_next.pop(0)
-        if body and body.get("ID") in self.refuses_ids:
+        if request.path == "/v1/txn" and (wrong := _unfit_for_transaction(body)):
+            return wrong
+        if request.path in self.refuses_paths or (isinstance(body, dict) and body.get("ID") in self.refuses_ids):
             return 403, "Permission denied"
         of_token = self.refuses_token if request.path == "/v1/acl/token/self" else None
         return self.refuses or of_token or (self.refuses_writes if request.method != "GET" else None)
@@ -301,6 +305,9 @@ class FakeConsul:
             }
             self.nodes[body["Node"]]["Services"][body["Service"]["ID"]] = dict(body["Service"])
             self.node_checks += body["Checks"]
+        elif path == "/v1/txn":
+            for operation in body:
+                self._operate(operation)
         elif path == "/v1/catalog/deregister" and body.keys() == {"Node"}:
             del self.nodes[body["Node"]]
         elif path == "/v1/catalog/deregister" and "CheckID" in body:
@@ -308,6 +315,16 @@ class FakeConsul:
             self.node_checks = [each for each in self.node_checks if (each["Node"], each["CheckID"]) != gone]
         elif path == "/v1/catalog/deregister":
             self.remove(body["Node"], body["ServiceID"])
+
+    def _operate(self, operation: Fields) -> None:
+        if "Check" in operation:
+            self.node_checks.append(operation["Check"]["Check"])
+            return
+        node, service = operation["Service"]["Node"], operation["Service"]["Service"]
+        if operation["Service"]["Verb"] == "delete":
+            self.remove(node, service["ID"])
+        else:
+            self.nodes[node]["Services"][service["ID"]] = service
 
     def register(self, body: Fields) -> None:
         """Hold a service with the agent, and its checks, as they stand in a register request."""
@@ -318,6 +335,16 @@ class FakeConsul:
             kind = next(kind for kind in ("http", "tcp", "grpc", "ttl") if kind.upper() in each)
             run = {"Node": AGENT, "Type": kind, "Status": "critical", "Output": "", **each, "ServiceID": body["ID"]}
             self.checks[each["CheckID"]] = run
+
+
+def _unfit_for_transaction(operations: list[Fields]) -> Refusal | None:
+    """Return the refusal of what Consul takes in no transaction."""
+    for each in operations:
+        if shown := {"Type", "Interval", "Timeout"} & each.get("Check", {}).get("Check", {}).keys():
+            return 400, f'Failed to parse body: json: unknown field "{min(shown)}"'
+        if "Service" in each and not each["Service"]["Service"].get("Service"):
+            return 409, "Must provide service name (Service.Service) when service ID is provided"
+    return None
 
 
 @contextmanager

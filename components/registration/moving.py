@@ -1,13 +1,16 @@
-"""Moves a service to the agent of another Docker host, when the stack states it there.
+"""Moves a service to the agent of another host, when the roster states it there.
 
-Pulumi creates the new resource before it deletes the old one, and an agent tells the servers of a service only after a
-moment. Therefore the service changes its node in the catalog first, in one transaction: clients find it once at every
-look. Then the new agent gets it, with the status of its checks, and the old one forgets it.
+Pulumi creates the new resource before it deletes the old one: in between, clients would find the service twice, once
+with a check that has not run. Therefore it first changes its node in the catalog, in one transaction. Then the new
+agent gets it, with the status of its checks, and the old one forgets it. Both at once: at its next full look at the
+catalog, an agent removes what it does not hold, and brings back what it still holds.
+
+https://developer.hashicorp.com/consul/docs/architecture/anti-entropy
 """
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pulumi
@@ -15,11 +18,18 @@ import pulumi
 from components.consul_connection import Connection
 from components.registration.switching import register_with_status, stack_owner_prefix
 from components.resource_hooks import consul_hook
-from consul_cluster.client import Consul, NoAnswerError
+from consul_cluster.client import Consul, ConsulError, NoAnswerError
 from consul_cluster.ownership import DEFINITION_FILES, is_owned_by, with_owner
 from services.consul_definition import definition
 from services.model import Service
 from services.roster import Roster
+
+# By this check the servers show whether gossip reaches the agent of a node.
+# https://developer.hashicorp.com/consul/docs/services/usage/checks
+_GOSSIP_CHECK = "serfHealth"
+
+Instance = Mapping[str, Any]
+"""What the catalog has of a service on a node: `Node`, `Service` and `Checks`."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +38,8 @@ class HostAgent:
 
     Attributes:
         node: its name in the catalog.
-        api: its API, with the token that registers services.
-        roster: the services.
+        api: its API, with a token that registers and removes the services.
+        roster: the services; none if services only leave it.
     """
 
     node: str
@@ -43,23 +53,28 @@ class Moving:
 
     Attributes:
         agents: of all hosts.
-        servers: the servers' API, with a token that may write every service.
+        servers: the servers' API, with a token that has `service:write` on the services.
+        owner_prefix: what the owners of the stack's services begin with.
     """
 
     agents: Sequence[HostAgent]
     servers: Connection
+    owner_prefix: str = field(default_factory=stack_owner_prefix)
 
     def before_creation(self, name: str) -> pulumi.ResourceHookBinding:
         """Return the hook that moves the service of a resource, or all of them where it is a container with files.
 
+        With one agent there is none.
+
         Args:
             name: of the hook.
         """
+        if len(self.agents) < 2:  # noqa: PLR2004 - from one to another
+            return pulumi.ResourceHookBinding()
 
         async def move(args: pulumi.ResourceHookArgs) -> None:
             inputs = args.new_inputs or {}
-            owner = inputs.get("mark", stack_owner_prefix() + DEFINITION_FILES)
-            await self.move(owner, inputs.get("service_id"))
+            await self.move(inputs.get("mark", self.owner_prefix + DEFINITION_FILES), inputs.get("service_id"))
 
         return pulumi.ResourceHookBinding(before_create=[consul_hook(name, move)])
 
@@ -67,29 +82,44 @@ class Moving:
         """Move one of the stack's own services, or all of them, to the agent of the host that they are stated on.
 
         Args:
-            owner: the owner that they then have.
+            owner: what they then have as their owner: of another one, the new resource would not take them.
             only: id of the one.
+
+        Raises:
+            ConsulError: the agent or the servers refuse it. It is then where it was.
         """
         servers, apis = await self.servers.consul(), {each.node: await each.api.consul() for each in self.agents}
         for agent in self.agents:
             for service in agent.roster.services:
                 if only in (None, service.id):
-                    _move(with_owner(service, owner), agent.node, apis, servers)
+                    instances = servers.instances(service.name, service.id)
+                    for instance in self._to_move(instances, agent.node, apis):
+                        _move(instance, with_owner(service, owner), agent.node, apis, servers)
+
+    def _to_move(self, instances: Sequence[Instance], node: str, agents: Mapping[str, Consul]) -> Sequence[Instance]:
+        """Return the instance that is the stack's own, if it is with another agent, and not yet on the node."""
+        nodes = {instance["Node"]["Node"]: instance for instance in instances}
+        own = [each for each in nodes.values() if is_owned_by(each["Service"]["Meta"], self.owner_prefix)]
+        return [] if node in nodes else [each for each in own if each["Node"]["Node"] in agents][:1]
 
 
-def _move(service: Service, node: str, agents: Mapping[str, Consul], servers: Consul) -> None:
-    instances = {entry["Node"]["Node"]: entry for entry in servers.instances(service.name, service.id)}
-    if node in instances:
-        return
-    prefix = stack_owner_prefix()
-    for old, entry in instances.items():
-        if old in agents and is_owned_by(entry["Service"]["Meta"], prefix):
-            checks = {check["CheckID"]: check for check in entry["Checks"] if check["ServiceID"] == service.id}
-            servers.move_in_catalog(entry["Service"], list(checks.values()), old, node)
-            register_with_status(agents[node], service.id, _fields(service), checks)
-            with suppress(NoAnswerError):  # its host is away, and its agent learns it from its own resource
-                agents[old].deregister(service.id)
+def _move(instance: Instance, service: Service, node: str, agents: Mapping[str, Consul], servers: Consul) -> None:
+    old, entry, fields = instance["Node"]["Node"], instance["Service"], definition(service)
+    checks = {check["CheckID"]: check for check in instance["Checks"] if check["ServiceID"] == service.id}
+    agents[node].service(service.id)  # an agent that does not answer gets nothing
+    servers.move_in_catalog(entry, checks.values(), old, node)
+    try:
+        register_with_status(agents[node], service.id, fields, checks)
+    except ConsulError:
+        servers.move_in_catalog(entry, checks.values(), node, old)
+        with suppress(ConsulError):  # it may have taken the service without its maintenance mode
+            agents[node].deregister(service.id)
+        raise
+    if _is_reached(instance):
+        with suppress(NoAnswerError):  # its own resource tries again when it is deleted
+            agents[old].deregister(service.id)
 
 
-def _fields(service: Service) -> dict[str, Any]:
-    return {key: value for key, value in definition(service).items() if key != "id"}
+def _is_reached(instance: Instance) -> bool:
+    """Return whether the cluster reaches the agent of a node: a host that is away would be waited for, each time."""
+    return not any(check["CheckID"] == _GOSSIP_CHECK and check["Status"] == "critical" for check in instance["Checks"])

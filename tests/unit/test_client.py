@@ -187,6 +187,29 @@ def test_a_service_is_removed_from_a_node_of_the_catalog_with_exactly_this_body(
     assert json.loads(agent.asked[0].body) == {"Node": "staging-external", "ServiceID": "billing_service"}
 
 
+def test_a_service_moves_in_the_catalog_with_exactly_this_body(agent: Agent) -> None:
+    # Consul refuses an operation without the service's name, and one with fields that it shows and does not keep.
+    agent.says(200, b'{"Results": [], "Errors": null}')
+    service = {"ID": "billing-1", "Service": "billing", "Port": 8216, "Meta": {"team": "user"}}
+    check = {"CheckID": "billing-1-health", "Status": "warning", "ServiceID": "billing-1", "ServiceName": "billing"}
+    Consul(agent.address).move_in_catalog(
+        {**service, "TaggedAddresses": {}, "Proxy": {}, "Connect": {}, "ModifyIndex": 7},
+        [{**check, "Node": "old", "Type": "http", "Interval": "10s", "Timeout": "5s", "Definition": {}}],
+        "old",
+        "new",
+    )
+    [asked] = agent.asked
+    assert (asked.method, asked.path, json.loads(asked.body)) == (
+        "PUT",
+        "/v1/txn",
+        [
+            {"Service": {"Verb": "delete", "Node": "old", "Service": service}},
+            {"Service": {"Verb": "set", "Node": "new", "Service": service}},
+            {"Check": {"Verb": "set", "Check": {**check, "Node": "new"}}},
+        ],
+    )
+
+
 def test_a_check_is_removed_from_a_node_of_the_catalog_with_exactly_this_body(agent: Agent) -> None:
     # Without its id, the whole node would be removed.
     agent.says(200, b"true")
