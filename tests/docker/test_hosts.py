@@ -10,6 +10,7 @@ import pytest
 
 from consul_cluster.agent_configuration import server_config
 from consul_cluster.client import Consul, ConsulError
+from consul_cluster.cluster_names import ClusterNames
 from operations import down, up
 from operations.stack import Stack
 from operations.verify.report import report

@@ -19,6 +19,8 @@ from tests.local.fleet import Fleet, node
 from tests.polling import polling
 from tests.waiting import within
 
+pytestmark = pytest.mark.alone  # it counts how often it looked
+
 OWNER = "pulumi/consul-staging/test/registration"
 TURNS = 20
 
@@ -63,7 +65,7 @@ def test_a_service_that_moves_is_found_once_at_every_look_with_its_status_and_it
             [(_, maintenance, run)] = found(fleet, service)
             assert (maintenance, run) == (service is services[0], {"passing"})
 
-    with polling(look, 0.005, at_least=50):
+    with polling(look, 0.005, at_least=20):
         for turn in range(TURNS):
             at, other = (second, first) if turn % 2 == 0 else (first, second)
             asyncio.run(moving(fleet, {at: fleet.rosters[first], other: nothing}).move(OWNER))
