@@ -138,7 +138,9 @@ def _prerequisites(plan: Plan, host: Host) -> preflight.Prerequisites:
         server=_existing_server(plan) if settings.server == "existing" else None,
         services=list(own),
         elsewhere=sorted(containers - own.keys()),
-        images=[settings.consul_image, *([settings.esm_image] if settings.registration == "catalog" else [])],
+        consul_image=settings.consul_image,
+        images=[settings.esm_image] if settings.registration == "catalog" else [],
+        own_server=names.server_container if host.docker.server_address else None,
         ports={name: at for name, at in published.items() if at},
     )
 

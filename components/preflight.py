@@ -16,6 +16,7 @@ from docker.models.containers import Container
 from requests.exceptions import RequestException
 
 from consul_cluster.client import Consul, ConsulError, ForbiddenError, Right
+from consul_cluster.versions import Version, shown, version_in, version_of_image
 from docker_engine import OWN_ENGINE, DockerEngine, docker_client
 from docker_hosts import Publish
 from port_probe import why_nothing_can_listen
@@ -70,7 +71,9 @@ class Prerequisites:
         server: the Consul server that the stack expects there, or None.
         services: names of the containers of the services that are stated there.
         elsewhere: the same of the stack's other hosts.
-        images: that containers of the stack are made of.
+        consul_image: that Consul's containers are made of.
+        images: that other containers of the stack are made of.
+        own_server: the container of the server that the stack deploys there, or None.
         ports: at which the stack publishes, by the name of the container.
     """
 
@@ -80,7 +83,9 @@ class Prerequisites:
     server: ExistingServer | None = None
     services: Collection[str] = ()
     elsewhere: Collection[str] = ()
+    consul_image: str | None = None
     images: Iterable[str] = ()
+    own_server: str | None = None
     ports: Mapping[str, Publish] = field(default_factory=dict)
 
 
@@ -177,7 +182,8 @@ def _problems(expected: Prerequisites, engine: docker.DockerClient, containers: 
         yield f"network {expected.network}: missing: {create}, or set network: created"
     if expected.server:
         yield from _refused_by_server(expected.server)
-    for image in dict.fromkeys(expected.images):
+    yield from _wrong_version(expected, containers)
+    for image in dict.fromkeys(filter(None, (expected.consul_image, *expected.images))):
         yield from _missing_image(image, engine)
     for container, at in expected.ports.items():
         yield from _taken_port(container, at, containers, local=not expected.engine.host)
@@ -197,6 +203,30 @@ def _refused_by_server(server: ExistingServer) -> Iterator[str]:
             yield f"server {server.api.address}: is in datacenter {datacenter!r}, and the agent {right}"
         for token in server.rights:
             yield from _missing_rights(token)
+
+
+def _wrong_version(expected: Prerequisites, containers: Sequence[Container]) -> Iterator[str]:
+    """Yield a line for an image that is older than the stack's own server, or newer than the existing one.
+
+    https://developer.hashicorp.com/consul/docs/upgrading
+    """
+    image = expected.consul_image or ""
+    wanted = version_of_image(image)
+    if not wanted:
+        return
+    own = next((each for each in containers if expected.own_server in _names(each) and each.status == "running"), None)
+    if own and (running := version_in(str(own.exec_run(["consul", "version"]).output))) and wanted < running:
+        why = f"is older than Consul {shown(running)}, which {expected.own_server} runs: servers cannot go back"
+        yield f"image {image}: {why}: set consulImage to {shown(running)} or a later one"
+    if expected.server and (running := _version(expected.server.api)) and wanted > running:
+        why = f"is newer than the server {expected.server.api.address}, which is Consul {shown(running)}"
+        yield f"image {image}: {why}: upgrade the servers first, or set consulImage to that"
+
+
+def _version(server: Consul) -> Version | None:
+    with suppress(ConsulError):  # it does not answer here, or does not say
+        return version_in(server.version())
+    return None
 
 
 def _missing_rights(token: TokenRights) -> Iterator[str]:

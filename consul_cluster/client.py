@@ -161,6 +161,13 @@ class Consul:
             return True
         return False
 
+    def version(self) -> str:
+        """Return the version of Consul that answers. This needs no token.
+
+        https://developer.hashicorp.com/consul/api-docs/agent
+        """
+        return str(self._ask("GET", "/v1/agent/version")["HumanVersion"])
+
     def leader(self) -> str:
         """Return the address of the servers' leader; blank where they have none."""
         return str(self._ask("GET", "/v1/status/leader"))

@@ -87,7 +87,7 @@ def hosts_stack(
     }
     first = hosts["h1"].address
     apis = {"agentAddress": f"https://{first}:8501", "serverAddress": f"https://{first}:8500"}
-    return project(folder, "docker-local", network="existing", hosts=stated, **apis, **config)
+    return project(folder, "docker-local", network="existing", security="on", hosts=stated, **apis, **config)
 
 
 def placed(stack: Stack) -> list[tuple[str, str]]:

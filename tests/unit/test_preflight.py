@@ -284,3 +284,93 @@ def test_a_port_that_another_process_has_is_a_problem(monkeypatch: pytest.Monkey
 
 def test_all_problems_are_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(problems(monkeypatch, Prerequisites(network="none", images=["none:1", "none:2"]))) == 3
+
+
+# Versions: https://developer.hashicorp.com/consul/docs/upgrading
+
+
+def of_version(version: str) -> SimpleNamespace:
+    """Return a running server's container, which says its version as Consul's command does."""
+
+    def run(command: list[str]) -> SimpleNamespace:
+        assert command == ["consul", "version"]
+        return SimpleNamespace(output=f"Consul v{version}\nRevision 1c5d3c4a\n".encode())
+
+    return SimpleNamespace(**vars(container("staging-consul")), exec_run=run)
+
+
+@pytest.mark.parametrize(
+    ("running", "said"),
+    [
+        ("1.17.2", []),
+        ("1.9.10", []),
+        (
+            "1.20.6",
+            [
+                (
+                    f"image {CONSUL}: is older than Consul 1.20.6, which staging-consul runs: servers cannot go back: set "
+                    "consulImage to 1.20.6 or a later one"
+                )
+            ],
+        ),
+    ],
+)
+def test_an_image_that_is_older_than_the_stacks_running_server_is_a_problem(
+    monkeypatch: pytest.MonkeyPatch, running: str, said: list[str]
+) -> None:
+    expected = Prerequisites(consul_image=CONSUL, own_server="staging-consul")
+    assert problems(monkeypatch, expected, of_version(running)) == said
+
+
+@pytest.mark.parametrize(
+    ("running", "said"),
+    [
+        ("1.17.2", ""),
+        ("1.20.6", ""),
+        ("1.16.5", "upgrade the servers first, or set consulImage to that"),
+    ],
+)
+def test_an_agent_that_is_newer_than_the_existing_server_is_a_problem(
+    monkeypatch: pytest.MonkeyPatch, running: str, said: str
+) -> None:
+    answers = {"/v1/catalog/datacenters": ["dc1"], "/v1/agent/version": {"HumanVersion": running}}
+    with serve(lambda request: (200, json.dumps(answers[request.path]).encode(), {})) as address:
+        found = problems(monkeypatch, Prerequisites(consul_image=CONSUL, server=server_at(address)))
+    assert [each.rpartition(": ")[2] for each in found] == ([said] if said else [])
+
+
+# Several hosts
+
+
+def test_each_line_names_its_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    running = [container("isa-billing", "running")]
+    assert Reported(monkeypatch, [], running).of(Prerequisites(host="h2", services=["isa-billing"])) == [
+        ("info", "host h2: services: 1 of 1 containers run")
+    ]
+
+
+def test_of_a_host_that_is_away_the_warning_says_how_the_others_are_deployed(monkeypatch: pytest.MonkeyPatch) -> None:
+    reported = Reported(monkeypatch, [], [])
+
+    def refuse(**_: object) -> None:
+        raise DockerException("no route to host")
+
+    monkeypatch.setattr(docker, "from_env", refuse)
+    assert reported.of(Prerequisites(host="h3")) == [
+        (
+            "warning",
+            (
+                "host h3: Docker does not answer: no route to host. Deploy the others with "
+                "pulumi up --exclude '**-h3' --exclude '**-h3-*'"
+            ),
+        )
+    ]
+
+
+def test_a_container_whose_service_is_stated_on_another_host_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Reported(monkeypatch, [], [container("isa-billing")]).of(
+        Prerequisites(host="h2", elsewhere=["isa-auth", "isa-billing"])
+    )
+    assert found == [
+        ("warning", "host h2: container isa-billing: is here, and its service is stated on another host: see hosts")
+    ]
