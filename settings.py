@@ -127,12 +127,12 @@ class Settings(BaseModel):
     def _fitting(self) -> Self:
         if wrong := (
             self._unfit_names()
+            or self._unfit_for_hosts()
             or self._unfit_for_registration()
             or self._unfit_for_docker()
             or self._unfit_for_sandbox()
             or self._unfit_for_security()
             or self._unfit_for_joining()
-            or self._unfit_for_hosts()
         ):
             raise ValueError(wrong)
         return self

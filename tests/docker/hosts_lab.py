@@ -10,8 +10,8 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from consul_cluster.client import Consul
 from operations.stack import Stack
 from tests.docker.conftest import CONSUL, project
 
@@ -106,13 +106,16 @@ def not_passing(stack: Stack) -> list[str]:
     ]
 
 
-def healthy_voters(servers: Mapping[str, Consul]) -> set[str]:
-    """Return the names of the servers that vote and are healthy, as the first that answers says."""
-    api = next(server for server in servers.values() if server.answers())
-    return {each["Name"] for each in api.autopilot_servers() if each["Healthy"] and each["Status"] != "non-voter"}
+def autopilot(stack: Stack) -> list[dict[str, Any]]:
+    """Return what the leader knows of the servers, as the first of them that answers says."""
+    return stack.with_role("management").server.autopilot_servers()
 
 
-def leader(servers: Mapping[str, Consul]) -> str:
-    """Return the name of the server that leads, as the first that answers says."""
-    api = next(server for server in servers.values() if server.answers())
-    return next(str(each["Name"]) for each in api.autopilot_servers() if each["Status"] == "leader")
+def healthy_voters(stack: Stack) -> set[str]:
+    """Return the names of the servers that vote and are healthy."""
+    return {each["Name"] for each in autopilot(stack) if each["Healthy"] and each["Status"] != "non-voter"}
+
+
+def leader(stack: Stack) -> str:
+    """Return the name of the server that leads."""
+    return next(str(each["Name"]) for each in autopilot(stack) if each["Status"] == "leader")

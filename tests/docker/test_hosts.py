@@ -1,7 +1,7 @@
 """One secured stack over three Docker hosts, with a server and an agent on each. The tests run in their order."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from unittest.mock import patch
@@ -9,7 +9,7 @@ from unittest.mock import patch
 import pytest
 
 from consul_cluster.agent_configuration import server_config
-from consul_cluster.client import Consul, ConsulError
+from consul_cluster.client import ConsulError
 from consul_cluster.cluster_names import ClusterNames
 from operations import down, up
 from operations.stack import Stack
@@ -73,7 +73,7 @@ def deploy(stack: Stack) -> None:
 def test_three_hosts_have_a_server_and_an_agent_each_and_every_service_is_on_its_own_hosts_node(stack: Stack) -> None:
     within(60, lambda: is_well(stack))
     assert instances(stack) == placed(stack)
-    assert healthy_voters(stack.servers) == ALL_SERVERS
+    assert healthy_voters(stack) == ALL_SERVERS
 
 
 def test_a_second_up_changes_nothing(stack: Stack) -> None:
@@ -98,13 +98,13 @@ def test_servers_are_replaced_one_at_a_time_and_the_catalog_always_answers(stack
 
     def look() -> None:
         with suppress(ConsulError, StopIteration):
-            voters.append(len(healthy_voters(stack.servers)))
+            voters.append(len(healthy_voters(stack)))
 
     with other_servers(), polling(look, 0.2), watch_catalog(stack.roster, *stack.servers.values()) as watch:
         deploy(stack)
     assert (min(voters), watch.twice) == (2, set())
     assert watch.missing < 5
-    assert healthy_voters(stack.servers) == ALL_SERVERS
+    assert healthy_voters(stack) == ALL_SERVERS
 
 
 @contextmanager
@@ -138,23 +138,22 @@ def test_of_a_host_that_is_cut_off_clients_find_nothing_and_of_the_others_everyt
 def test_where_the_leaders_host_dies_another_leads_and_the_services_of_the_others_stay(
     stack: Stack, hosts: dict[str, LabHost]
 ) -> None:
-    died = leader(stack.servers)
+    died = leader(stack)
     name = died.rpartition("-")[2]
-    left = {node: server for node, server in stack.servers.items() if node != died}
     on_it = {service.id for service in stack.roster.services if stack.node_of(service).endswith(f"-{name}")}
     lab("kill", name.removeprefix("h"))
     try:
-        within(UNTOUCHED, lambda: _leads(left) not in ("", died))
+        within(UNTOUCHED, lambda: _leads(stack) not in ("", died))
         within(UNTOUCHED, lambda: set(not_passing(stack)) == on_it)
     finally:
         lab("up", "3")
     within(120, lambda: is_well(stack))
-    assert healthy_voters(stack.servers) == ALL_SERVERS
+    assert healthy_voters(stack) == ALL_SERVERS
 
 
-def _leads(servers: Mapping[str, Consul]) -> str:
+def _leads(stack: Stack) -> str:
     with suppress(ConsulError, StopIteration):
-        return leader(servers)
+        return leader(stack)
     return ""
 
 
@@ -164,10 +163,10 @@ def test_from_three_servers_to_one_and_back_no_service_is_absent_for_long(
     single = hosts_stack(folder, hosts, servers=("h1",))
     with watch_catalog(stack.roster, stack.servers["staging-consul-h1"]) as watch:
         deploy(single)
-    assert healthy_voters(single.servers) == {"staging-consul-h1"}
+    assert healthy_voters(single) == {"staging-consul-h1"}
     with watch_catalog(stack.roster, *stack.servers.values()) as back:
         deploy(hosts_stack(folder, hosts))
-    assert healthy_voters(stack.servers) == ALL_SERVERS
+    assert healthy_voters(stack) == ALL_SERVERS
     assert (watch.twice, back.twice, back.missing < 5) == (set(), set(), True)
 
 

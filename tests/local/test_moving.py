@@ -1,6 +1,5 @@
 """Services move between the agents of two hosts, as clients see it meanwhile."""
 
-import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from consul_cluster.ownership import roster_with_owner
 from services.consul_definition import definition, register_request
 from services.model import Service
 from services.roster import Roster
+from tests.event_loop import run_to_end
 from tests.local.fleet import Fleet, node
 from tests.polling import polling
 from tests.waiting import within
@@ -68,6 +68,6 @@ def test_a_service_that_moves_is_found_once_at_every_look_with_its_status_and_it
     with polling(look, 0.005, at_least=20):
         for turn in range(TURNS):
             at, other = (second, first) if turn % 2 == 0 else (first, second)
-            asyncio.run(moving(fleet, {at: fleet.rosters[first], other: nothing}).move(OWNER))
+            run_to_end(moving(fleet, {at: fleet.rosters[first], other: nothing}).move(OWNER))
             assert {found(fleet, service)[0][0] for service in services} == {node(at)}
             assert Consul(f"http://{other}:8500").all_services() == {}

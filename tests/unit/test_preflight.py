@@ -308,8 +308,8 @@ def of_version(version: str) -> SimpleNamespace:
             "1.20.6",
             [
                 (
-                    f"image {CONSUL}: is older than Consul 1.20.6, which staging-consul runs: servers cannot go back: set "
-                    "consulImage to 1.20.6 or a later one"
+                    f"image {CONSUL}: is older than Consul 1.20.6, which staging-consul runs: servers cannot go "
+                    "back: set consulImage to 1.20.6 or a later one"
                 )
             ],
         ),

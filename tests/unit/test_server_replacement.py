@@ -1,0 +1,114 @@
+"""Several servers are replaced one at a time: a majority is there all the time."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from components import server_replacement
+from components.consul_connection import Connection
+from components.server_replacement import ServerReplacement
+from consul_cluster.client import ConsulError
+from tests.event_loop import run_to_end
+from tests.fake_consul import Answer, Request, serve
+
+A, B, C = "staging-consul-h1", "staging-consul-h2", "staging-consul-h3"
+
+
+@dataclass
+class Cluster:
+    """Servers as autopilot shows them: each with its status, and whether it is healthy."""
+
+    servers: dict[str, tuple[str, bool]]
+    asked: list[str] = field(default_factory=list)
+    better: dict[str, tuple[str, bool]] = field(default_factory=dict)
+    leaders: bool = True
+
+    def answer(self, request: Request) -> Answer:
+        self.asked.append(request.path)
+        if request.path == "/v1/operator/raft/transfer-leader":
+            [new] = request.query["id"]
+            changed = {node: ("voter" if of[0] == "leader" else of[0], of[1]) for node, of in self.servers.items()}
+            self.servers = {**changed, new: ("leader", True)}
+            return 200, b'{"Success": true}', {}
+        if not self.leaders:
+            return 500, b"No cluster leader", {}
+        shown = {
+            node: {"ID": node, "Name": node, "Status": status, "Healthy": healthy}
+            for node, (status, healthy) in self.servers.items()
+        }
+        self.servers |= self.better
+        return 200, json.dumps({"Servers": shown}).encode(), {}
+
+
+@contextmanager
+def replacing(cluster: Cluster, node: str) -> Iterator[ServerReplacement]:
+    with serve(cluster.answer) as address:
+        others = {each: Connection(address) for each in (A, B, C) if each != node}
+        yield ServerReplacement(node, {node: Connection("http://127.0.0.1:9"), **others})
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_replacement, "_TIMEOUT", 1)
+
+
+def well(leader: str) -> dict[str, tuple[str, bool]]:
+    return {node: ("leader" if node == leader else "voter", True) for node in (A, B, C)}
+
+
+def test_another_server_leads_before_the_leader_is_replaced() -> None:
+    cluster = Cluster(well(leader=A))
+    with replacing(cluster, A) as replacement:
+        run_to_end(replacement._hand_over("", ""))
+    assert cluster.servers[A][0] == "voter"
+    assert cluster.asked.count("/v1/operator/raft/transfer-leader") == 1
+
+
+def test_one_that_does_not_lead_is_replaced_at_once() -> None:
+    cluster = Cluster(well(leader=A))
+    with replacing(cluster, B) as replacement:
+        run_to_end(replacement._hand_over("", ""))
+    assert cluster.servers == well(leader=A)
+
+
+@pytest.mark.parametrize("state", [("voter", False), ("non-voter", True)])
+def test_a_server_is_not_replaced_while_another_is_no_healthy_voter(state: tuple[str, bool]) -> None:
+    cluster = Cluster({**well(leader=A), C: state})
+    with replacing(cluster, B) as replacement, pytest.raises(ConsulError) as caught:
+        run_to_end(replacement._hand_over("", ""))
+    said = f"{C}: {state[0]}, {'healthy' if state[1] else 'not healthy'}"
+    assert str(caught.value).startswith(f"{B} is not replaced: its cluster would have no majority without it")
+    assert said in str(caught.value)
+
+
+def test_it_waits_until_the_others_are_healthy_voters() -> None:
+    cluster = Cluster({**well(leader=A), C: ("voter", False)}, better={C: ("voter", True)})
+    with replacing(cluster, B) as replacement:
+        run_to_end(replacement._hand_over("", ""))
+    assert len(cluster.asked) > 1
+
+
+@pytest.mark.parametrize("method", ["_hand_over", "_rejoin"])
+def test_where_no_other_server_has_a_leader_nothing_is_waited_for(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The servers of a new cluster elect a leader when all of them have started.
+    monkeypatch.setattr("consul_cluster.client._RETRY_PAUSES", ())
+    cluster = Cluster(well(leader=A), leaders=False)
+    with replacing(cluster, B) as replacement:
+        run_to_end(getattr(replacement, method)("", ""))
+    assert "/v1/operator/raft/transfer-leader" not in cluster.asked
+
+
+def test_the_next_server_waits_until_the_last_one_is_a_healthy_voter_again() -> None:
+    cluster = Cluster({**well(leader=A), B: ("non-voter", True)}, better={B: ("voter", True)})
+    with replacing(cluster, B) as replacement:
+        run_to_end(replacement._rejoin("", ""))
+    assert len(cluster.asked) > 1
+
+
+def test_a_server_that_does_not_come_back_is_an_error_that_names_it() -> None:
+    cluster = Cluster({A: ("leader", True), C: ("voter", True)})
+    with replacing(cluster, B) as replacement, pytest.raises(ConsulError, match=f"^{B} runs, and is no healthy voter"):
+        run_to_end(replacement._rejoin("", ""))
