@@ -300,7 +300,7 @@ def _conflict(consul: Consul, service_id: str, current: Props) -> str:
 def _makes_agent_again(props: Props) -> bool:
     """Return whether an agent that does not answer is one that the stack deploys and has no more."""
     engine = props.get("engine")
-    return bool(props.get("owned") and (not engine or _engine_answers(**engine)))
+    return bool(props.get("owned") and (not engine or _engine_answers(engine["host"], engine.get("certificates"))))
 
 
 @cache

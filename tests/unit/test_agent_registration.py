@@ -22,6 +22,7 @@ from components.registration.agent import (
     AgentServiceProvider,
 )
 from consul_cluster.client import ConsulError, ForbiddenError, NoAnswerError, UnknownTokenError, UntrustedError
+from docker_engine import DockerEngine
 from services.environment import Environment
 from services.model import Service
 from services.roster import Roster
@@ -830,6 +831,30 @@ def test_the_services_of_an_agent_are_not_guessed_while_it_is_away(owned: dict[s
         AgentServiceProvider().read("billing_service", AWAY | owned)
     with pytest.raises(NoAnswerError):
         AgentServiceProvider().delete("billing_service", AWAY | owned)
+
+
+@pytest.mark.usefixtures("_no_pauses")
+@pytest.mark.parametrize("answers", [True, False])
+def test_of_several_hosts_one_that_is_away_with_its_docker_engine_keeps_its_services(
+    monkeypatch: pytest.MonkeyPatch, answers: bool
+) -> None:
+    agent._engine_answers.cache_clear()
+    asked: list[DockerEngine] = []
+
+    def answer(engine: DockerEngine) -> bool:
+        asked.append(engine)
+        return answers
+
+    monkeypatch.setattr(agent, "engine_answers", answer)
+    away = AWAY | {"owned": True, "engine": {"host": "ssh://h3"}}
+    if answers:
+        assert AgentServiceProvider().read("billing_service", away).id == ""
+    else:
+        with pytest.raises(NoAnswerError):
+            AgentServiceProvider().read("billing_service", away)
+        with pytest.raises(NoAnswerError):
+            AgentServiceProvider().delete("billing_service", away)
+    assert asked == [DockerEngine("ssh://h3")]  # once a run
 
 
 @pytest.mark.parametrize("owned", [True, False])

@@ -6,6 +6,7 @@ from functools import cache
 
 import pytest
 
+from tests.deployed_states import plain
 from tests.unit.pulumi_mocks import Deployed, Docker, on_docker, run_main
 
 SERVER, AGENT = "docker:index/container:Container", "consul-staging:docker:ConsulAgent"
@@ -33,7 +34,7 @@ def program(servers: tuple[str, ...] = HOSTS, registration: str = "agent") -> tu
         "registration": registration,
         "hosts": json.dumps(hosts),
     }
-    return on_docker(run_main, {f"consul-staging:{key}": value for key, value in config.items()})
+    return on_docker(run_main, config)
 
 
 @pytest.fixture(name="deployed")
@@ -42,7 +43,7 @@ def _deployed() -> Deployed:
 
 
 def config_of(deployed: Deployed, container: str) -> dict[str, object]:
-    files = {each["file"]: each["content"] for each in deployed.inputs(f"{container}-carry")["uploads"]}
+    files = {each["file"]: each["content"] for each in plain(deployed.sent(f"{container}-carry"))["uploads"]}
     return dict(json.loads(files["/consul/config/agent-config.json"]))
 
 
@@ -71,7 +72,7 @@ def test_each_service_is_registered_once_with_the_agent_of_its_host(deployed: De
 
 def test_a_service_is_forgotten_only_where_the_engine_of_its_host_answers(deployed: Deployed) -> None:
     engine = deployed.inputs("registration-h3-billing_service")["engine"]
-    assert engine == {"host": "unix:///run/h3.sock", "certificates": None}
+    assert engine == {"host": "unix:///run/h3.sock"}
 
 
 def test_of_three_servers_the_first_hosts_is_the_last_to_be_replaced(deployed: Deployed) -> None:
@@ -128,8 +129,8 @@ def test_the_agents_token_may_write_the_node_of_every_agent(deployed: Deployed) 
 
 
 def test_the_files_of_a_host_have_its_services_alone() -> None:
-    uploads = program(registration="files")[0].inputs("files-h3-reload")["uploads"]
-    files = {each["file"].rpartition("/")[2]: each["content"] for each in uploads if isinstance(each, dict)}
+    uploads = plain(program(registration="files")[0].sent("files-h3-reload"))["uploads"]
+    files = {each["file"].rpartition("/")[2]: each["content"] for each in uploads}
     assert [each["id"] for each in json.loads(files["user-services.json"])["services"]] == ["billing_service"]
     assert json.loads(files["ai-services.json"])["services"] == []
 
