@@ -1,4 +1,4 @@
-"""Another version of Consul: the server and the agent get it one after the other, and no service is missing for long."""
+"""Another version of Consul: the server gets it, then the agent, and no service is missing for long."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +50,6 @@ def test_server_and_agent_are_of_the_new_version_and_no_service_was_twice_or_mis
 
 
 def test_an_image_that_is_older_than_the_running_server_is_refused(stack: Stack, folder: Path) -> None:
-    with pytest.raises(EngineError, match="is older than Consul 1.20.6, which staging-consul runs"):
+    with pytest.raises(EngineError, match=r"is older than Consul 1\.20\.6, which staging-consul runs"):
         up.deploy(project(folder, "docker-local", consulImage=OLD))
     assert version(stack.server) == "1.20.6"
