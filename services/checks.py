@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal, Self
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from pydantic import AfterValidator, Field, PlainSerializer, model_validator
 
@@ -39,7 +39,7 @@ def _above_floor(value: timedelta) -> timedelta:
 
 
 def _path(value: str) -> str:
-    for name, _ in parse_qsl(urlsplit(value).query, keep_blank_values=True):
+    for name, _ in parse_qsl(value.partition("?")[2].partition("#")[0], keep_blank_values=True):
         if _SECRET.search(name):
             raise ValueError(f"parameter {name!r} {_NO_SECRETS}")
     return value

@@ -241,7 +241,8 @@ def summary(service: Service) -> dict[str, str]:
 
 def definition_files(roster: Roster) -> dict[str, Any]:
     """Return the definition files by name, one for each group: `user-services.json` and so on."""
-    return {f"{group.kind}-services.json": definition_file(roster.of_kind(group.kind)) for group in GROUPS}
+    kinds = dict.fromkeys([*(group.kind for group in GROUPS), *(service.kind for service in roster.services)])
+    return {f"{kind}-services.json": definition_file(roster.of_kind(kind)) for kind in kinds}
 
 
 def definition_file(services: Iterable[Service]) -> dict[str, Any]:
