@@ -8,15 +8,14 @@ https://developer.hashicorp.com/consul/docs/architecture/consensus
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 import pulumi
 
 from components.consul_connection import Connection
 from components.consul_container import ConsulContainerArgs
 from components.resource_hooks import consul_hook, stash
+from consul_cluster.autopilot import another_leads, is_healthy_voter, servers_of, states
 from consul_cluster.client import Consul, ConsulError
 from waiting import wait_until
 
@@ -65,13 +64,15 @@ class ServerReplacement:
 
     async def _hand_over(self, _old: str, _new: str) -> None:
         others = await self._others()
-        if _servers(others) is not None:  # else this one is alone, or the others are down
+        if servers_of(others) is not None:  # else this one is alone, or the others are down
             failure = f"{self.node} is not replaced: its cluster would have no majority without it"
             await asyncio.to_thread(_wait, lambda: _can_go(others, self.node), failure, others)
 
     async def _rejoin(self, _old: str, _new: str) -> None:
         others = await self._others()
-        if _servers(others) is not None:  # else a new cluster starts: it elects a leader when all of them have started
+        if (
+            servers_of(others) is not None
+        ):  # else a new cluster starts: it elects a leader when all of them have started
             failure = f"{self.node} runs, and is no healthy voter. Its log says why"
             await asyncio.to_thread(_wait, lambda: _has_joined(others, self.node), failure, others)
 
@@ -79,45 +80,19 @@ class ServerReplacement:
         return [await each.consul() for node, each in self.servers.items() if node != self.node]
 
 
-Servers = Sequence[Mapping[str, Any]]
-"""What the leader knows of each server."""
-
-
-def _servers(asked: Sequence[Consul]) -> Servers | None:
-    """Return what the first server that answers and has a leader says; None: none does."""
-    for each in asked:
-        with suppress(ConsulError):
-            return each.autopilot_servers()
-    return None
-
-
-def _is_well(server: Mapping[str, Any]) -> bool:
-    return bool(server["Healthy"] and server["Status"] in ("leader", "voter"))
-
-
 def _can_go(others: Sequence[Consul], node: str) -> bool:
     """Return whether all other servers are healthy voters, and one of them leads; else have one lead, if they are."""
-    servers = _servers(others) or []
+    servers = servers_of(others) or []
     rest = [each for each in servers if each["Name"] != node]
-    if not rest or not all(map(_is_well, rest)):
-        return False
-    if any(each["Status"] == "leader" for each in rest):
-        return True
-    with suppress(ConsulError):  # the next look finds another leader, or tries again
-        others[0].transfer_leadership(rest[0]["ID"])
-    return False
+    return bool(rest) and all(map(is_healthy_voter, rest)) and another_leads(others, servers, node)
 
 
 def _has_joined(others: Sequence[Consul], node: str) -> bool:
-    servers = _servers(others) or []
-    return all(map(_is_well, servers)) and any(each["Name"] == node for each in servers)
+    servers = servers_of(others) or []
+    return all(map(is_healthy_voter, servers)) and any(each["Name"] == node for each in servers)
 
 
 def _wait(condition: Callable[[], bool], failure: str, others: Sequence[Consul]) -> None:
     if not wait_until(condition, _TIMEOUT, pause=0.5):
-        states = [f"{each['Name']}: {_state(each)}" for each in _servers(others) or []] or ["no leader"]
-        raise ConsulError(f"{failure}. After {_TIMEOUT} s, the servers are: {', '.join(states)}. The next run goes on")
-
-
-def _state(server: Mapping[str, Any]) -> str:
-    return f"{server['Status']}, {'healthy' if server['Healthy'] else 'not healthy'}"
+        found = states(servers_of(others) or [])
+        raise ConsulError(f"{failure}. After {_TIMEOUT} s, the servers are: {found}. The next run goes on")

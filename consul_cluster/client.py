@@ -150,6 +150,14 @@ class Consul:
         query = {"enable": "true", "reason": reason}
         self._ask("PUT", f"/v1/agent/service/maintenance/{_path(service_id)}", query)
 
+    def maintain_node(self, reason: str | None) -> None:
+        """Have clients not find any service of the agent's node, until somebody ends that: with no reason.
+
+        https://developer.hashicorp.com/consul/api-docs/agent#enable-maintenance-mode
+        """
+        query = {"enable": "true", "reason": reason} if reason else {"enable": "false"}
+        self._ask("PUT", "/v1/agent/maintenance", query)
+
     def deregister(self, service_id: str) -> None:
         """Remove a service and its checks from the agent; one that is gone already is no error."""
         self._ask("PUT", f"/v1/agent/service/deregister/{_path(service_id)}", missing_ok=True)

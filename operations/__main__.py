@@ -7,6 +7,7 @@ from errors import UserError
 from operations.down import down
 from operations.drill.drill import drill
 from operations.heal.heal import heal
+from operations.host_maintenance import drain_host, return_host
 from operations.import_services.import_services import import_services
 from operations.render_config import render_config
 from operations.self_registrations import self_registrations
@@ -37,6 +38,8 @@ for command in (
     render_config,
     self_registrations,
     heal,
+    drain_host,
+    return_host,
 ):
     app.command()(command)
 app.add_typer(snapshot_app, name="snapshot")

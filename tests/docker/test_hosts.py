@@ -7,11 +7,13 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+import typer
 
 from consul_cluster.agent_configuration import server_config
 from consul_cluster.client import ConsulError
 from consul_cluster.cluster_names import ClusterNames
 from operations import down, up
+from operations.host_maintenance import drain_host, return_host
 from operations.stack import Stack
 from operations.verify.report import report
 from tests.docker.catalog_watch import watch_catalog
@@ -116,6 +118,17 @@ def other_servers() -> Iterator[None]:
 
     with patch("components.consul_server.server_config", another):
         yield
+
+
+def test_a_drained_host_can_be_stopped_and_returns(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_h3 = {service.id for service in stack.roster.services if stack.node_of(service).endswith("-h3")}
+    monkeypatch.setattr(Stack, "load", lambda _: stack)
+    drain_host("h3", stack.name)
+    assert set(not_passing(stack)) == on_h3
+    assert leader(stack) != "staging-consul-h3"
+    with pytest.raises(typer.Exit) as ended:
+        return_host("h3", stack.name)
+    assert (ended.value.exit_code, not_passing(stack)) == (0, [])
 
 
 def test_of_a_host_that_is_cut_off_clients_find_nothing_and_of_the_others_everything(
