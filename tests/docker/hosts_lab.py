@@ -95,9 +95,9 @@ def placed(stack: Stack) -> list[tuple[str, str]]:
     return sorted((service.name, stack.node_of(service)) for service in stack.roster.services)
 
 
-def not_passing(stack: Stack) -> list[str]:
-    """Return the services without a passing instance on their node, as clients find them."""
-    consul = stack.server
+def not_passing(stack: Stack, client: Consul | None = None) -> list[str]:
+    """Return the services without a passing instance on their node, as a client finds them."""
+    consul = client or stack.server
     found = {service.id: consul.discover(service.name) for service in stack.roster.services}
     return [
         service.id
