@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from consul_cluster.client import Consul
 from operations.stack import Stack
 from tests.docker.conftest import CONSUL, project
 
