@@ -49,18 +49,12 @@ class ServerReplacement:
         What replaces the next server has to depend on it.
         """
 
-        async def joined(_args: pulumi.ResourceHookArgs) -> None:
-            await self._rejoin("", "")
+        async def join(_args: pulumi.ResourceHookArgs) -> None:
+            await self._join()
 
-        hooks = pulumi.ResourceHookBinding(after_create=[consul_hook(f"join-{name}", joined)])
+        hooks = pulumi.ResourceHookBinding(after_create=[consul_hook(f"join-{name}", join)])
         own = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(hooks=hooks))
-        return stash(
-            f"{name}-rejoined",
-            args.stated_fingerprint,
-            f"rejoin-{name}",
-            self._rejoin,
-            pulumi.ResourceOptions.merge(opts, own),
-        )
+        return stash(f"{name}-rejoined", args.stated_fingerprint, f"rejoin-{name}", self._rejoin, own)
 
     async def _hand_over(self, _old: str, _new: str) -> None:
         others = await self._others()
@@ -68,13 +62,20 @@ class ServerReplacement:
             failure = f"{self.node} is not replaced: its cluster would have no majority without it"
             await asyncio.to_thread(_wait, lambda: _can_go(others, self.node), failure, others)
 
-    async def _rejoin(self, _old: str, _new: str) -> None:
+    async def _join(self) -> None:
         others = await self._others()
-        if (
-            servers_of(others) is not None
-        ):  # else a new cluster starts: it elects a leader when all of them have started
-            failure = f"{self.node} runs, and is no healthy voter. Its log says why"
-            await asyncio.to_thread(_wait, lambda: _has_joined(others, self.node), failure, others)
+        if servers_of(others) is not None:  # else a new cluster starts, and elects a leader when all have started
+            await self._wait_for_vote(others)
+
+    async def _rejoin(self, _old: str, _new: str) -> None:
+        own = await self.servers[self.node].consul()
+        every = [*await self._others(), own]  # it knows of those too that the program states no more
+        if sum(each.answers() for each in every) > len(every) // 2:  # else too few to elect a leader have started
+            await self._wait_for_vote(every)
+
+    async def _wait_for_vote(self, asked: Sequence[Consul]) -> None:
+        failure = f"{self.node} runs, and is no healthy voter. Its log says why"
+        await asyncio.to_thread(_wait, lambda: _has_joined(asked, self.node), failure, asked)
 
     async def _others(self) -> Sequence[Consul]:
         return [await each.consul() for node, each in self.servers.items() if node != self.node]

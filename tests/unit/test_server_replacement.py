@@ -33,6 +33,8 @@ class Cluster:
             changed = {node: ("voter" if of[0] == "leader" else of[0], of[1]) for node, of in self.servers.items()}
             self.servers = {**changed, new: ("leader", True)}
             return 200, b'{"Success": true}', {}
+        if request.path == "/v1/status/leader":
+            return 200, b'""', {}
         if not self.leaders:
             return 500, b"No cluster leader", {}
         shown = {
@@ -91,13 +93,13 @@ def test_it_waits_until_the_others_are_healthy_voters() -> None:
     assert len(cluster.asked) > 1
 
 
-@pytest.mark.parametrize("method", ["_hand_over", "_rejoin"])
+@pytest.mark.parametrize("method", ["_hand_over", "_join"])
 def test_where_no_other_server_has_a_leader_nothing_is_waited_for(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # The servers of a new cluster elect a leader when all of them have started.
     monkeypatch.setattr("consul_cluster.client._RETRY_PAUSES", ())
     cluster = Cluster(well(leader=A), leaders=False)
     with replacing(cluster, B) as replacement:
-        run_to_end(getattr(replacement, method)("", ""))
+        run_to_end(replacement._join() if method == "_join" else replacement._hand_over("", ""))
     assert "/v1/operator/raft/transfer-leader" not in cluster.asked
 
 
@@ -112,3 +114,28 @@ def test_a_server_that_does_not_come_back_is_an_error_that_names_it() -> None:
     cluster = Cluster({A: ("leader", True), C: ("voter", True)})
     with replacing(cluster, B) as replacement, pytest.raises(ConsulError, match=f"^{B} runs, and is no healthy voter"):
         run_to_end(replacement._rejoin("", ""))
+
+
+def test_one_that_was_added_to_a_running_cluster_is_waited_for() -> None:
+    cluster = Cluster({**well(leader=A), B: ("non-voter", True)}, better={B: ("voter", True)})
+    with replacing(cluster, B) as replacement:
+        run_to_end(replacement._join())
+    assert len(cluster.asked) > 1
+
+
+def test_the_only_one_that_is_stated_votes_before_those_that_are_stated_no_more_are_removed() -> None:
+    cluster = Cluster({**well(leader=A), B: ("non-voter", True)}, better={B: ("voter", True)})
+    with serve(cluster.answer) as address:
+        run_to_end(ServerReplacement(B, {B: Connection(address)})._rejoin("", ""))
+    assert cluster.servers[B] == ("voter", True)
+    assert cluster.asked.count("/v1/operator/autopilot/state") > 1
+
+
+def test_while_too_few_have_started_to_elect_a_leader_nothing_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As after a first deployment that was interrupted.
+    monkeypatch.setattr("consul_cluster.client._RETRY_PAUSES", ())
+    cluster = Cluster(well(leader=A), leaders=False)
+    with serve(cluster.answer) as address:
+        silent = Connection("http://127.0.0.1:9")
+        run_to_end(ServerReplacement(B, {A: silent, B: Connection(address), C: silent})._rejoin("", ""))
+    assert "/v1/operator/autopilot/state" not in cluster.asked
