@@ -1,11 +1,11 @@
 """`drain-host` and `return-host`: take a Docker host out of what clients find, and back in."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated
 
 import typer
 
-from consul_cluster.autopilot import another_leads, is_healthy_voter, servers_of, states
+from consul_cluster.autopilot import Servers, another_leads, is_healthy_voter, servers_of, states
 from consul_cluster.client import Consul
 from errors import UserError
 from operations.command_line import DEFAULT_STACK, StackName
@@ -38,11 +38,12 @@ def drain_host(host: HostName, stack: StackName = DEFAULT_STACK) -> None:
     """
     loaded = Stack.load(stack).with_role("management")
     drained = _host(loaded, host)
-    servers, server = _answering_servers(loaded, drained), _server_of(drained)
+    server = _server_of(drained)
+    servers, silent = _servers(loaded, drained)
     if server:
-        _refuse_without_majority(servers, server)
+        _refuse_without_majority(servers, silent, server)
     loaded.agents[drained.node].maintain_node(f"drain-host {host}")
-    led = bool(server and _hand_over(servers, server, host))
+    led = bool(server and _hand_over(servers, silent, server, host))
     if not wait_until(lambda: not _found(servers[0], drained), _DRAIN_SECONDS, _PAUSE):
         raise HostMaintenanceError(
             f"{host}: its agent is in maintenance, and after {_DRAIN_SECONDS} s clients still find "
@@ -67,13 +68,19 @@ def return_host(host: HostName, stack: StackName = DEFAULT_STACK) -> None:
     loaded = Stack.load(stack).with_role("management")
     returned = _host(loaded, host)
     loaded.agents[returned.node].maintain_node(None)
-    servers, server = _answering_servers(loaded, returned), _server_of(returned)
-    wait_until(lambda: _is_back(servers, server) and not _missing(servers[0], returned), _RETURN_SECONDS, _PAUSE)
-    missing, total, is_back = _missing(servers[0], returned), len(returned.roster), _is_back(servers, server)
+    server = _server_of(returned)
+    servers, _ = _servers(loaded, returned)
+
+    def has_server() -> bool:
+        return server is None or (loaded.servers[server].answers() and _is_healthy_voter(servers, server))
+
+    wait_until(lambda: has_server() and not _missing(servers[0], returned), _RETURN_SECONDS, _PAUSE)
+    missing, total, is_back = _missing(servers[0], returned), len(returned.roster), has_server()
     names = f": not {', '.join(missing)}" if missing else ""
     print_line(f"{host}: clients find {total - len(missing)} of its {_services(total)}{names}")
     if not is_back:
-        print_line(f"{host}: its server {server} is no healthy voter: {states(servers_of(servers) or [])}")
+        found = states(servers_of(servers) or [])
+        print_line(f"{host}: its server {server} does not answer, or is no healthy voter: {found}")
     raise typer.Exit(bool(missing) or not is_back)
 
 
@@ -92,35 +99,45 @@ def _server_of(host: StackHost) -> str | None:
     return host.docker.names.server_node if host.docker.server_address else None
 
 
-def _answering_servers(stack: Stack, host: StackHost) -> Sequence[Consul]:
-    """Return the APIs of the servers on other hosts that answer: the host's own may be stopped next.
+def _servers(stack: Stack, host: StackHost) -> tuple[Sequence[Consul], frozenset[str]]:
+    """Return the APIs of the servers on other hosts that answer, and the nodes of those that do not.
 
-    Where the stack has no other server, its own is what there is.
+    The host's own may be stopped next: it is asked only where the stack has no other.
     """
     own = _server_of(host)
     servers = stack.servers
-    others = [api for node, api in servers.items() if node != own] or list(servers.values())
-    if not (answering := [api for api in others if api.answers()]):
-        asked = ", ".join(api.address for api in others)
+    others = {node: api for node, api in servers.items() if node != own} or servers
+    answering = {node: api for node, api in others.items() if api.answers()}
+    if not answering:
+        asked = ", ".join(api.address for api in others.values())
         raise HostMaintenanceError(f"no server beside {host.docker.name} answers, to tell what clients find: {asked}")
-    return answering
+    return list(answering.values()), frozenset(others.keys() - answering.keys())
 
 
-def _refuse_without_majority(asked: Sequence[Consul], node: str) -> None:
+def _refuse_without_majority(asked: Sequence[Consul], silent: Collection[str], node: str) -> None:
+    """Refuse where the other servers would be no majority.
+
+    The leader calls a server healthy for some seconds after it was stopped: one that does not answer does not count.
+    """
     servers = servers_of(asked) or []
-    left = [each for each in servers if is_healthy_voter(each) and each["Name"] != node]
+    left = [each for each in servers if is_healthy_voter(each) and each["Name"] not in {node, *silent}]
     if len(left) <= len([each for each in servers if each["Status"] in ("leader", "voter")]) // 2:
+        no_answer = f"; no answer from {', '.join(sorted(silent))}" if silent else ""
         raise HostMaintenanceError(
-            f"{node}: without it, the servers would have no majority: {states(servers)}. Nothing was changed"
+            f"{node}: without it, the servers would have no majority: {states(servers)}{no_answer}. Nothing was changed"
         )
 
 
-def _hand_over(asked: Sequence[Consul], node: str, host: str) -> bool:
-    """Have another server lead than that of a node, and return whether that one led."""
-    servers = servers_of(asked) or []
+def _hand_over(asked: Sequence[Consul], silent: Collection[str], node: str, host: str) -> bool:
+    """Have another server lead than that of a node, none of the silent ones, and return whether that one led."""
+
+    def answering() -> Servers:
+        return [each for each in servers_of(asked) or [] if each["Name"] not in silent]
+
+    servers = answering()
     if another_leads(asked, servers, node):
         return False
-    if not wait_until(lambda: another_leads(asked, servers_of(asked) or [], node), _ELECTION_SECONDS, _PAUSE):
+    if not wait_until(lambda: another_leads(asked, answering(), node), _ELECTION_SECONDS, _PAUSE):
         raise HostMaintenanceError(
             f"{host}: its agent is in maintenance, and no other server leads after {_ELECTION_SECONDS} s: "
             f"{states(servers_of(asked) or [])}. return-host {host} ends the maintenance"
@@ -128,9 +145,8 @@ def _hand_over(asked: Sequence[Consul], node: str, host: str) -> bool:
     return any((each["Name"], each["Status"]) == (node, "leader") for each in servers)
 
 
-def _is_back(asked: Sequence[Consul], node: str | None) -> bool:
-    """Return whether a server is a healthy voter; no server is none to wait for."""
-    return node is None or any(is_healthy_voter(each) for each in servers_of(asked) or [] if each["Name"] == node)
+def _is_healthy_voter(asked: Sequence[Consul], node: str) -> bool:
+    return any(is_healthy_voter(each) for each in servers_of(asked) or [] if each["Name"] == node)
 
 
 def _found(client: Consul, host: StackHost) -> list[str]:

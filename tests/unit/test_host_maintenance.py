@@ -162,6 +162,29 @@ def test_clients_find_none_of_a_drained_hosts_services_and_it_is_said_what_is_ne
     )
 
 
+def test_a_server_that_was_stopped_just_now_counts_for_no_majority_though_it_is_called_healthy(
+    cluster: Cluster,
+) -> None:
+    cluster.down = {SERVERS[0]}
+    with pytest.raises(
+        HostMaintenanceError, match=rf"no majority: .*; no answer from {SERVERS[0]}\. Nothing was changed$"
+    ):
+        drain_host("h3", "staging")
+    assert (cluster.transferred, cluster.maintained) == ([], [])
+
+
+def test_leadership_goes_to_no_server_that_does_not_answer(cluster: Cluster) -> None:
+    cluster.states |= {"fourth": ("voter", True), "fifth": ("voter", True)}
+    cluster.down = {SERVERS[0]}
+    drain_host("h3", "staging")
+    assert cluster.transferred == [SERVERS[1]]
+
+
+def test_a_server_that_does_not_answer_has_not_returned(drained: Cluster) -> None:
+    drained.down = {SERVERS[2]}
+    assert code_of_return() == 1
+
+
 def test_a_drained_hosts_server_hands_leadership_over(cluster: Cluster) -> None:
     drain_host("h3", "staging")
     assert cluster.transferred == [SERVERS[0]]
@@ -260,7 +283,7 @@ def test_a_server_that_is_no_healthy_voter_is_named_and_the_exit_code_is_1(
 ) -> None:
     drained.states[SERVERS[2]] = ("voter", False)
     assert code_of_return() == 1
-    assert f"h3: its server {SERVERS[2]} is no healthy voter: " in capsys.readouterr().out
+    assert f"h3: its server {SERVERS[2]} does not answer, or is no healthy voter: " in capsys.readouterr().out
 
 
 # Both
@@ -268,10 +291,11 @@ def test_a_server_that_is_no_healthy_voter_is_named_and_the_exit_code_is_1(
 
 @pytest.mark.parametrize("command", [drain_host, return_host])
 def test_a_server_of_another_host_that_answers_is_asked(cluster: Cluster, command: Callable[[str, str], None]) -> None:
+    cluster.states |= {"fourth": ("voter", True), "fifth": ("voter", True)}
     cluster.down = {SERVERS[0]}
     with suppress(typer.Exit):
         command("h3", "staging")
-    assert SERVERS[2] not in {name for name, _ in cluster.asked}
+    assert {path for name, path in cluster.asked if name == SERVERS[2]} <= {"/v1/status/leader"}
     assert {name for name, path in cluster.asked if "/health/" in path} == {SERVERS[1]}
 
 
