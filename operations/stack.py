@@ -171,9 +171,10 @@ class Stack:
     @property
     def servers(self) -> Mapping[str, Consul]:
         """The APIs of the servers, by their nodes."""
-        created = {host.docker.names.server_node: host.docker.server_address for host in self.hosts}
-        addresses = {node: address for node, address in created.items() if address}
-        addresses = addresses or {self.names.server_node: self.settings.server_address}
+        created = {
+            host.docker.names.server_node: address for host in self.hosts if (address := host.docker.server_address)
+        }
+        addresses = created or {self.names.server_node: self.settings.server_address}
         return {node: self.credentials.client(address) for node, address in addresses.items()}
 
     @property

@@ -9,10 +9,13 @@ import pytest
 import stack_roster
 from docker_engine import DockerEngine, docker_client
 from docker_hosts import DockerHost, Publish
+from operations.credentials import Credentials
+from operations.stack import Stack
 from services.roster import Roster
 from settings import Settings, SettingsError, load
 from stack_roster import UnfitServicesError
 from tests.forty_services import forty_roster
+from tests.unit.stacks import IDLE_ENGINE
 
 H1 = {"engine": "ssh://deploy@h1", "address": "10.0.0.1", "server": True, "services": ["user"]}
 H2 = {"engine": "unix:///run/h2.sock", "address": "10.0.0.2", "services": ["ai", "grpc"]}
@@ -206,3 +209,10 @@ def test_an_engine_over_tcp_is_reached_with_its_certificates(monkeypatch: pytest
         str(tmp_path / "ca.pem"),
         True,
     )
+
+
+def test_the_commands_ask_the_servers_that_the_hosts_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A host without one has the name of the server that it drains to.
+    monkeypatch.setattr(Stack, "credentials", Credentials(None, None))
+    stack = Stack("staging", "consul-staging", TWO, forty_roster(), IDLE_ENGINE)
+    assert {node: api.address for node, api in stack.servers.items()} == {"staging-consul-h1": "https://10.0.0.1:8500"}
