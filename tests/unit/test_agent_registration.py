@@ -849,12 +849,30 @@ def test_of_several_hosts_one_that_is_away_with_its_docker_engine_keeps_its_serv
     away = AWAY | {"owned": True, "engine": {"host": "ssh://h3"}}
     if answers:
         assert AgentServiceProvider().read("billing_service", away).id == ""
+        AgentServiceProvider().delete("billing_service", away)
     else:
         with pytest.raises(NoAnswerError):
             AgentServiceProvider().read("billing_service", away)
         with pytest.raises(NoAnswerError):
             AgentServiceProvider().delete("billing_service", away)
     assert asked == [DockerEngine("ssh://h3")]  # once a run
+
+
+@pytest.mark.usefixtures("_no_pauses")
+def test_an_engine_over_tcp_is_asked_with_its_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent._engine_answers.cache_clear()
+    asked: list[DockerEngine] = []
+    monkeypatch.setattr(agent, "engine_answers", asked.append)
+    engine = {"host": "tcp://h3:2376", "certificates": "/certs/h3"}
+    with pytest.raises(NoAnswerError):
+        AgentServiceProvider().delete("billing_service", AWAY | {"owned": True, "engine": engine})
+    assert asked == [DockerEngine("tcp://h3:2376", "/certs/h3")]
+
+
+def test_another_engine_of_the_same_agent_replaces_no_service() -> None:
+    before = {**STATE, "owned": True, "engine": {"host": "ssh://h3"}}
+    found = AgentServiceProvider().diff("billing_service", before, {**before, "engine": {"host": "ssh://deploy@h3"}})
+    assert (found.changes, found.replaces, found.delete_before_replace) == (True, [], False)
 
 
 @pytest.mark.parametrize("owned", [True, False])

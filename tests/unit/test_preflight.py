@@ -3,6 +3,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import cast
 
 import docker
 import pulumi
@@ -374,3 +375,56 @@ def test_a_container_whose_service_is_stated_on_another_host_is_a_warning(monkey
     assert found == [
         ("warning", "host h2: container isa-billing: is here, and its service is stated on another host: see hosts")
     ]
+
+
+OF_HOST = Prerequisites(host="h2", network="staging_staging-network")
+
+
+def in_swarm(monkeypatch: pytest.MonkeyPatch, *, manager: bool, networks: Objects = ()) -> Reported:
+    """Return a Docker engine that manages a swarm, or is one of its workers."""
+    monkeypatch.setattr(Engine, "info", lambda _: {"Swarm": {"ControlAvailable": manager}}, raising=False)
+    return Reported(monkeypatch, networks, [])
+
+
+def test_an_overlay_network_that_a_manager_of_the_swarm_does_not_have_is_a_problem_of_its_host(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(pulumi.RunError) as caught:
+        in_swarm(monkeypatch, manager=True).of(OF_HOST)
+    assert str(caught.value) == (
+        "nothing was changed:\nhost h2: network staging_staging-network: missing: `docker network create --driver "
+        "overlay --attachable staging_staging-network` on a swarm's manager, or set network: created"
+    )
+
+
+@pytest.mark.parametrize(("manager", "networks"), [(True, [NETWORK]), (False, [])], ids=["manager", "worker"])
+def test_a_swarms_worker_need_not_show_the_overlay_network_yet(
+    monkeypatch: pytest.MonkeyPatch, manager: bool, networks: Objects
+) -> None:
+    assert in_swarm(monkeypatch, manager=manager, networks=networks).of(OF_HOST) == []
+
+
+def test_a_container_that_is_on_no_other_host_is_not_spoken_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Reported(monkeypatch, [], []).of(Prerequisites(host="h2", elsewhere=["isa-billing"])) == []
+
+
+def test_a_host_that_is_away_keeps_no_problem_of_another_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = Reported(monkeypatch, [], [])
+    answers = docker.DockerClient
+
+    def client(host: str, **how: bool) -> Engine:
+        if host == "ssh://h3":
+            raise DockerException("no route to host")
+        return cast("Engine", answers(host, **how))
+
+    monkeypatch.setattr(docker, "DockerClient", client)
+    hosts = [
+        Prerequisites(DockerEngine("ssh://h3"), "h3"),
+        Prerequisites(DockerEngine("ssh://h2"), "h2", images=["none:1"]),
+    ]
+    with pytest.raises(pulumi.RunError) as caught:
+        deploy(lambda: report(hosts))
+    assert str(caught.value).splitlines()[1:] == [
+        "host h2: image none:1: this Docker engine does not have it, and cannot pull it: manifest unknown"
+    ]
+    assert [line.partition(":")[0] for _, line in there.lines] == ["host h3"]

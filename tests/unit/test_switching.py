@@ -1,5 +1,5 @@
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -54,14 +54,18 @@ class Platform:
         self.agent.services[line.name] = {"ID": line.name, "Service": line.name, "Meta": meta}
         self.agent.checks[line.check_id] = check_of(line, status, output)
 
-    def places(self, services: Roster | None = None, agent: bool = True) -> ServiceLocations:
+    def places(
+        self, services: Roster | None = None, agent: bool = True, elsewhere: Collection[str] = ()
+    ) -> ServiceLocations:
         reached = Connection(self.agent.address) if agent else None
-        return ServiceLocations(
-            reached, Connection(self.servers.address), NODE, forty_roster() if services is None else services
-        )
+        stated = forty_roster() if services is None else services
+        servers = Connection(self.servers.address)
+        return ServiceLocations(reached, servers, NODE, stated, elsewhere=frozenset(elsewhere))
 
-    def switch_to_agent(self, services: Roster | None = None, agent: bool = True) -> Deployed:
-        return deploy(lambda: switch_to_agent("move-to-agent", self.places(services, agent)))
+    def switch_to_agent(
+        self, services: Roster | None = None, agent: bool = True, elsewhere: Collection[str] = ()
+    ) -> Deployed:
+        return deploy(lambda: switch_to_agent("move-to-agent", self.places(services, agent, elsewhere)))
 
     def switch_to_catalog(self, agent: bool = True) -> Deployed:
         return deploy(lambda: switch_to_catalog(self.places(agent=agent)))
@@ -260,6 +264,28 @@ def test_what_an_interrupted_run_left_on_the_server_and_the_roster_has_no_more_i
     platform.servers.services[BILLING.name] = {"ID": BILLING.name, "Service": BILLING.name, "Meta": meta}
     moved(platform.switch_to_agent(forty_roster(names=(MINIO.name,))), MINIO)
     assert (platform.servers.services, platform.agent.services) == ({}, {})
+
+
+@pytest.mark.parametrize("line", [BILLING, None], ids=["one", "all"])
+def test_a_service_of_another_host_that_an_interrupted_run_left_on_the_server_stays(
+    platform: Platform, line: Line | None
+) -> None:
+    # Its own agent gets it back: the servers check it until then.
+    for each in (BILLING, MINIO):
+        meta = {"managed-by": owner(each)}
+        platform.servers.services[each.name] = {"ID": each.name, "Service": each.name, "Meta": meta}
+    moved(platform.switch_to_agent(forty_roster(names=(BILLING.name,)), elsewhere=(MINIO.name,)), line)
+    assert (list(platform.servers.services), list(platform.agent.services)) == ([MINIO.name], [BILLING.name])
+
+
+def test_a_service_of_another_host_stays_on_the_external_node_until_its_own_agent_gets_it(platform: Platform) -> None:
+    for each in (BILLING, MINIO):
+        platform.in_catalog(each, {"managed-by": owner(each)})
+    moved(platform.switch_to_agent(forty_roster(names=(BILLING.name,)), elsewhere=(MINIO.name,)), None)
+    assert (list(platform.servers.nodes[NODE]["Services"]), list(platform.agent.services)) == (
+        [MINIO.name],
+        [BILLING.name],
+    )
 
 
 def test_a_service_that_an_interrupted_run_left_on_the_server_is_not_in_the_catalog_twice(platform: Platform) -> None:
