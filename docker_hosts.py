@@ -15,7 +15,7 @@ from services.field_types import Identifier
 from setting_types import Interface, Unset
 
 # https://docs.docker.com/engine/reference/commandline/dockerd/#daemon-socket-option
-_ENGINE = re.compile(r"(unix:///[!-~]+|(ssh|tcp)://[A-Za-z0-9_.@\[\]:-]+)")
+_ENGINE = re.compile(r"unix:///[!-~]+|ssh://[A-Za-z0-9_.@\[\]:-]+|tcp://[A-Za-z0-9_.\[\]:-]+:[0-9]{1,5}")
 _CERTIFICATE_FILES = ("ca.pem", "cert.pem", "key.pem")
 
 # The name becomes a part of containers' and nodes' names.
@@ -70,6 +70,23 @@ class HostSettings(BaseModel):
                 "everybody the rights of root"
             )
         return self
+
+
+def _in_order(hosts: Mapping[str, HostSettings]) -> Mapping[str, HostSettings]:
+    """Return the hosts in the order of their names, h2 before h10.
+
+    Pulumi hands them to the program sorted, and the commands read the stack's file: both are to have the same first
+    host, whatever the order in the file.
+    """
+    return dict(sorted(hosts.items(), key=lambda each: (_numbered(each[0]), each[0])))
+
+
+def _numbered(name: str) -> list[str | int]:
+    return [int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", name)]
+
+
+Hosts = Annotated[Mapping[HostName, HostSettings], AfterValidator(_in_order)]
+"""The hosts of a stack, by name."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pydantic.alias_generators import to_camel
 
 from consul_cluster.cluster_names import STAGING_NAMES, ClusterNames
 from consul_cluster.security_stages import Stage
-from docker_hosts import DockerHost, HostName, HostSettings, docker_hosts, single_host
+from docker_hosts import DockerHost, Hosts, HostSettings, docker_hosts, single_host
 from errors import UserError
 from services.environment import Environment
 from services.field_types import Host, Identifier
@@ -51,6 +51,9 @@ _NEEDS_DOCKER = {
 
 # https://developer.hashicorp.com/consul/docs/architecture/consensus#deployment-table
 _SERVER_COUNTS = (1, 3, 5)
+
+# Docker makes a container's name its host name, and Consul a node's name a part of a DNS name.
+_LONGEST_NAME = 63
 
 _SANDBOX_URL = re.compile(r"http://127(\.[0-9]{1,3}){3}:8500")
 
@@ -112,7 +115,7 @@ class Settings(BaseModel):
     security: SecurityStage = None
     token_generations: Generations = ("1",)
     publish_on: Interface = "127.0.0.1"
-    hosts: Annotated[Mapping[HostName, HostSettings], Structured] = {}
+    hosts: Annotated[Hosts, Structured] = {}
 
     @model_validator(mode="after")
     def _locations_in_sandbox(self) -> Self:
@@ -235,7 +238,26 @@ class Settings(BaseModel):
         return next((message for message, found in wrong.items() if found), None) or (
             _elsewhere("serverAddress", self.server_address, servers)
             or _elsewhere("agentAddress", self.agent_address, addresses)
+            or self._unfit_names_on_hosts()
         )
+
+    def _unfit_names_on_hosts(self) -> str | None:
+        """Return which names get alike on the hosts: an agent's loses its -shared there, and each gets its host's."""
+        hosts = self.docker_hosts
+        for key, agents, servers in (
+            ("agentNode", [host.names.agent_node for host in hosts], [host.names.server_node for host in hosts]),
+            (
+                "agentContainer",
+                [host.names.agent_container for host in hosts],
+                [self.names.server_container, *(host.names.server_container for host in hosts)],
+            ),
+        ):
+            taken = {name.lower() for name in servers}
+            if same := [name for name in agents if name.lower() in taken]:
+                return f"{key}: would be {same[0]!r} on a host, and must be another name than a server's"
+            if long := [name for name in (*agents, *servers) if len(name) > _LONGEST_NAME]:
+                return f"hosts: {long[0]!r} must have at most {_LONGEST_NAME} characters: the name of a node on a host"
+        return None
 
     @property
     def trial(self) -> bool:
@@ -369,14 +391,29 @@ def _own(config: Mapping[str, Any], project: str) -> dict[str, Any]:
     return {key.removeprefix(own): value for key, value in config.items() if key.startswith(own) or ":" not in key}
 
 
-_COLLECTIONS = {"tuple_type": "must be a list", "frozen_set_type": "must be a list", "dict_type": "must be a map"}
+_COLLECTIONS = {
+    "tuple_type": "must be a list",
+    "frozen_set_type": "must be a list",
+    "dict_type": "must be a map",
+    "model_type": "must be a map",
+}
 
 
 def _line(error: Any) -> str:  # noqa: ANN401 - pydantic's error details
     loc = error["loc"]
     key = loc[0] if loc else None  # of keys that do not fit together, the message itself names one
-    if key == "hosts":
-        key = ": ".join(str(each) for each in loc if each != "[key]")
+    if key != "hosts":
+        return _said(key, error)
+    key = ": ".join(str(each) for each in loc if each != "[key]")
+    match error["type"]:
+        case "missing":
+            return f"{key}: is missing"
+        case "extra_forbidden":
+            return f"{key}: is no key of a host: the keys are {', '.join(HostSettings.model_fields)}"
+    return _said(key, error)
+
+
+def _said(key: str | None, error: Any) -> str:  # noqa: ANN401 - the same
     match error["type"]:
         case "missing":
             return f"{key}: is missing: set it with `pulumi config set {key} VALUE`"

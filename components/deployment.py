@@ -167,9 +167,9 @@ def _registration_rights(plan: Plan, address: str) -> preflight.TokenRights:
 
 
 def _deploy_servers(plan: Plan, network: pulumi.Output[str]) -> list[pulumi.Resource]:
-    """Declare the servers, each after those of the hosts that stand below it.
+    """Declare the servers, each after those of the hosts whose names come after its own.
 
-    So the servers that a running cluster gets in addition, which one adds at the end, are there before its own are
+    So the servers that a running cluster gets in addition, whose hosts get such names, are there before its own are
     replaced.
     """
     hosts = [host for host in plan.hosts if host.docker.server_address]
