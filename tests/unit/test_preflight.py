@@ -3,7 +3,6 @@ import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import cast
 
 import docker
 import pulumi
@@ -412,10 +411,10 @@ def test_a_host_that_is_away_keeps_no_problem_of_another_back(monkeypatch: pytes
     there = Reported(monkeypatch, [], [])
     answers = docker.DockerClient
 
-    def client(host: str, **how: bool) -> Engine:
+    def client(host: str, *, tls: bool, use_ssh_client: bool) -> docker.DockerClient:
         if host == "ssh://h3":
             raise DockerException("no route to host")
-        return cast("Engine", answers(host, **how))
+        return answers(host, tls=tls, use_ssh_client=use_ssh_client)
 
     monkeypatch.setattr(docker, "DockerClient", client)
     hosts = [
