@@ -7,7 +7,7 @@ https://developer.hashicorp.com/consul/docs/architecture/consensus
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -15,7 +15,7 @@ import pulumi
 from components.consul_connection import Connection
 from components.consul_container import ConsulContainerArgs
 from components.resource_hooks import consul_hook, stash
-from consul_cluster.autopilot import another_leads, is_healthy_voter, servers_of, states
+from consul_cluster.autopilot import Servers, another_leads, is_healthy_voter, members_of, servers_of, states
 from consul_cluster.client import Consul, ConsulError
 from waiting import wait_until
 
@@ -59,8 +59,30 @@ class ServerReplacement:
     async def _hand_over(self, _old: str, _new: str) -> None:
         others = await self._others()
         if servers_of(others) is not None:  # else this one is alone, or the others are down
-            failure = f"{self.node} is not replaced: its cluster would have no majority without it"
-            await asyncio.to_thread(_wait, lambda: _can_go(others, self.node), failure, others)
+            await asyncio.to_thread(self._wait_until_it_can_go, others)
+
+    def _wait_until_it_can_go(self, others: Sequence[Consul]) -> None:
+        if wait_until(lambda: self._can_go(others), _TIMEOUT, pause=0.5):
+            return
+        failure = f"{self.node} is not replaced: its cluster would have no majority without it"
+        if lost := self._lost(members_of(others), servers_of(others) or []):
+            failure += f". Start {', '.join(lost)} again, which Consul has removed, or state another host instead"
+        raise _failure(failure, others)
+
+    def _can_go(self, others: Sequence[Consul]) -> bool:
+        """Return whether all other servers are healthy voters, and one of them leads; have one lead, if they are."""
+        known = members_of(others)  # asked first: one that autopilot removes in between is seen as lost
+        servers = servers_of(others) or []
+        rest = [each for each in servers if each["Name"] != self.node]
+        well = rest and all(map(is_healthy_voter, rest)) and not self._lost(known, servers)
+        return bool(well) and another_leads(others, servers, self.node)
+
+    def _lost(self, known: set[str], servers: Servers) -> list[str]:
+        """Return the stated servers that were there: autopilot soon removes one that has failed.
+
+        One that was never there is created later.
+        """
+        return sorted(known & self.servers.keys() - {each["Name"] for each in servers} - {self.node})
 
     async def _join(self) -> None:
         others = await self._others()
@@ -75,17 +97,11 @@ class ServerReplacement:
 
     async def _wait_for_vote(self, asked: Sequence[Consul]) -> None:
         failure = f"{self.node} runs, and is no healthy voter. Its log says why"
-        await asyncio.to_thread(_wait, lambda: _has_joined(asked, self.node), failure, asked)
+        if not await asyncio.to_thread(wait_until, lambda: _has_joined(asked, self.node), _TIMEOUT, 0.5):
+            raise _failure(failure, asked)
 
     async def _others(self) -> Sequence[Consul]:
         return [await each.consul() for node, each in self.servers.items() if node != self.node]
-
-
-def _can_go(others: Sequence[Consul], node: str) -> bool:
-    """Return whether all other servers are healthy voters, and one of them leads; else have one lead, if they are."""
-    servers = servers_of(others) or []
-    rest = [each for each in servers if each["Name"] != node]
-    return bool(rest) and all(map(is_healthy_voter, rest)) and another_leads(others, servers, node)
 
 
 def _has_joined(others: Sequence[Consul], node: str) -> bool:
@@ -93,7 +109,6 @@ def _has_joined(others: Sequence[Consul], node: str) -> bool:
     return all(map(is_healthy_voter, servers)) and any(each["Name"] == node for each in servers)
 
 
-def _wait(condition: Callable[[], bool], failure: str, others: Sequence[Consul]) -> None:
-    if not wait_until(condition, _TIMEOUT, pause=0.5):
-        found = states(servers_of(others) or [])
-        raise ConsulError(f"{failure}. After {_TIMEOUT} s, the servers are: {found}. The next run goes on")
+def _failure(failure: str, asked: Sequence[Consul]) -> ConsulError:
+    found = states(servers_of(asked) or [])
+    return ConsulError(f"{failure}. After {_TIMEOUT} s, the servers are: {found}. The next run goes on")

@@ -21,6 +21,15 @@ def servers_of(asked: Sequence[Consul]) -> Servers | None:
     return None
 
 
+def members_of(asked: Sequence[Consul]) -> set[str]:
+    """Return the names of all nodes that any server which answers knows, also of those that have failed or left."""
+    known: set[str] = set()
+    for each in asked:
+        with suppress(ConsulError):
+            known |= {member["Name"] for member in each.members()}
+    return known
+
+
 def is_healthy_voter(server: Mapping[str, Any]) -> bool:
     """Return whether a server counts for a majority."""
     return bool(server["Healthy"] and server["Status"] in ("leader", "voter"))

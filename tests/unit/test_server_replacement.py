@@ -25,6 +25,7 @@ class Cluster:
     asked: list[str] = field(default_factory=list)
     better: dict[str, tuple[str, bool]] = field(default_factory=dict)
     leaders: bool = True
+    left: tuple[str, ...] = ()
 
     def answer(self, request: Request) -> Answer:
         self.asked.append(request.path)
@@ -33,6 +34,8 @@ class Cluster:
             changed = {node: ("voter" if of[0] == "leader" else of[0], of[1]) for node, of in self.servers.items()}
             self.servers = {**changed, new: ("leader", True)}
             return 200, b'{"Success": true}', {}
+        if request.path == "/v1/agent/members":
+            return 200, json.dumps([{"Name": node} for node in (*self.servers, *self.left)]).encode(), {}
         if request.path == "/v1/status/leader":
             return 200, b'""', {}
         if not self.leaders:
@@ -84,6 +87,21 @@ def test_a_server_is_not_replaced_while_another_is_no_healthy_voter(state: tuple
     said = f"{C}: {state[0]}, {'healthy' if state[1] else 'not healthy'}"
     assert str(caught.value).startswith(f"{B} is not replaced: its cluster would have no majority without it")
     assert said in str(caught.value)
+
+
+def test_a_server_is_not_replaced_while_another_is_gone_that_consul_has_removed_since() -> None:
+    # Autopilot removes a server that has failed: what is left are healthy voters, and too few.
+    cluster = Cluster({A: ("leader", True), B: ("voter", True)}, left=(C,))
+    with replacing(cluster, B) as replacement, pytest.raises(ConsulError, match=f"Start {C} again"):
+        run_to_end(replacement._hand_over("", ""))
+
+
+def test_one_that_was_never_there_is_not_waited_for() -> None:
+    # It is created after this one: the last run was interrupted while it added both.
+    cluster = Cluster({A: ("leader", True), B: ("voter", True)})
+    with replacing(cluster, B) as replacement:
+        run_to_end(replacement._hand_over("", ""))
+    assert "/v1/agent/members" in cluster.asked
 
 
 def test_it_waits_until_the_others_are_healthy_voters() -> None:
