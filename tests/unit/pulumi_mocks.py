@@ -1,11 +1,10 @@
 """Pulumi without an engine: runs a program against mocks and keeps what it asked to be registered."""
 
-import asyncio
 import gc
 import hashlib
 import runpy
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from contextvars import Context
 from dataclasses import dataclass
 from functools import cache, partial
@@ -29,6 +28,7 @@ from pulumi.runtime.proto.resource_pb2 import (
 
 from components import preflight as found
 from services import roster
+from tests.event_loop import run_to_end
 from tests.forty_services import forty_roster
 
 HOUSE = Path(__file__).parents[2]
@@ -232,8 +232,7 @@ class Deployed:
         async def answer() -> str:
             return (await self.hooks[hook](request.SerializeToString())).error
 
-        with closing(asyncio.new_event_loop()) as loop:  # asyncio.run would take away the one that the SDK finds
-            return loop.run_until_complete(answer())
+        return run_to_end(answer())
 
 
 def deploy(
@@ -268,8 +267,7 @@ def deploy(
         assert isinstance(stack, pulumi.runtime.stack.Stack)
         named = {request.name: request for request in monitor.requests if request.type != "pulumi:pulumi:Stack"}
         assert len(named) == len(monitor.requests) - 1, "two resources have one name"
-        with closing(asyncio.new_event_loop()) as loop:
-            sent = loop.run_until_complete(pulumi.runtime.rpc.serialize_properties(dict(stack.outputs), {}))
+        sent = run_to_end(pulumi.runtime.rpc.serialize_properties(dict(stack.outputs), {}))
         return Deployed(named, monitor.outputs, stack.outputs, MessageToDict(sent), monitor.hooks, monitor.previewed)
 
     # The SDK keeps its settings, the config and the stack in context variables: in a context of its own, a run leaves

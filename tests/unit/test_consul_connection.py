@@ -1,7 +1,5 @@
-import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import closing
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,16 +11,12 @@ from components import resource_hooks as hooks
 from components.consul_connection import Connection
 from components.resource_hooks import consul_hook, wait_for_leader
 from consul_cluster.client import Consul, ConsulError, NoAnswerError
+from tests.event_loop import run_to_end
 from tests.fake_consul import FakeConsul, running
 from tests.unit.pulumi_mocks import Deployed, deploy, secret
 
 TOKEN = "5c1b2b5e-consul-acl-token"  # noqa: S105 - no real one
 DENIED = (403, "ACL not found")
-
-
-def ran(work: Coroutine[Any, Any, None]) -> None:
-    with closing(asyncio.new_event_loop()) as loop:  # asyncio.run would take away the one that the SDK finds
-        loop.run_until_complete(work)
 
 
 def sleeping(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[float], object] = lambda _: None) -> list[float]:
@@ -113,7 +107,7 @@ def test_where_nobody_answers_a_hook_has_nothing_to_do() -> None:
 
 def test_servers_with_a_leader_are_not_waited_for(servers: FakeConsul, monkeypatch: pytest.MonkeyPatch) -> None:
     slept = sleeping(monkeypatch)
-    ran(wait_for_leader(Consul(servers.address), token=False))
+    run_to_end(wait_for_leader(Consul(servers.address), token=False))
     assert slept == []
 
 
@@ -122,7 +116,7 @@ def test_servers_are_waited_for_until_they_have_a_leader(servers: FakeConsul, mo
         servers.leader = "10.0.0.1:8300"
 
     slept, servers.leader = sleeping(monkeypatch, elect), ""
-    ran(wait_for_leader(Consul(servers.address), token=False))
+    run_to_end(wait_for_leader(Consul(servers.address), token=False))
     assert slept == [0.1]
 
 
@@ -131,13 +125,13 @@ def test_servers_are_waited_for_until_they_know_the_token(servers: FakeConsul, m
         servers.refuses_token = None
 
     slept, servers.refuses_token = sleeping(monkeypatch, know), DENIED
-    ran(wait_for_leader(Consul(servers.address, TOKEN), token=True))
+    run_to_end(wait_for_leader(Consul(servers.address, TOKEN), token=True))
     assert (slept, servers.tokens) == ([0.1], {TOKEN})
 
 
 def test_servers_that_ask_for_no_token_need_not_know_one(servers: FakeConsul, monkeypatch: pytest.MonkeyPatch) -> None:
     slept, servers.refuses_token = sleeping(monkeypatch), DENIED
-    ran(wait_for_leader(Consul(servers.address), token=False))
+    run_to_end(wait_for_leader(Consul(servers.address), token=False))
     assert slept == []
 
 
@@ -145,5 +139,5 @@ def test_servers_that_have_no_leader_are_an_error(servers: FakeConsul, monkeypat
     monkeypatch.setattr(hooks, "_TIMEOUT", 0.2)
     servers.leader = ""
     with pytest.raises(ConsulError) as caught:
-        ran(wait_for_leader(Consul(servers.address), token=False))
+        run_to_end(wait_for_leader(Consul(servers.address), token=False))
     assert str(caught.value) == (f"the servers at {servers.address} have no leader after 0.2 s: see the log of each")
