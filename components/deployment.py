@@ -74,13 +74,12 @@ def _access(settings: Settings) -> Access:
 def _hosts(settings: Settings, roster: Roster) -> Iterator[Host]:
     rosters = by_host(roster, settings)
     for host in settings.docker_hosts:
+        services, engine = rosters[host.name], host.engine
         if host.name:
-            engine = host.engine
             provider = docker.Provider(host.of("docker"), host=engine.host, cert_path=engine.certificates)
-            yield Host(host, rosters[host.name], provider)
+            yield Host(host, services, provider)
         else:  # Pulumi's default provider uses the same engine
-            engine = DockerEngine(pulumi.Config("docker").get("host"))
-            yield Host(replace(host, engine=engine), roster)
+            yield Host(replace(host, engine=DockerEngine(pulumi.Config("docker").get("host"))), services)
 
 
 def _deploy_on_docker(plan: Plan) -> Plan:
@@ -181,7 +180,7 @@ def _deploy_servers(plan: Plan, network: pulumi.Output[str]) -> list[pulumi.Reso
             replacement=_replacement(plan, host, hosts) if host.docker.name else None,
             awaits_leader=host is hosts[0],
         )
-        servers.append(ConsulServer(host.of("server"), args, host.after([*servers])))
+        servers.append(ConsulServer(host.of("server"), args, host.after(servers)))
     return servers
 
 
@@ -227,7 +226,7 @@ def _deploy_agent(
         names,
         host.docker.engine,
     )
-    return ConsulAgent(host.of("agent"), args, host.after([*servers]))
+    return ConsulAgent(host.of("agent"), args, host.after(servers))
 
 
 def _joined(settings: Settings) -> JoinedCluster | None:
@@ -303,4 +302,4 @@ def _write_files(
         host.docker.names,
         host.docker.engine,
     )
-    FilesRegistration(host.of("files"), args, host.after([*after]))
+    FilesRegistration(host.of("files"), args, host.after(after))

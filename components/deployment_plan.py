@@ -1,6 +1,6 @@
 """What is deployed, and where: what each step of a deployment needs to know."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pulumi
@@ -64,9 +64,12 @@ class Host:
         """Return the name of a resource of this host."""
         return self.docker.of(name)
 
-    def after(self, resources: list[pulumi.Resource]) -> pulumi.ResourceOptions:
-        """Return the option to be created on this host after other resources, and destroyed before them."""
-        return pulumi.ResourceOptions(depends_on=resources, provider=self.provider)
+    def after(self, resources: Sequence[pulumi.Resource]) -> pulumi.ResourceOptions:
+        """Return the option to be created on this host after other resources, and destroyed before them.
+
+        Resources that are added to the sequence later are none of them.
+        """
+        return pulumi.ResourceOptions(depends_on=[*resources], provider=self.provider)
 
 
 @dataclass(frozen=True)

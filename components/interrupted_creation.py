@@ -59,9 +59,8 @@ def remove_network(engine: DockerEngine) -> pulumi.ResourceHookFunction:
     def remove(args: pulumi.ResourceHookArgs) -> None:
         name = (args.new_inputs or {})["name"]
         with suppress(*_NOTHING_TO_REMOVE):
-            for network in docker_client(engine).networks.list(
-                names=[name], greedy=True
-            ):  # a part of a name matches too
+            found = docker_client(engine).networks.list(names=[name], greedy=True)  # a part of a name matches too
+            for network in found:
                 if network.name == name and not network.containers and not network.attrs["Labels"]:
                     pulumi.log.warn(f"network {name}: {_MESSAGE}")
                     network.remove()
