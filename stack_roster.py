@@ -1,6 +1,6 @@
 """The roster of a stack: services/, as its settings have them, and nothing that it cannot register or stand in for."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from docker_hosts import DockerHost
 from errors import UserError
@@ -26,7 +26,7 @@ def load(settings: Settings) -> Roster:
     unfit = [line for service in loaded.services for line in _unfit(service, settings)]
     if settings.stand_ins:
         unfit += _several_ports(loaded)
-    unfit += _misplaced(loaded, settings)
+    unfit += _misplaced(loaded, settings.docker_hosts)
     if unfit:
         raise UnfitServicesError("\n".join(unfit))
     return loaded
@@ -34,27 +34,30 @@ def load(settings: Settings) -> Roster:
 
 def by_host(loaded: Roster, settings: Settings) -> Mapping[str, Roster]:
     """Return the services of each Docker host, by its name: those whose containers run there."""
-    return {
-        host.name: Roster(services=tuple(each for each in loaded.services if host in _hosts_of(each, settings)))
-        for host in settings.docker_hosts
-    }
-
-
-def _hosts_of(service: Service, settings: Settings) -> list[DockerHost]:
-    """Return the hosts that a service is stated on: by its id, or else by its group."""
     hosts = settings.docker_hosts
+    if not settings.hosts:
+        return {host.name: loaded for host in hosts}
+    placed: dict[str, list[Service]] = {host.name: [] for host in hosts}
+    for service in loaded.services:
+        for host in _hosts_of(service, hosts):
+            placed[host.name].append(service)
+    return {name: Roster(services=tuple(services)) for name, services in placed.items()}
+
+
+def _hosts_of(service: Service, hosts: Sequence[DockerHost]) -> list[DockerHost]:
+    """Return the hosts that a service is stated on: by its id, or else by its group."""
     by_id = [host for host in hosts if host.placed is None or service.id in host.placed]
     return by_id or [host for host in hosts if host.placed is not None and service.kind in host.placed]
 
 
-def _misplaced(loaded: Roster, settings: Settings) -> Iterator[str]:
+def _misplaced(loaded: Roster, hosts: Sequence[DockerHost]) -> Iterator[str]:
     """Yield a line for each name of a host that is none's, and for each service that is on no host or on several."""
     known = {name for service in loaded.services for name in (service.kind, service.id)}
-    for host in settings.docker_hosts:
+    for host in hosts:
         for name in sorted((host.placed or frozenset()) - known):
             yield f"hosts: {host.name}: services: {name!r} is neither a group nor the id of a service of this stack"
     for service in loaded.services:
-        on = [host.name for host in _hosts_of(service, settings)]
+        on = [host.name for host in _hosts_of(service, hosts)]
         if len(on) != 1:
             where = " and on ".join(on) or "none"
             yield f"hosts: {service.id} is on {where}: one of them must have its id, or its group, in its services"

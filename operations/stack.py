@@ -124,9 +124,13 @@ class Stack:
         rosters = stack_roster.by_host(self.roster, self.settings)
         return tuple(StackHost(host, rosters[host.name], self.settings) for host in self.settings.docker_hosts)
 
+    @cached_property
+    def _host_of_id(self) -> Mapping[str, "StackHost"]:
+        return {service.id: host for host in self.hosts for service in host.roster.services}
+
     def host_of(self, service: Service) -> "StackHost":
         """Return the host that a service is registered on."""
-        return next(host for host in self.hosts if service in host.roster.services)
+        return self._host_of_id[service.id]
 
     def node_of(self, service: Service) -> str:
         """Return the node that a service is registered on."""
