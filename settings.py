@@ -115,6 +115,7 @@ class Settings(BaseModel):
     security: SecurityStage = None
     token_generations: Generations = ("1",)
     publish_on: Interface = "127.0.0.1"
+    kv_configuration: bool = False
     hosts: Annotated[Hosts, Structured] = {}
 
     @model_validator(mode="after")
@@ -159,8 +160,8 @@ class Settings(BaseModel):
             )
         if kind != "agent" and not self.docker:
             return f"docker: must be true with registration {kind}: {_NEEDS_DOCKER[kind]}"
-        if kind != "agent" and self.adopt:
-            return f"adopt: must be false with registration {kind}: it is for agent"
+        if kind != "agent" and self.adopt and not self.kv_configuration:
+            return f"adopt: must be false with registration {kind}: it is for agent, and for kvConfiguration"
         if kind == "catalog" and self.external_node in (self.agent_node, self.server_node):
             return (
                 f"externalNode: {self.external_node!r} is an agent's own node, which would remove all of them again: "
