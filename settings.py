@@ -235,6 +235,9 @@ class Settings(BaseModel):
                 len(servers) not in _SERVER_COUNTS
             ),
             "hosts: each must have an address of its own": len(set(addresses)) < len(addresses),
+            "publishOn: must be left out with hosts: each publishes at its own address": (
+                self.publish_on != Settings.model_fields["publish_on"].default
+            ),
         }
         return next((message for message, found in wrong.items() if found), None) or (
             _elsewhere("serverAddress", self.server_address, servers)

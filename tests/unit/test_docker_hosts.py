@@ -151,6 +151,12 @@ def test_a_name_that_cannot_be_part_of_a_containers_is_refused(name: str) -> Non
     )
 
 
+def test_two_names_that_exclude_would_not_tell_apart_are_refused() -> None:
+    assert refusal({"h1": H1, "h1-b": H2}) == (
+        "hosts: 'h1-b' must not begin with h1-, which is another host: --exclude takes both"
+    )
+
+
 @pytest.mark.parametrize("missing", ["ca.pem", "cert.pem", "key.pem"])
 def test_an_engine_over_tcp_needs_all_three_files(tmp_path: Path, missing: str) -> None:
     host = {**H1, "engine": "tcp://h1:2376", "certificates": files(tmp_path, but=missing)}
@@ -200,6 +206,10 @@ CREATED = "server: must be created with hosts, and docker true"
         (  # a host without a server
             {"serverAddress": "https://10.0.0.2:8500"},
             f"serverAddress: 'https://10.0.0.2:8500' {OF_A_HOST}",
+        ),
+        (
+            {"publishOn": "10.0.0.1"},
+            "publishOn: must be left out with hosts: each publishes at its own address",
         ),
     ],
 )
