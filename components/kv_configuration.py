@@ -168,4 +168,4 @@ def _at_the_same_time(consul: Consul, key: str) -> ConsulError:
 
 
 def _consul(props: Props, token: str) -> Consul:
-    return Consul(props["servers"], props[token] or props["token"], props["ca"])
+    return Consul(props["servers"], props.get(token) or props.get("token"), props.get("ca"))

@@ -29,8 +29,9 @@ def _server(shared_sandbox: Sandbox) -> Iterator[Consul]:
 
 
 def props(server: Consul, value: str, **others: object) -> dict[str, Any]:
-    given = {"token": None, "removal": None, "ca": None, "owned": False, "adopt": False}
-    return {"key": KEY, "value": value, "flags": str(OWN), "servers": server.address, **given, **others}
+    """What the engine hands to the provider: without what is None."""
+    stated = {"key": KEY, "value": value, "flags": str(OWN), "servers": server.address}
+    return {**stated, "owned": False, "adopt": False, **others}
 
 
 def write(server: Consul, value: str) -> None:
@@ -134,7 +135,8 @@ def test_the_services_read_their_values_follow_a_change_at_once_and_lose_them_wi
         with (clone.folder / "Pulumi.local.yaml").open("a") as file:
             file.write('  consul-staging:kvConfiguration: "true"\n')
         _configured(clone.folder, {"max_retries": 3}, {"log_level": "info"})
-        assert clone.make("up").returncode == 0
+        up = clone.make("up")
+        assert up.returncode == 0, up.stdout
         services = [
             Registry(clone.sandbox.server, service.name, service.host, service.port or 0)
             for service in clone.sandbox.roster.services
