@@ -547,7 +547,7 @@ def _is_missing(answer: BaseHTTPResponse) -> bool:
     """
     if answer.status == HTTPStatus.NOT_FOUND and "X-Consul-Index" in answer.headers:
         return True
-    return answer.status >= HTTPStatus.MULTIPLE_CHOICES and b"nknown service" in answer.data
+    return answer.status >= HTTPStatus.MULTIPLE_CHOICES and b"unknown service" in answer.data.lower()
 
 
 def _json(answer: BaseHTTPResponse, asked: str) -> Any:  # noqa: ANN401 - JSON

@@ -148,26 +148,37 @@ def test_the_services_read_their_values_follow_a_change_at_once_and_lose_them_wi
         assert billing.configured("max_retries") == 3
         assert "13 of 13 values in the KV store are as stated" in clone.make("verify").stdout
 
-        with ThreadPoolExecutor(1) as client:
-            followed = client.submit(_follow, clone, KEY)
-            _configured(clone.folder, {"max_retries": 5}, {"log_level": "info"})
-            deployed = clone.make("up")
+        with ThreadPoolExecutor(2) as client:
+            followed = client.submit(_follow, clone)
+            written = client.submit(_written, clone, 5)
+            users = clone.folder / "services" / "user_services.py"
+            users.write_text(users.read_text().replace("'max_retries': 3", "'max_retries': 5"))
+            changed = clone.make("up")
+            assert changed.returncode == 0, changed.stdout
             value, seen = followed.result(60)
-        assert (deployed.returncode, value) == (0, 5)
-        entry = clone.server.kv_entry(KEY)
-        assert entry
-        assert seen < time.time()
+            assert value == 5
+            assert seen - written.result(60) < 1
 
         write(clone.server, "7")
-        drift = clone.make("verify").stdout
-        assert "7, which another party wrote" in drift
-        write(clone.server, "5")
+        assert "7, which another party wrote" in clone.make("verify").stdout
+        refused = clone.make("up")
+        assert refused.returncode != 0
+        assert f"KV key '{KEY}' on {clone.server.address} was written by another party" in refused.stdout
         clone.make("down")
 
 
-def _follow(clone: Clone, key: str) -> tuple[object, float]:
-    """Read a key, as the platform's class does, and wait until it changes; returns its value, and when."""
+def _follow(clone: Clone) -> tuple[object, float]:
+    """Read a key, as the platform's class does, and wait until it changes; returns its value, and when it is seen."""
     kv = consul.Consul(host=clone.sandbox.server, port=8500).kv
-    index, _ = kv.get(key)
-    _, entry = kv.get(key, index=index, wait="60s")
-    return json.loads(entry["Value"]), time.time()
+    index, _ = kv.get(KEY)
+    _, entry = kv.get(KEY, index=index, wait="60s")
+    return json.loads(entry["Value"]), time.monotonic()
+
+
+def _written(clone: Clone, value: int) -> float:
+    """Look every 20 ms until a key has a value; returns when that is seen."""
+    deadline = time.monotonic() + 60
+    while stored(clone.server) != (str(value), OWN):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return time.monotonic()

@@ -77,7 +77,7 @@ def test_of_an_authority_with_a_comment_in_other_letters_the_certificate_is_take
     tmp_path: Path, encoding: str
 ) -> None:
     file = tmp_path / "ca.pem"
-    file.write_bytes("# für die Plattform\n".encode(encoding) + AUTHORITY_FILE.read_bytes())
+    file.write_bytes("# für das System\n".encode(encoding) + AUTHORITY_FILE.read_bytes())
     assert of(agentCaFile=str(file)).ca == AUTHORITY
 
 
