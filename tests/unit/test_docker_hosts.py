@@ -1,6 +1,7 @@
 """A stack that names several Docker hosts: what it may say of them, and what is on each."""
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -374,6 +375,15 @@ def test_an_engine_is_reached_at_its_address(monkeypatch: pytest.MonkeyPatch, ad
     monkeypatch.setattr(docker, "DockerClient", lambda *at, **how: asked.append((at, how)))
     docker_client(DockerEngine(address))
     assert asked == [((address,), {"tls": False, "use_ssh_client": True})]
+
+
+def test_an_engine_over_ssh_is_reached_by_the_program_ssh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "ssh").write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\nexit 1\n')
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(DockerException):
+        docker_client(DockerEngine("ssh://deploy@h1"))
+    assert (tmp_path / "asked").read_text() == "-l deploy -p 22 -- h1 docker system dial-stdio\n"
 
 
 def test_an_engine_of_no_address_is_that_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
