@@ -17,6 +17,7 @@ from operations import down, up
 from operations.host_maintenance import drain_host, return_host
 from operations.stack import Stack
 from operations.verify.report import report
+from services.roster import Roster
 from tests.docker.catalog_watch import watch_catalog
 from tests.docker.conftest import changes, instances
 from tests.docker.hosts_lab import (
@@ -193,6 +194,19 @@ def test_while_a_host_is_away_the_others_are_deployed_and_its_own_services_stay_
     deploy(changed)
     assert tagged(changed, "changed") == every_service
     deploy(hosts_stack(folder, hosts))
+
+
+def test_a_host_whose_containers_and_volumes_are_lost_is_deployed_again(
+    stack: Stack, hosts: dict[str, LabHost]
+) -> None:
+    h3 = hosts["h3"]
+    others = Roster(services=tuple(each for each in stack.roster.services if each.id not in SERVICES["h3"]))
+    with watch_catalog(others, *stack.servers.values()) as watch:
+        h3.docker("rm", "--force", *h3.docker("ps", "--all", "--quiet").split())
+        h3.docker("volume", "rm", *h3.docker("volume", "ls", "--quiet").split())
+        deploy(stack)
+    assert (watch.twice, watch.missing < 5) == (set(), True)
+    within(60, lambda: healthy_voters(stack) == ALL_SERVERS)
 
 
 @pytest.mark.parametrize(
