@@ -16,7 +16,11 @@ _READ, _WRITE = {"policy": "read"}, {"policy": "write"}
 
 
 def token_rules(
-    roster: Roster, external_node: str, esm: bool, agent_nodes: Sequence[str] = (STAGING_NAMES.agent_node,)
+    roster: Roster,
+    external_node: str,
+    esm: bool,
+    agent_nodes: Sequence[str] = (STAGING_NAMES.agent_node,),
+    monitored_nodes: Sequence[str] = (),
 ) -> Mapping[str, Rules]:
     """Return the rights of each token by its name: as few as it needs.
 
@@ -27,6 +31,7 @@ def token_rules(
       for removal alone, so it can write any service.
     - `reload` tells the agent to read its files again.
     - `esm` is consul-esm's token.
+    - `monitoring` is Prometheus' and consul_exporter's: it reads the catalog, and the metrics of some nodes.
 
     https://developer.hashicorp.com/consul/docs/security/acl/tokens/create/create-an-agent-token
     https://github.com/hashicorp/consul-esm#consul-acl-policies
@@ -37,6 +42,7 @@ def token_rules(
             moves away from there removes its services.
         esm: whether the stack has consul-esm.
         agent_nodes: the nodes of the agents.
+        monitored_nodes: the nodes whose metrics Prometheus reads; none: the stack has no monitoring.
     """
     services = {service.name: _WRITE for service in roster.services}
     external, nodes = {external_node: _WRITE}, dict.fromkeys(agent_nodes, _WRITE)
@@ -58,6 +64,8 @@ def token_rules(
             "service": {ESM_NODE: _WRITE, **services},
             "session": nodes,
         }
+    if monitored_nodes:
+        rules["monitoring"] = {**everything, "agent": dict.fromkeys(monitored_nodes, _READ)}
     return rules
 
 

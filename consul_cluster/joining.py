@@ -61,6 +61,14 @@ def registration_rights(registration: str, roster: Roster, names: ClusterNames, 
     return [*services, *_more_rights(names, external_node)[registration]]
 
 
+def monitoring_rights(names: ClusterNames) -> Sequence[Right]:
+    """Return the rights of the token by which Prometheus and consul_exporter ask the agent.
+
+    https://developer.hashicorp.com/consul/api-docs/agent#view-metrics
+    """
+    return [Right("service", "", "read"), Right("node", "", "read"), Right("agent", names.agent_node, "read")]
+
+
 def _more_rights(names: ClusterNames, external_node: str) -> dict[str, Sequence[Right]]:
     """Return what each registration needs beside `service:write`.
 

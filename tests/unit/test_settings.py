@@ -324,7 +324,7 @@ KEYS = (
     "registration, agentAddress, agentToken, agentCaFile, nodeToken, gossipKey, clusterCaFile, agentCertificateFile, "
     "agentCertificateKey, serverAddress, environment, serviceHost, locations, "
     "leaveOut, adopt, docker, sandbox, network, server, standIns, consulImage, esmImage, externalNode, security, "
-    "tokenGenerations, publishOn, hosts"
+    "tokenGenerations, publishOn, hosts, monitoring, prometheusAddress, prometheusImage, consulExporterImage"
 )
 GENERATIONS = "must be one name or more, each once, the newest last, such as [1, 2]"
 REGISTRATION = "input should be 'agent', 'catalog' or 'files'"
