@@ -4,6 +4,7 @@ Only `render-monitoring` imports it, and with it the SDK, which nothing else nee
 https://grafana.com/docs/grafana/latest/developers/foundation-sdk/
 """
 
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -166,10 +167,11 @@ def dashboard(stack: str) -> dict[str, Any]:
         .timezone("browser")
         .readonly()
     )
+    ids = itertools.count(1)
     for title, panels in _ROWS.items():
-        built = built.with_row(Row(title))
+        built = built.with_row(Row(title).id(next(ids)))
         for panel in panels:
-            built = built.with_panel(_built(panel))
+            built = built.with_panel(_built(panel).id(next(ids)))
     document: dict[str, Any] = json.loads(JSONEncoder(sort_keys=True).encode(built.build()))
     return document
 
