@@ -7,7 +7,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/.local/pycache
 export PYTHONDONTWRITEBYTECODE := # off: without bytecode, each command takes three times as long to start
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.local/hypothesis
 
-.PHONY: up down status snapshot verify watch self-registrations heal drill start-service stop-service test style test-unit test-docker bench scale faults lock
+.PHONY: up down status snapshot verify watch self-registrations heal drill start-service stop-service test style test-unit test-docker test-monitoring bench scale faults lock
 
 up down status watch self-registrations heal: $(VENV)/up
 	@$(PYTHON) -m operations $@ --stack $(STACK)
@@ -39,6 +39,10 @@ test-unit: $(VENV)/test
 
 test-docker: $(VENV)/test
 	@$(PYTHON) -m pytest tests/docker
+
+# Alerts and dashboard, with Prometheus, promtool and consul_exporter: where they are missing, it says how to get them.
+test-monitoring: $(VENV)/test
+	@$(PYTHON) -m pytest tests/monitoring
 
 bench: $(VENV)/test
 	@$(PYTHON) -m tests.$(if $(filter local,$(STACK)),local,docker).bench
