@@ -32,6 +32,11 @@ def query(expr: str) -> list[dict[str, Any]]:
     return list(get("query", query=expr)["result"])
 
 
+def number(expr: str) -> int | None:
+    """Return the value of a query with one result, or None."""
+    return next((int(each["value"][1]) for each in query(expr)), None)
+
+
 def targets() -> list[tuple[str, str, str]]:
     """Return job, instance and health of each target."""
     found = get("targets", state="active")["activeTargets"]
@@ -49,11 +54,9 @@ def test_each_of_consuls_nodes_is_scraped_once_and_the_exporter(monitored: Stack
 
 
 def test_the_40_services_are_seen_passing_and_nothing_is_pending(monitored: Stack) -> None:
-    within(
-        60, lambda: [each["value"][1] for each in query("count(consul_catalog_service_node_healthy == 1)")] == ["41"]
-    )
-    stated = query("count(consul:service:stated)")
-    assert [int(each["value"][1]) for each in stated] == [len(monitored.roster)]
+    services = len(monitored.roster)
+    within(60, lambda: number("count(consul_catalog_service_node_healthy == 1)") == services + 1)  # Consul's own too
+    assert number("count(consul:service:stated)") == services
     within(60, lambda: get("alerts")["alerts"] == [])
 
 
@@ -77,9 +80,9 @@ def test_a_service_that_the_stack_drops_leaves_the_rules_and_the_data_stays(moni
     within(60, lambda: query("consul_up"))
     with patch("services.roster.load_roster", lambda *_: without_billing(monitored)):
         changes(monitored)
-        within(60, lambda: [each["value"][1] for each in query("count(consul:service:stated)")] == ["39"])
+        within(60, lambda: number("count(consul:service:stated)") == len(monitored.roster) - 1)
         assert query('count_over_time(consul:service:stated{service_id="billing_service"}[30m])')
-        assert changes(monitored) == {"same": changes(monitored)["same"]}
+        assert changes(monitored).keys() == {"same"}
     changes(monitored)
 
 
