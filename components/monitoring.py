@@ -26,6 +26,7 @@ from monitoring.scrape_configuration import RULES_FILE, scrape_configuration
 from monitoring.yaml_text import yaml_text
 from services.roster import Roster
 
+_USER = "nobody"  # as in both images
 _PROMETHEUS_PORT = 9090
 _DATA = "/prometheus"
 
@@ -97,6 +98,7 @@ def _exporter(name: str, args: MonitoringArgs, opts: pulumi.ResourceOptions) -> 
         name=EXPORTER_CONTAINER,
         image=image.image_id,
         hostname=EXPORTER_CONTAINER,
+        user=_USER,
         command=[
             f"--consul.server={cluster.scheme}://{cluster.api}",
             "--consul.timeout=5s",
@@ -130,6 +132,7 @@ def _prometheus(name: str, args: MonitoringArgs, opts: pulumi.ResourceOptions) -
         name=PROMETHEUS_CONTAINER,
         image=image.image_id,
         hostname=PROMETHEUS_CONTAINER,
+        user=_USER,
         command=[f"--config.file={FOLDER}/prometheus.yml", f"--storage.tsdb.path={_DATA}", *_RETENTION],
         networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=args.network)],
         ports=_ports(args.publish),

@@ -84,6 +84,7 @@ def test_the_container_of_prometheus_is_exactly_this() -> None:
         "name": "consul-prometheus",
         "image": OTHER_ID,
         "hostname": "consul-prometheus",
+        "user": "nobody",
         "command": [
             "--config.file=/etc/prometheus/prometheus.yml",
             "--storage.tsdb.path=/prometheus",
@@ -114,6 +115,7 @@ def test_the_container_of_consul_exporter_is_exactly_this() -> None:
         "name": "consul-exporter",
         "image": OTHER_ID,
         "hostname": "consul-exporter",
+        "user": "nobody",
         "command": ["--consul.server=http://staging-consul:8500", "--consul.timeout=5s", "--consul.request-limit=50"],
         "envs": [],
         "uploads": [],
