@@ -33,6 +33,11 @@ _DATA = "/prometheus"
 # What comes first ends it. https://prometheus.io/docs/prometheus/latest/storage/#operational-aspects
 _RETENTION = ("--storage.tsdb.retention.time=15d", "--storage.tsdb.retention.size=2GB")
 
+# A Prometheus that has just started takes the last sample of each series for the present one, for 5 min by default: a
+# service that the stack drops would be missing for so long. Three scrapes are enough.
+# https://prometheus.io/docs/prometheus/latest/querying/basics/#staleness
+_LOOKBACK = "--query.lookback-delta=45s"
+
 
 @dataclass(frozen=True)
 class MonitoringArgs:
@@ -133,7 +138,7 @@ def _prometheus(name: str, args: MonitoringArgs, opts: pulumi.ResourceOptions) -
         image=image.image_id,
         hostname=PROMETHEUS_CONTAINER,
         user=_USER,
-        command=[f"--config.file={FOLDER}/prometheus.yml", f"--storage.tsdb.path={_DATA}", *_RETENTION],
+        command=[f"--config.file={FOLDER}/prometheus.yml", f"--storage.tsdb.path={_DATA}", *_RETENTION, _LOOKBACK],
         networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=args.network)],
         ports=_ports(args.publish),
         volumes=[docker.ContainerVolumeArgs(container_path=_DATA, volume_name=data.name)],

@@ -1,5 +1,6 @@
 """The stack `docker-local` with monitoring: Prometheus and consul_exporter as the stack deploys them."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 from unittest.mock import patch
@@ -83,6 +84,8 @@ def test_a_service_that_the_stack_drops_leaves_the_rules_and_the_data_stays(moni
         within(60, lambda: number("count(consul:service:stated)") == len(monitored.roster) - 1)
         assert query('count_over_time(consul:service:stated{service_id="billing_service"}[30m])')
         assert changes(monitored).keys() == {"same"}
+        time.sleep(75)  # longer than the rule waits that it is missing
+        assert not query('count_over_time(ALERTS{alertstate="firing", service_id="billing_service"}[5m])')
     changes(monitored)
 
 

@@ -90,6 +90,7 @@ def test_the_container_of_prometheus_is_exactly_this() -> None:
             "--storage.tsdb.path=/prometheus",
             "--storage.tsdb.retention.time=15d",
             "--storage.tsdb.retention.size=2GB",
+            "--query.lookback-delta=45s",
         ],
         "networksAdvanced": [{"name": "staging_staging-network"}],
         "ports": [{"internal": 9090, "ip": "127.0.0.1", "external": 9090}],
