@@ -1,11 +1,16 @@
 """Alerts on a real Prometheus: what is broken for real fires, with the configuration that a stack deploys."""
 
+import ipaddress
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 import urllib3
 
+from consul_cluster.agent_configuration import server_config
+from operations.sandbox.processes import BackgroundProcess
+from operations.sandbox.sandbox import consul_process, write_config
 from tests.local.stacks import repair
 from tests.monitoring.monitored import Monitored
 from tests.statuses import require_passing
@@ -108,6 +113,41 @@ def test_an_agent_that_is_killed_fires(consul: Monitored) -> None:
     assert not consul.firing("ConsulServiceCritical")  # one alert for one cause
     sandbox.start()
     require_passing(sandbox.agent_api, sandbox.roster)
+
+
+def second_server(consul: Monitored) -> BackgroundProcess:
+    """Return the process of one more server, which leaves when it is stopped; not yet started."""
+    sandbox = consul.stack.sandbox
+    address = ipaddress.ip_address(consul.stack.roster.services[0].host) + 1
+    names = replace(sandbox.names, server_node="second-server", servers=sandbox.server)
+    config = server_config(names, str(address), str(address), telemetry=True)
+    del config["bootstrap_expect"]  # the cluster is there
+    write_config(config, names.server_node, sandbox.folder)
+    return consul_process(sandbox.consul(), names.server_node, sandbox.folder)
+
+
+def voters(server: str) -> int:
+    answer = urllib3.request("GET", f"{server}/v1/operator/raft/configuration").json()
+    return sum(each["Voter"] for each in answer["Servers"])
+
+
+def test_servers_without_a_leader_fire(consul: Monitored) -> None:
+    server, second = consul.stack.sandbox.server_api, second_server(consul)
+    kept = urllib3.request(
+        "PUT", f"{server.address}/v1/operator/autopilot/configuration", json={"CleanupDeadServers": False}
+    )
+    assert kept.status == 200, kept.data
+    try:
+        second.start()
+        within(60, lambda: voters(server.address) == 2)
+        process = second.running
+        assert process
+        process.kill()  # of two, one is no majority
+        within(FIRING, lambda: consul.firing("ConsulNoLeader"))
+        second.start()
+        within(60, lambda: not consul.firing("ConsulNoLeader"))
+    finally:
+        second.stop()
 
 
 def test_a_consul_that_is_away_fires(consul: Monitored) -> None:
