@@ -7,7 +7,30 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/.local/pycache
 export PYTHONDONTWRITEBYTECODE := # off: without bytecode, each command takes three times as long to start
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.local/hypothesis
 
-.PHONY: up down status snapshot verify watch self-registrations heal drill start-service stop-service test style test-unit test-docker test-monitoring bench scale faults lock
+.PHONY: help up down status snapshot verify watch self-registrations heal drill start-service stop-service test style test-unit test-docker test-monitoring bench scale faults lock
+
+# The first target: what `make` alone does.
+help:
+	@echo "make up                 deploy the stack and wait until every check has passed (STACK=local)"
+	@echo "make verify             compare the running cluster with the stack: 0 only if all is well"
+	@echo "make status             list the services as the catalog has them"
+	@echo "make watch              show the services live"
+	@echo "make drill SERVICE=...  stop a service, and time Consul against its promise"
+	@echo "make stop-service SERVICE=..., make start-service SERVICE=..."
+	@echo "                        stop or start a stand-in of the stack local"
+	@echo "make heal               register again what Consul removed"
+	@echo "make snapshot           save what the servers hold"
+	@echo "make self-registrations show which services still register themselves"
+	@echo "make down               destroy the stack, and stop what up started"
+	@echo "make test               style, types, and all tests that need no Docker: ten minutes"
+	@echo "make test-unit          the unit tests alone: a minute"
+	@echo "make test-docker        the tests on a Docker engine: an hour"
+	@echo "make test-monitoring    the alerts and the dashboard, on a real Prometheus: twenty minutes"
+	@echo "make bench, make scale, make faults"
+	@echo "                        measure speed, 4,000 services, and interrupted deployments"
+	@echo "make lock               pin the dependencies of pyproject.toml"
+	@echo
+	@echo "Each command on a stack takes STACK=..., and .local/venv/bin/python -m operations --help has the rest."
 
 up down status watch self-registrations heal: $(VENV)/up
 	@$(PYTHON) -m operations $@ --stack $(STACK)
@@ -33,6 +56,7 @@ style: $(VENV)/test
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy .
+	@$(VENV)/bin/codespell
 
 test-unit: $(VENV)/test
 	@$(PYTHON) -m pytest tests/unit -n auto

@@ -72,6 +72,14 @@ class HostSettings(BaseModel):
         return self
 
 
+def _distinct(hosts: Mapping[str, HostSettings]) -> Mapping[str, HostSettings]:
+    """Accept names that `pulumi up --exclude '**-h3-*'` tells apart: it would leave out the resources of h3-b too."""
+    for name in hosts:
+        if longer := next((other for other in hosts if other.startswith(f"{name}-")), None):
+            raise ValueError(f"{longer!r} must not begin with {name}-, which is another host: --exclude takes both")
+    return hosts
+
+
 def _in_order(hosts: Mapping[str, HostSettings]) -> Mapping[str, HostSettings]:
     """Return the hosts in the order of their names, h2 before h10.
 
@@ -85,7 +93,7 @@ def _numbered(name: str) -> list[str | int]:
     return [int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", name)]
 
 
-Hosts = Annotated[Mapping[HostName, HostSettings], AfterValidator(_in_order)]
+Hosts = Annotated[Mapping[HostName, HostSettings], AfterValidator(_distinct), AfterValidator(_in_order)]
 """The hosts of a stack, by name."""
 
 

@@ -115,6 +115,7 @@ class Settings(BaseModel):
     security: SecurityStage = None
     token_generations: Generations = ("1",)
     publish_on: Interface = "127.0.0.1"
+    kv_configuration: bool = False
     hosts: Annotated[Hosts, Structured] = {}
     monitoring: bool = False
     prometheus_address: Annotated[Url | None, Unset] = "http://127.0.0.1:9090"
@@ -164,8 +165,8 @@ class Settings(BaseModel):
             )
         if kind != "agent" and not self.docker:
             return f"docker: must be true with registration {kind}: {_NEEDS_DOCKER[kind]}"
-        if kind != "agent" and self.adopt:
-            return f"adopt: must be false with registration {kind}: it is for agent"
+        if kind != "agent" and self.adopt and not self.kv_configuration:
+            return f"adopt: must be false with registration {kind}: it is for agent, and for kvConfiguration"
         if kind == "catalog" and self.external_node in (self.agent_node, self.server_node):
             return (
                 f"externalNode: {self.external_node!r} is an agent's own node, which would remove all of them again: "
@@ -239,6 +240,9 @@ class Settings(BaseModel):
                 len(servers) not in _SERVER_COUNTS
             ),
             "hosts: each must have an address of its own": len(set(addresses)) < len(addresses),
+            "publishOn: must be left out with hosts: each publishes at its own address": (
+                self.publish_on != Settings.model_fields["publish_on"].default
+            ),
         }
         return next((message for message, found in wrong.items() if found), None) or (
             _elsewhere("serverAddress", self.server_address, servers)

@@ -17,6 +17,7 @@ from components.consul_server import ConsulServer, ConsulServerArgs
 from components.dead_node import remove_dead_node
 from components.deployment_plan import Access, Host, Plan, Tokens
 from components.joined_cluster import JoinedCluster
+from components.kv_configuration import KvConfiguration, KvConfigurationArgs
 from components.monitoring import Monitoring, MonitoringArgs
 from components.network import Network, NetworkArgs
 from components.registration.agent import AgentRegistration, AgentRegistrationArgs
@@ -29,7 +30,7 @@ from components.stand_in_containers import StandIns, StandInsArgs
 from consul_cluster.acl_rules import agent_tokens, group_rules, server_tokens, token_rules
 from consul_cluster.agent_configuration import ESM_NODE
 from consul_cluster.client import Consul
-from consul_cluster.joining import monitoring_rights, node_rights, registration_rights
+from consul_cluster.joining import configuration_rights, monitoring_rights, node_rights, registration_rights
 from docker_engine import DockerEngine
 from monitoring.monitored_cluster import PROMETHEUS_CONTAINER, monitored_cluster
 from services.roster import Roster
@@ -60,6 +61,7 @@ def deploy(settings: Settings, roster: Roster) -> Deployment:
     else:
         preflight.refuse_missing_rights([_registration_rights(plan, settings.agent_address or "")])
         _register_with_agent(plan, plan.hosts[0], [])
+        _write_configuration(plan, [])
     access = plan.access
     tokens = {"management": access.keys.management, **access.tokens} if access.keys else {}
     return Deployment(access.own_ca, tokens, access.service_tokens)
@@ -108,9 +110,25 @@ def _deploy_on_docker(plan: Plan) -> Plan:
             case "files":
                 registration = []
         _write_files(plan, host, network, agents[host.docker.name], [*consul, *registration])
+    _write_configuration(plan, servers)
     if settings.monitoring:
         _monitor(plan, network, consul)
     return plan
+
+
+def _write_configuration(plan: Plan, servers: Sequence[pulumi.Resource]) -> None:
+    """Declare the services' values in the KV store, if the stack has them."""
+    settings, access = plan.settings, plan.access
+    if not settings.kv_configuration:
+        return
+    args = KvConfigurationArgs(
+        plan.roster.kv_configuration,
+        replace(access.servers, token=access.token("configuration")),
+        access.servers.token,
+        owned=settings.docker and settings.server == "created",
+        adopt=settings.adopt,
+    )
+    KvConfiguration("kv", args, _after(servers))
 
 
 def _after(resources: Sequence[pulumi.Resource]) -> pulumi.ResourceOptions:
@@ -177,6 +195,8 @@ def _rights(plan: Plan) -> Sequence[preflight.TokenRights]:
 def _registration_rights(plan: Plan, address: str) -> preflight.TokenRights:
     settings = plan.settings
     needed = registration_rights(settings.registration, plan.roster, settings.names, settings.external_node)
+    if settings.kv_configuration:
+        needed = [*needed, *configuration_rights(plan.roster)]
     consul = Consul(address, settings.agent_token, settings.ca)
     return preflight.TokenRights("agentToken", settings.agent_token is not None, consul, needed)
 
@@ -224,8 +244,9 @@ def _replacement(plan: Plan, host: Host, hosts: Sequence[Host]) -> ServerReplace
 def _make_tokens(plan: Plan, servers: Sequence[pulumi.Resource]) -> AclTokens:
     settings = plan.settings
     nodes = [host.docker.names.agent_node for host in plan.hosts]
+    esm, kv = settings.registration == "catalog", settings.kv_configuration
     monitored = monitored_cluster(settings).nodes if settings.monitoring else ()
-    rules = token_rules(plan.roster, settings.external_node, settings.registration == "catalog", nodes, monitored)
+    rules = token_rules(plan.roster, settings.external_node, esm, nodes, kv, monitored_nodes=monitored)
     args = AclTokensArgs(
         plan.access.servers, rules, group_rules(plan.roster), settings.token_generations, settings.names.datacenter
     )

@@ -20,6 +20,8 @@ def token_rules(
     external_node: str,
     esm: bool,
     agent_nodes: Sequence[str] = (STAGING_NAMES.agent_node,),
+    kv_configuration: bool = False,
+    *,
     monitored_nodes: Sequence[str] = (),
 ) -> Mapping[str, Rules]:
     """Return the rights of each token by its name: as few as it needs.
@@ -31,6 +33,7 @@ def token_rules(
       for removal alone, so it can write any service.
     - `reload` tells the agent to read its files again.
     - `esm` is consul-esm's token.
+    - `configuration` writes the services' values into the KV store, which `verify` then reads too.
     - `monitoring` is Prometheus' and consul_exporter's: it reads the catalog, and the metrics of some nodes.
 
     https://developer.hashicorp.com/consul/docs/security/acl/tokens/create/create-an-agent-token
@@ -42,6 +45,7 @@ def token_rules(
             moves away from there removes its services.
         esm: whether the stack has consul-esm.
         agent_nodes: the nodes of the agents.
+        kv_configuration: whether the stack writes the services' values into the KV store.
         monitored_nodes: the nodes whose metrics Prometheus reads; none: the stack has no monitoring.
     """
     services = {service.name: _WRITE for service in roster.services}
@@ -64,6 +68,9 @@ def token_rules(
             "service": {ESM_NODE: _WRITE, **services},
             "session": nodes,
         }
+    if kv_configuration:
+        rules["configuration"] = {"key": dict.fromkeys(roster.kv_configuration, _WRITE)}
+        rules["verify"] = {**rules["verify"], "key": dict.fromkeys(roster.kv_configuration, _READ)}
     if monitored_nodes:
         rules["monitoring"] = {**everything, "agent": dict.fromkeys(monitored_nodes, _READ)}
     return rules

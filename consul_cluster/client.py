@@ -3,8 +3,10 @@
 import json
 import re
 import time
+from base64 import b64decode
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
@@ -48,6 +50,23 @@ class Right(NamedTuple):
     resource: str
     name: str
     access: str
+
+
+@dataclass(frozen=True)
+class KvEntry:
+    """One entry of the KV store.
+
+    Attributes:
+        key: its key.
+        text: its value.
+        flags: a number that who wrote it gave it; 0 without one.
+        index: that changes with each write.
+    """
+
+    key: str
+    text: str
+    flags: int
+    index: int
 
 
 class ConsulError(UserError):
@@ -353,6 +372,32 @@ class Consul:
         """Return the accessor of the token that this client sends."""
         return str(self._ask("GET", "/v1/acl/token/self")["AccessorID"])
 
+    def kv_entry(self, key: str) -> KvEntry | None:
+        """Return an entry of the KV store, or None.
+
+        https://developer.hashicorp.com/consul/api-docs/kv#read-key
+        """
+        found = self._ask("GET", f"/v1/kv/{quote(key)}", missing_ok=True)
+        if not found:
+            return None
+        text = b64decode(found[0]["Value"] or "").decode(errors="replace")
+        return KvEntry(key, text, found[0]["Flags"], found[0]["ModifyIndex"])
+
+    def write_kv_entry(self, entry: KvEntry) -> bool:
+        """Write an entry of the KV store, unless another party has written it since; return whether it is written.
+
+        https://developer.hashicorp.com/consul/api-docs/kv#create-update-key
+
+        Args:
+            entry: its index is that of the entry which it replaces; 0: there is none.
+        """
+        query = {"cas": str(entry.index), "flags": str(entry.flags)}
+        return bool(self._ask("PUT", f"/v1/kv/{quote(entry.key)}", query, json.loads(entry.text)))
+
+    def delete_kv_entry(self, entry: KvEntry) -> bool:
+        """Remove an entry of the KV store, unless another party has written it since; return whether it is removed."""
+        return bool(self._ask("DELETE", f"/v1/kv/{quote(entry.key)}", {"cas": str(entry.index)}))
+
     def missing_rights(self, rights: Sequence[Right]) -> list[Right]:
         """Return those of some rights that the token does not give; none where the cluster has no ACLs.
 
@@ -440,7 +485,7 @@ class Consul:
         method: str,
         path: str,
         query: Mapping[str, str] | None = None,
-        body: Mapping[str, Any] | Sequence[Any] | None = None,
+        body: object = None,
         missing_ok: bool = False,
     ) -> Any:  # noqa: ANN401 - JSON
         answer = self._send(method, path, query, body, missing_ok)
@@ -451,7 +496,7 @@ class Consul:
         method: str,
         path: str,
         query: Mapping[str, str] | None = None,
-        body: Mapping[str, Any] | Sequence[Any] | None = None,
+        body: object = None,
         missing_ok: bool = False,
         *,
         pauses: Iterable[float] | None = None,
@@ -471,9 +516,7 @@ class Consul:
             raise kind(f"{method} {url}: Consul answers {response.status}: {words}")
         return response
 
-    def _try_again(
-        self, method: str, url: str, body: Mapping[str, Any] | Sequence[Any] | None, pauses: Iterable[float]
-    ) -> BaseHTTPResponse:
+    def _try_again(self, method: str, url: str, body: object, pauses: Iterable[float]) -> BaseHTTPResponse:
         """Send a request, again after each pause while nobody answers or the answer is a 5xx."""
         for pause in pauses:
             with suppress(HTTPError):
@@ -498,8 +541,13 @@ def _only(keys: Sequence[str], fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_missing(answer: BaseHTTPResponse) -> bool:
-    """Return whether there is no such service: an agent answers 404, and the servers, to a token for it alone, 500."""
-    return answer.status >= HTTPStatus.MULTIPLE_CHOICES and b"nknown service" in answer.data
+    """Return whether there is no such service or KV entry.
+
+    Of a service, an agent answers 404, and the servers, to a token for it alone, 500; of an entry, 404 and its index.
+    """
+    if answer.status == HTTPStatus.NOT_FOUND and "X-Consul-Index" in answer.headers:
+        return True
+    return answer.status >= HTTPStatus.MULTIPLE_CHOICES and b"unknown service" in answer.data.lower()
 
 
 def _json(answer: BaseHTTPResponse, asked: str) -> Any:  # noqa: ANN401 - JSON

@@ -61,6 +61,11 @@ def registration_rights(registration: str, roster: Roster, names: ClusterNames, 
     return [*services, *_more_rights(names, external_node)[registration]]
 
 
+def configuration_rights(roster: Roster) -> Sequence[Right]:
+    """Return the rights of the token that writes the services' values into the KV store."""
+    return [Right("key", key, "write") for key in roster.kv_configuration]
+
+
 def monitoring_rights(names: ClusterNames) -> Sequence[Right]:
     """Return the rights of the token by which Prometheus and consul_exporter ask the agent.
 

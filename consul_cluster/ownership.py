@@ -1,8 +1,10 @@
 """Ownership: which resource of which stack registered a service.
 
-The owner is kept in the meta of the service. The program never changes or removes what it does not own.
+The owner is kept in the meta of the service, and in the flags of an entry of the KV store. The program never changes
+or removes what it does not own.
 """
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +24,17 @@ def owner_prefix(project: str, stack: str) -> str:
 def definition_files_owner(owner: str) -> str:
     """Return the owner that the same stack's definition files have."""
     return f"{owner.rpartition('/')[0]}/{DEFINITION_FILES}"
+
+
+def kv_flags(prefix: str) -> int:
+    """Return the flags of the KV entries that a stack wrote. Those that other parties wrote have others, mostly 0.
+
+    https://developer.hashicorp.com/consul/api-docs/kv#flags
+
+    Args:
+        prefix: what the stack's owners begin with.
+    """
+    return int.from_bytes(hashlib.sha256(prefix.encode()).digest()[:6])
 
 
 def is_owned_by(meta: Mapping[str, str] | None, prefix: str) -> bool:

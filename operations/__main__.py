@@ -57,4 +57,5 @@ def main() -> None:
         raise SystemExit(1) from None
 
 
-main()
+if __name__ == "__main__":
+    main()

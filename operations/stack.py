@@ -157,6 +157,11 @@ class Stack:
         return owner_prefix(self.project, self.name)
 
     @property
+    def kv_entries(self) -> Mapping[str, str]:
+        """The services' values in the KV store, JSON texts by key; none unless the stack writes them."""
+        return self.roster.kv_configuration if self.settings.kv_configuration else {}
+
+    @property
     def ui(self) -> str:
         """The address of the server's UI."""
         return f"{self.settings.server_address}/ui"

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypedDict, Unpack
 
+from pydantic import JsonValue
+
+from services import kv_configuration
 from services.checks import Check
 from services.environment import Environment, Location
 from services.model import Service, TaggedAddress, Weights
@@ -21,6 +24,7 @@ class Options(TypedDict, total=False):
         checks: instead of the group's check.
         tags: beside the group's.
         meta: beside the group's.
+        configuration: beside `services.kv_configuration.FOR_ALL_SERVICES`.
     """
 
     path: str
@@ -35,6 +39,7 @@ class Options(TypedDict, total=False):
     tagged_addresses: Mapping[str, TaggedAddress]
     enable_tag_override: bool
     same_address_as: str
+    configuration: Mapping[str, JsonValue]
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,7 @@ class Group:
             "tags": (*self.tags, environment.name, *options.get("tags", ())),
             "meta": {"version": VERSION, "environment": environment.name, **self.meta, **options.get("meta", {})},
             "checks": self._checks(options),
+            "configuration": {**kv_configuration.FOR_ALL_SERVICES, **options.get("configuration", {})},
         }
         return Service.model_validate({**fields, **own})
 
@@ -98,4 +104,4 @@ class Group:
 
 
 # What a line says beside what the group has; all else is a field of the service.
-_OF_THE_GROUP = ("path", "interval", "checks", "tags", "meta", "id", "container", "host")
+_OF_THE_GROUP = ("path", "interval", "checks", "tags", "meta", "id", "container", "host", "configuration")

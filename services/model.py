@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, PlainSerializer, ValidationInfo, fie
 
 from services.checks import Check, TtlCheck
 from services.field_types import Frozen, Host, Identifier, Meta, Port, host_and_port
+from services.kv_configuration import KvConfiguration
 
 
 class Weights(Frozen):
@@ -60,6 +61,7 @@ class Service(Frozen):
         tagged_addresses: by tag, such as `lan` and `wan`.
         enable_tag_override: other parties may change the tags in the catalog, and they stay as these left them.
         same_address_as: id of the service whose host and port it shares on purpose, such as under its old name.
+        configuration: its values in Consul's KV store, by key without its name (docs/kv-configuration.md).
     """
 
     id: Identifier
@@ -75,6 +77,7 @@ class Service(Frozen):
     tagged_addresses: TaggedAddresses = Field(default_factory=lambda: MappingProxyType({}))
     enable_tag_override: bool = False
     same_address_as: Identifier | None = None
+    configuration: KvConfiguration = Field(default_factory=lambda: MappingProxyType({}))
 
     @field_validator("checks")
     @classmethod

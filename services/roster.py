@@ -1,7 +1,7 @@
 """The roster: all services of a stack, which must be able to stand side by side on one agent."""
 
 import traceback
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from errors import UserError
+from services import kv_configuration
 from services.ai_services import AI, ai_services
 from services.environment import Environment
 from services.group import Options
@@ -74,12 +75,34 @@ class Roster(BaseModel):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _one_configuration_a_name(self) -> "Roster":
+        values: dict[str, tuple[str, Service]] = {}
+        for service in self.services:
+            for key, text in _kv_entries(service).items():
+                other_text, other = values.setdefault(key, (text, service))
+                if text != other_text:
+                    raise ValueError(
+                        f"KV key {key!r} has two values ({_lines((other, service))}): instances of one name read the "
+                        "same keys"
+                    )
+        return self
+
+    @property
+    def kv_configuration(self) -> Mapping[str, str]:
+        """The services' values in Consul's KV store: JSON texts by key."""
+        return {key: text for service in self.services for key, text in _kv_entries(service).items()}
+
     def __len__(self) -> int:
         return len(self.services)
 
     def of_kind(self, kind: str) -> Iterator[Service]:
         """Return the services of one group, in the order of its file."""
         return (service for service in self.services if service.kind == kind)
+
+
+def _kv_entries(service: Service) -> dict[str, str]:
+    return {f"{service.name}/{key}": kv_configuration.json_text(value) for key, value in service.configuration.items()}
 
 
 def _shared(keyed: Iterable[tuple[str, Service]]) -> dict[str, list[Service]]:
@@ -100,6 +123,10 @@ def load_roster(environment: Environment) -> Roster:
     Raises:
         RosterError: a line is malformed, or two of them want the same thing, or the stack names an id that none has.
     """
+    try:
+        kv_configuration.check_for_all_services()
+    except ValidationError as error:
+        raise RosterError(f"services/kv_configuration.py: FOR_ALL_SERVICES: {_message(error.errors()[0])}") from None
     try:
         services = [service for _, services_of in _SERVICES for service in services_of(environment)]
         _refuse_unknown(environment, {service.id for service in services})

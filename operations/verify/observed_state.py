@@ -1,11 +1,11 @@
 """What the APIs show of a running cluster at one moment."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
-from consul_cluster.client import Consul, ConsulError, NoAnswerError
+from consul_cluster.client import Consul, ConsulError, KvEntry, NoAnswerError
 from operations.stack import Stack
 from services.model import Service
 
@@ -71,6 +71,7 @@ class ObservedState:
         agents: what each agent holds, by its node, as far as it answers.
         discovered: the passing instances that clients find under each name of the roster.
         failures: why an API has no part in it, by the API's address.
+        kv_entries: what the KV store has under each key that the stack states.
     """
 
     stack: Stack
@@ -78,6 +79,7 @@ class ObservedState:
     agents: Mapping[str, AgentView]
     discovered: Mapping[str, set[Place]] | None
     failures: Mapping[str, str]
+    kv_entries: Mapping[str, KvEntry | None] | None = None
 
     def agent_of(self, service: Service) -> AgentView | None:
         """Return what the agent of a service holds; None where it does not answer, or is not published."""
@@ -96,12 +98,18 @@ def observe(stack: Stack) -> ObservedState:
             failures.setdefault(consul.address, str(error))
             return None
 
-    with ThreadPoolExecutor(2 + len(agents)) as at_once:
+    with ThreadPoolExecutor(3 + len(agents)) as at_once:
         catalog = at_once.submit(part, server, _catalog)
         views = {node: at_once.submit(part, agent, _agent_view) for node, agent in agents.items()}
         discovered = at_once.submit(part, client, lambda consul: _discovered(consul, stack))
+        kv_entries = at_once.submit(part, server, lambda consul: _kv_entries(consul, stack.kv_entries))
     seen = {node: view for node, each in views.items() if (view := each.result())}
-    return ObservedState(stack, catalog.result(), seen, discovered.result(), failures)
+    return ObservedState(stack, catalog.result(), seen, discovered.result(), failures, kv_entries.result())
+
+
+def _kv_entries(server: Consul, keys: Collection[str]) -> Mapping[str, KvEntry | None]:
+    with ThreadPoolExecutor(4) as at_once:
+        return dict(zip(keys, at_once.map(server.kv_entry, keys), strict=True))
 
 
 def _catalog(server: Consul) -> Catalog:

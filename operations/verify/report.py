@@ -8,11 +8,12 @@ from operations.stack import Stack
 from operations.verify.duplicates import Stray, others, strays
 from operations.verify.findings import Verdict
 from operations.verify.health import discovery, health, metrics
+from operations.verify.kv_configuration import kv_configuration
 from operations.verify.members import apis, members
 from operations.verify.observed_state import ObservedState, observe
 from operations.verify.registrations import registrations
 
-AREAS: tuple[Callable[[ObservedState], Verdict], ...] = (
+AREAS: tuple[Callable[[ObservedState], Verdict | None], ...] = (
     apis,
     members,
     registrations,
@@ -20,6 +21,7 @@ AREAS: tuple[Callable[[ObservedState], Verdict], ...] = (
     discovery,
     metrics,
     others,
+    kv_configuration,
 )
 
 
@@ -49,5 +51,5 @@ def report(stack: Stack) -> Report:
     """Observe a running cluster, and judge every area."""
     started = time.monotonic()
     observed = observe(stack)
-    verdicts = tuple(judge(observed) for judge in AREAS)
+    verdicts = tuple(verdict for judge in AREAS if (verdict := judge(observed)))
     return Report(stack.name, verdicts, strays(observed), time.monotonic() - started)

@@ -27,7 +27,8 @@ from waiting import wait_until
 
 NAMES = ("account_service", "billing_service", "mcp_service", "minio_grpc_service")
 STOPPED, ADDED = "billing_service", "order_service"
-_STEP = re.compile(r"^ *(\+|-|~|\+-|\+\+|--|<|>|=) .*\b(creat|updat|delet|replac)(ing|ed)\b")
+_DONE = "creating|created|updating|updated|deleting|deleted|replacing|replaced"
+_STEP = re.compile(rf"^ *(\+|-|~|\+-|\+\+|--|<|>|=) .*\b({_DONE})\b")
 _SETTLED = 20  # seconds in which each check runs, consul-esm's too
 
 

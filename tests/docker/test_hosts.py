@@ -1,5 +1,6 @@
 """One secured stack over three Docker hosts, with a server and an agent on each. The tests run in their order."""
 
+import itertools
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -31,6 +32,7 @@ from tests.docker.hosts_lab import (
     not_passing,
     placed,
 )
+from tests.docker.killed_runs import change_the_agent, killed_at
 from tests.polling import polling
 from tests.waiting import within
 
@@ -109,12 +111,16 @@ def test_servers_are_replaced_one_at_a_time_and_the_catalog_always_answers(stack
     assert healthy_voters(stack) == ALL_SERVERS
 
 
+_intervals = itertools.count(7)
+
+
 @contextmanager
 def other_servers() -> Iterator[None]:
     """Have the program state other containers for the servers."""
+    interval = f"{next(_intervals)}s"
 
     def another(names: ClusterNames, bind: str, servers: int) -> dict[str, object]:
-        return {**server_config(names, bind, servers=servers), "retry_interval": "7s"}
+        return {**server_config(names, bind, servers=servers), "retry_interval": interval}
 
     with patch("components.consul_server.server_config", another):
         yield
@@ -162,7 +168,52 @@ def test_where_the_leaders_host_dies_another_leads_and_the_services_of_the_other
     finally:
         lab("up", "3")
     within(120, lambda: is_well(stack))
-    assert healthy_voters(stack) == ALL_SERVERS
+    within(60, lambda: healthy_voters(stack) == ALL_SERVERS)  # autopilot looks at a server for 10 s first
+
+
+def tagged(stack: Stack, tag: str) -> set[str]:
+    """Return the ids of the services that have a tag in the catalog."""
+    found = (stack.server.instances(service.name, service.id) for service in stack.roster.services)
+    return {entry["Service"]["ID"] for entries in found for entry in entries if tag in entry["Service"]["Tags"]}
+
+
+def test_while_a_host_is_away_the_others_are_deployed_and_its_own_services_stay_as_they_were(
+    stack: Stack, hosts: dict[str, LabHost], folder: Path
+) -> None:
+    changed = hosts_stack(folder, hosts, environment="changed")
+    every_service = {service.id for service in stack.roster.services}
+    lab("kill", "3")
+    try:
+        changed.engine.up(exclude=["**-h3", "**-h3-*"])
+        assert tagged(changed, "changed") == every_service - set(SERVICES["h3"])
+        assert instances(changed) == placed(changed)
+    finally:
+        lab("up", "3")
+    within(120, lambda: healthy_voters(stack) == ALL_SERVERS)
+    deploy(changed)
+    assert tagged(changed, "changed") == every_service
+    deploy(hosts_stack(folder, hosts))
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "server-h3-container deleted original",
+        "server-h3-container replaced",
+        "server-h1-container replaced",
+        "agent-h2-container deleted original",
+        "agent-h2-container replaced",
+    ],
+)
+def test_what_was_killed_on_one_host_the_next_up_completes(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    change_the_agent(monkeypatch)
+    with other_servers(), watch_catalog(stack.roster, *stack.servers.values()) as watch:
+        killed_at(step, None, stack)
+        deploy(stack)
+    assert (watch.twice, watch.missing < 5) == (set(), True)
+    within(60, lambda: healthy_voters(stack) == ALL_SERVERS)
 
 
 def test_from_three_servers_to_one_and_back_no_service_is_absent_for_long(

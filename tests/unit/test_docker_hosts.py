@@ -1,6 +1,7 @@
 """A stack that names several Docker hosts: what it may say of them, and what is on each."""
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -151,6 +152,12 @@ def test_a_name_that_cannot_be_part_of_a_containers_is_refused(name: str) -> Non
     )
 
 
+def test_two_names_that_exclude_would_not_tell_apart_are_refused() -> None:
+    assert refusal({"h1": H1, "h1-b": H2}) == (
+        "hosts: 'h1-b' must not begin with h1-, which is another host: --exclude takes both"
+    )
+
+
 @pytest.mark.parametrize("missing", ["ca.pem", "cert.pem", "key.pem"])
 def test_an_engine_over_tcp_needs_all_three_files(tmp_path: Path, missing: str) -> None:
     host = {**H1, "engine": "tcp://h1:2376", "certificates": files(tmp_path, but=missing)}
@@ -200,6 +207,10 @@ CREATED = "server: must be created with hosts, and docker true"
         (  # a host without a server
             {"serverAddress": "https://10.0.0.2:8500"},
             f"serverAddress: 'https://10.0.0.2:8500' {OF_A_HOST}",
+        ),
+        (
+            {"publishOn": "10.0.0.1"},
+            "publishOn: must be left out with hosts: each publishes at its own address",
         ),
     ],
 )
@@ -364,6 +375,15 @@ def test_an_engine_is_reached_at_its_address(monkeypatch: pytest.MonkeyPatch, ad
     monkeypatch.setattr(docker, "DockerClient", lambda *at, **how: asked.append((at, how)))
     docker_client(DockerEngine(address))
     assert asked == [((address,), {"tls": False, "use_ssh_client": True})]
+
+
+def test_an_engine_over_ssh_is_reached_by_the_program_ssh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "ssh").write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\nexit 1\n')
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(DockerException):
+        docker_client(DockerEngine("ssh://deploy@h1"))
+    assert (tmp_path / "asked").read_text() == "-l deploy -p 22 -- h1 docker system dial-stdio\n"
 
 
 def test_an_engine_of_no_address_is_that_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

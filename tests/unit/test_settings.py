@@ -77,7 +77,7 @@ def test_of_an_authority_with_a_comment_in_other_letters_the_certificate_is_take
     tmp_path: Path, encoding: str
 ) -> None:
     file = tmp_path / "ca.pem"
-    file.write_bytes("# für die Plattform\n".encode(encoding) + AUTHORITY_FILE.read_bytes())
+    file.write_bytes("# für das System\n".encode(encoding) + AUTHORITY_FILE.read_bytes())
     assert of(agentCaFile=str(file)).ca == AUTHORITY
 
 
@@ -226,6 +226,7 @@ def test_both_are_published_on_the_address_that_the_stack_gives() -> None:
         ("external_node", "staging-external"),
         ("security", None),
         ("publish_on", "127.0.0.1"),
+        ("kv_configuration", False),
     ],
 )
 def test_a_key_that_is_left_out_has_its_default(field: str, value: object) -> None:
@@ -324,7 +325,8 @@ KEYS = (
     "registration, agentAddress, agentToken, agentCaFile, nodeToken, gossipKey, clusterCaFile, agentCertificateFile, "
     "agentCertificateKey, serverAddress, environment, serviceHost, locations, "
     "leaveOut, adopt, docker, sandbox, network, server, standIns, consulImage, esmImage, externalNode, security, "
-    "tokenGenerations, publishOn, hosts, monitoring, prometheusAddress, prometheusImage, consulExporterImage"
+    "tokenGenerations, publishOn, kvConfiguration, hosts, monitoring, prometheusAddress, prometheusImage, "
+    "consulExporterImage"
 )
 GENERATIONS = "must be one name or more, each once, the newest last, such as [1, 2]"
 REGISTRATION = "input should be 'agent', 'catalog' or 'files'"
@@ -634,7 +636,7 @@ def test_a_node_that_nothing_is_registered_on_may_have_any_name(registration: st
 @pytest.mark.parametrize("registration", ["catalog", "files"])
 def test_only_registration_agent_adopts(registration: str) -> None:
     assert misfit(registration=registration, agentAddress=AGENT, adopt="true") == (
-        f"adopt: must be false with registration {registration}: it is for agent"
+        f"adopt: must be false with registration {registration}: it is for agent, and for kvConfiguration"
     )
 
 
