@@ -19,6 +19,8 @@ def export(stack: settings.Settings, roster: Roster, deployment: Deployment) -> 
     pulumi.export("agent", stack.agent_address)
     pulumi.export("server", stack.server_address)
     pulumi.export("ui", f"{stack.server_address}/ui")
+    if stack.prometheus_publish:
+        pulumi.export("prometheus", stack.prometheus_address)
     if deployment.ca:
         pulumi.export("ca", deployment.ca)
         pulumi.export("tokens", deployment.tokens)

@@ -17,7 +17,7 @@ from pydantic.alias_generators import to_camel
 
 from consul_cluster.cluster_names import STAGING_NAMES, ClusterNames
 from consul_cluster.security_stages import Stage
-from docker_hosts import DockerHost, Hosts, HostSettings, docker_hosts, single_host
+from docker_hosts import DockerHost, Hosts, HostSettings, Publish, docker_hosts, single_host
 from errors import UserError
 from services.environment import Environment
 from services.field_types import Host, Identifier
@@ -117,6 +117,10 @@ class Settings(BaseModel):
     publish_on: Interface = "127.0.0.1"
     kv_configuration: bool = False
     hosts: Annotated[Hosts, Structured] = {}
+    monitoring: bool = False
+    prometheus_address: Annotated[Url | None, Unset] = "http://127.0.0.1:9090"
+    prometheus_image: Image = "prom/prometheus:v3.5.0"
+    consul_exporter_image: Image = "prom/consul-exporter:v0.13.0"
 
     @model_validator(mode="after")
     def _locations_in_sandbox(self) -> Self:
@@ -137,6 +141,7 @@ class Settings(BaseModel):
             or self._unfit_for_sandbox()
             or self._unfit_for_security()
             or self._unfit_for_joining()
+            or self._unfit_for_monitoring()
         ):
             raise ValueError(wrong)
         return self
@@ -262,6 +267,31 @@ class Settings(BaseModel):
             if long := [name for name in (*agents, *servers) if len(name) > _LONGEST_NAME]:
                 return f"hosts: {long[0]!r} must have at most {_LONGEST_NAME} characters: the name of a node on a host"
         return None
+
+    def _unfit_for_monitoring(self) -> str | None:
+        if not self.monitoring:
+            return None
+        if not self.docker:
+            return "monitoring: must be false without docker: Prometheus and consul_exporter are containers"
+        if self.hosts:
+            return "monitoring: must be false with hosts: one Prometheus on one host is all that it deploys"
+        return self._unfit_prometheus_address(self.prometheus_address) if self.prometheus_address else None
+
+    def _unfit_prometheus_address(self, prometheus: str) -> str | None:
+        parts = urlsplit(prometheus)
+        if parts.scheme != "http" or not _is_loopback(parts.hostname or ""):
+            right = "must be http://127.X.Y.Z:PORT: Prometheus' UI has no TLS and asks nobody who they are"
+            return f"prometheusAddress: {prometheus!r} {right}"
+        for key, address in (("agentAddress", self.agent_address), ("serverAddress", self.server_address)):
+            if address and urlsplit(address).port == parts.port:
+                return f"prometheusAddress: must have another port than {key}"
+        return None
+
+    @property
+    def prometheus_publish(self) -> Publish | None:
+        """Where Docker publishes Prometheus' UI, if it does."""
+        parts = urlsplit(self.prometheus_address or "")
+        return Publish(parts.hostname, parts.port) if self.monitoring and parts.hostname and parts.port else None
 
     @property
     def trial(self) -> bool:

@@ -31,6 +31,7 @@ class ConsulServerArgs:
         replacement: has several servers replaced one at a time; None: it is the only one.
         awaits_leader: of a secured cluster, Pulumi waits for a leader, since tokens are created there. Of several
             servers, the last one that is created does: before, there may be none.
+        telemetry: it keeps metrics for Prometheus.
     """
 
     image: str
@@ -42,6 +43,7 @@ class ConsulServerArgs:
     engine: DockerEngine = OWN_ENGINE
     replacement: ServerReplacement | None = None
     awaits_leader: bool = True
+    telemetry: bool = False
 
 
 class ConsulServer(pulumi.ComponentResource):
@@ -59,7 +61,7 @@ class ConsulServer(pulumi.ComponentResource):
             args.names.server_container,
             args.image,
             args.network,
-            server_config(args.names, bind_address(args.names), servers=args.servers),
+            server_config(args.names, bind_address(args.names), servers=args.servers, telemetry=args.telemetry),
             args.publish,
             secured=args.secured,
             envs=["TMPDIR=/consul/data"],  # where it writes a snapshot that is asked for: all else is read-only

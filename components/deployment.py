@@ -18,6 +18,7 @@ from components.dead_node import remove_dead_node
 from components.deployment_plan import Access, Host, Plan, Tokens
 from components.joined_cluster import JoinedCluster
 from components.kv_configuration import KvConfiguration, KvConfigurationArgs
+from components.monitoring import Monitoring, MonitoringArgs
 from components.network import Network, NetworkArgs
 from components.registration.agent import AgentRegistration, AgentRegistrationArgs
 from components.registration.catalog import CatalogRegistration, CatalogRegistrationArgs
@@ -29,8 +30,9 @@ from components.stand_in_containers import StandIns, StandInsArgs
 from consul_cluster.acl_rules import agent_tokens, group_rules, server_tokens, token_rules
 from consul_cluster.agent_configuration import ESM_NODE
 from consul_cluster.client import Consul
-from consul_cluster.joining import configuration_rights, node_rights, registration_rights
+from consul_cluster.joining import configuration_rights, monitoring_rights, node_rights, registration_rights
 from docker_engine import DockerEngine
+from monitoring.monitored_cluster import PROMETHEUS_CONTAINER, monitored_cluster
 from services.roster import Roster
 from settings import Settings
 from stack_roster import by_host
@@ -109,6 +111,8 @@ def _deploy_on_docker(plan: Plan) -> Plan:
                 registration = []
         _write_files(plan, host, network, agents[host.docker.name], [*consul, *registration])
     _write_configuration(plan, servers)
+    if settings.monitoring:
+        _monitor(plan, network, consul)
     return plan
 
 
@@ -145,7 +149,11 @@ def _deploy_network(plan: Plan) -> pulumi.Output[str]:
 
 def _prerequisites(plan: Plan, host: Host) -> preflight.Prerequisites:
     settings, names = plan.settings, host.docker.names
-    published = {names.agent_container: host.docker.agent_publish, names.server_container: host.docker.server_publish}
+    published = {
+        names.agent_container: host.docker.agent_publish,
+        names.server_container: host.docker.server_publish,
+        PROMETHEUS_CONTAINER: settings.prometheus_publish,
+    }
     containers = {service.container for service in plan.roster.services} if not settings.stand_ins else set[str]()
     own = {service.container: None for service in host.roster.services if service.container in containers}
     return preflight.Prerequisites(
@@ -156,10 +164,16 @@ def _prerequisites(plan: Plan, host: Host) -> preflight.Prerequisites:
         services=list(own),
         elsewhere=sorted(containers - own.keys()),
         consul_image=settings.consul_image,
-        images=[settings.esm_image] if settings.registration == "catalog" else [],
+        images=_more_images(settings),
         own_server=names.server_container if host.docker.server_address else None,
         ports={name: at for name, at in published.items() if at},
     )
+
+
+def _more_images(settings: Settings) -> list[str]:
+    """Return the images beside Consul's that the stack's containers are made of."""
+    esm = [settings.esm_image] if settings.registration == "catalog" else []
+    return [*esm, settings.prometheus_image, settings.consul_exporter_image] if settings.monitoring else esm
 
 
 def _existing_server(plan: Plan) -> preflight.ExistingServer:
@@ -173,7 +187,9 @@ def _rights(plan: Plan) -> Sequence[preflight.TokenRights]:
     settings = plan.settings
     server = Consul(settings.server_address, settings.node_token, settings.ca)
     node = preflight.TokenRights("nodeToken", settings.node_token is not None, server, node_rights(settings.names))
-    return [node, _registration_rights(plan, settings.server_address)]
+    registration = _registration_rights(plan, settings.server_address)
+    more = monitoring_rights(settings.names) if settings.monitoring else []
+    return [node, replace(registration, rights=[*registration.rights, *more])]
 
 
 def _registration_rights(plan: Plan, address: str) -> preflight.TokenRights:
@@ -209,7 +225,13 @@ def _server_args(plan: Plan, host: Host, network: pulumi.Output[str]) -> ConsulS
     assert publish  # noqa: S101 - hosts without a server are left out
     secured = Secured(settings.stage, keys, server_tokens(keys.management)) if keys else None
     return ConsulServerArgs(
-        settings.consul_image, network, publish, secured, host.docker.names, engine=host.docker.engine
+        settings.consul_image,
+        network,
+        publish,
+        secured,
+        host.docker.names,
+        engine=host.docker.engine,
+        telemetry=settings.monitoring,
     )
 
 
@@ -223,7 +245,8 @@ def _make_tokens(plan: Plan, servers: Sequence[pulumi.Resource]) -> AclTokens:
     settings = plan.settings
     nodes = [host.docker.names.agent_node for host in plan.hosts]
     esm, kv = settings.registration == "catalog", settings.kv_configuration
-    rules = token_rules(plan.roster, settings.external_node, esm, nodes, kv)
+    monitored = monitored_cluster(settings).nodes if settings.monitoring else ()
+    rules = token_rules(plan.roster, settings.external_node, esm, nodes, kv, monitored_nodes=monitored)
     args = AclTokensArgs(
         plan.access.servers, rules, group_rules(plan.roster), settings.token_generations, settings.names.datacenter
     )
@@ -324,3 +347,19 @@ def _write_files(
         host.docker.engine,
     )
     FilesRegistration(host.of("files"), args, host.after(after))
+
+
+def _monitor(plan: Plan, network: pulumi.Output[str], consul: Sequence[pulumi.Resource]) -> None:
+    settings, access = plan.settings, plan.access
+    args = MonitoringArgs(
+        settings.prometheus_image,
+        settings.consul_exporter_image,
+        network,
+        monitored_cluster(settings),
+        plan.roster,
+        settings.prometheus_publish,
+        access.token("monitoring"),
+        access.own_ca,
+        plan.hosts[0].docker.engine,
+    )
+    Monitoring("monitoring", args, _after(consul))

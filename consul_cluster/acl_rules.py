@@ -21,6 +21,8 @@ def token_rules(
     esm: bool,
     agent_nodes: Sequence[str] = (STAGING_NAMES.agent_node,),
     kv_configuration: bool = False,
+    *,
+    monitored_nodes: Sequence[str] = (),
 ) -> Mapping[str, Rules]:
     """Return the rights of each token by its name: as few as it needs.
 
@@ -32,6 +34,7 @@ def token_rules(
     - `reload` tells the agent to read its files again.
     - `esm` is consul-esm's token.
     - `configuration` writes the services' values into the KV store, which `verify` then reads too.
+    - `monitoring` is Prometheus' and consul_exporter's: it reads the catalog, and the metrics of some nodes.
 
     https://developer.hashicorp.com/consul/docs/security/acl/tokens/create/create-an-agent-token
     https://github.com/hashicorp/consul-esm#consul-acl-policies
@@ -43,6 +46,7 @@ def token_rules(
         esm: whether the stack has consul-esm.
         agent_nodes: the nodes of the agents.
         kv_configuration: whether the stack writes the services' values into the KV store.
+        monitored_nodes: the nodes whose metrics Prometheus reads; none: the stack has no monitoring.
     """
     services = {service.name: _WRITE for service in roster.services}
     external, nodes = {external_node: _WRITE}, dict.fromkeys(agent_nodes, _WRITE)
@@ -67,6 +71,8 @@ def token_rules(
     if kv_configuration:
         rules["configuration"] = {"key": dict.fromkeys(roster.kv_configuration, _WRITE)}
         rules["verify"] = {**rules["verify"], "key": dict.fromkeys(roster.kv_configuration, _READ)}
+    if monitored_nodes:
+        rules["monitoring"] = {**everything, "agent": dict.fromkeys(monitored_nodes, _READ)}
     return rules
 
 

@@ -78,6 +78,7 @@ def server_config(
     bind: str = "0.0.0.0",  # noqa: S104
     client: str = "0.0.0.0",  # noqa: S104
     servers: int = 1,
+    telemetry: bool = False,
 ) -> dict[str, Any]:
     """Return the configuration of a server, with its UI.
 
@@ -86,12 +87,15 @@ def server_config(
         bind: interface for the cluster's own traffic.
         client: interface of the API.
         servers: how many the cluster has.
+        telemetry: keep metrics for Prometheus, as the agent does.
     """
     config = _common(names.server_node, names, bind, client) | {
         "server": True,
         "bootstrap_expect": servers,
         "ui_config": {"enabled": True},
     }
+    if telemetry:
+        config["telemetry"] = _TELEMETRY
     return config | (_ONE_OF_SEVERAL | {"retry_join": [names.servers]} if names.servers else {})
 
 

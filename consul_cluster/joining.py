@@ -66,6 +66,14 @@ def configuration_rights(roster: Roster) -> Sequence[Right]:
     return [Right("key", key, "write") for key in roster.kv_configuration]
 
 
+def monitoring_rights(names: ClusterNames) -> Sequence[Right]:
+    """Return the rights of the token by which Prometheus and consul_exporter ask the agent.
+
+    https://developer.hashicorp.com/consul/api-docs/agent#view-metrics
+    """
+    return [Right("service", "", "read"), Right("node", "", "read"), Right("agent", names.agent_node, "read")]
+
+
 def _more_rights(names: ClusterNames, external_node: str) -> dict[str, Sequence[Right]]:
     """Return what each registration needs beside `service:write`.
 

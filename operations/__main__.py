@@ -10,6 +10,7 @@ from operations.heal.heal import heal
 from operations.host_maintenance import drain_host, return_host
 from operations.import_services.import_services import import_services
 from operations.render_config import render_config
+from operations.render_monitoring import render_monitoring
 from operations.self_registrations import self_registrations
 from operations.snapshot.snapshot import app as snapshot_app
 from operations.start_service import start_service
@@ -36,6 +37,7 @@ for command in (
     watch,
     drill,
     render_config,
+    render_monitoring,
     self_registrations,
     heal,
     drain_host,

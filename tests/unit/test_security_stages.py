@@ -185,6 +185,18 @@ def test_with_consul_esm_the_tokens_may_do_exactly_this() -> None:
     }
 
 
+def test_prometheus_token_reads_the_catalog_and_the_metrics_of_the_stacks_nodes() -> None:
+    nodes = ("consul-agent-shared", "staging-consul")
+    assert token_rules(two_services(), "platform-external", esm=False, monitored_nodes=nodes) == {
+        **WITHOUT_ESM,
+        "monitoring": {
+            "service_prefix": ALL_READ,
+            "node_prefix": ALL_READ,
+            "agent": {"consul-agent-shared": READ, "staging-consul": READ},
+        },
+    }
+
+
 @every_esm
 def test_the_registrations_token_writes_the_40_services_names_and_no_other(esm: bool) -> None:
     names = {line.name for line in FORTY}

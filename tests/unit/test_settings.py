@@ -325,7 +325,8 @@ KEYS = (
     "registration, agentAddress, agentToken, agentCaFile, nodeToken, gossipKey, clusterCaFile, agentCertificateFile, "
     "agentCertificateKey, serverAddress, environment, serviceHost, locations, "
     "leaveOut, adopt, docker, sandbox, network, server, standIns, consulImage, esmImage, externalNode, security, "
-    "tokenGenerations, publishOn, kvConfiguration, hosts"
+    "tokenGenerations, publishOn, kvConfiguration, hosts, monitoring, prometheusAddress, prometheusImage, "
+    "consulExporterImage"
 )
 GENERATIONS = "must be one name or more, each once, the newest last, such as [1, 2]"
 REGISTRATION = "input should be 'agent', 'catalog' or 'files'"
@@ -1056,3 +1057,56 @@ def test_a_stacks_file_with_what_yaml_cannot_read_is_named(tmp_path: Path, conte
 )
 def test_the_token_is_not_in_the_message_about_yaml_that_is_none(tmp_path: Path, token: str) -> None:
     assert TOKEN not in refusal_of_file(tmp_path, f"config:\n  consul-staging:agentToken: {token}\n")
+
+
+# Monitoring
+
+MONITORED = {"docker": "true", "monitoring": "true"}
+
+
+def test_prometheus_is_published_at_its_address_and_only_with_monitoring() -> None:
+    assert of(**MONITORED).prometheus_publish == Publish("127.0.0.1", 9090)
+    assert of(**MONITORED, prometheusAddress="http://127.0.0.9:9190").prometheus_publish == Publish("127.0.0.9", 9190)
+    assert of(**MONITORED, prometheusAddress="").prometheus_publish is None
+    assert of().prometheus_publish is None
+
+
+EXACT_TAG = "must be an image with an exact tag, such as hashicorp/consul:1.17.2, and not latest"
+NO_TLS = "must be http://127.X.Y.Z:PORT: Prometheus' UI has no TLS and asks nobody who they are"
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (
+            {"docker": "false"},
+            "monitoring: must be false without docker: Prometheus and consul_exporter are containers",
+        ),
+        (
+            {"prometheusAddress": "http://10.0.0.7:9090"},
+            f"prometheusAddress: 'http://10.0.0.7:9090' {NO_TLS}",
+        ),
+        (
+            {"prometheusAddress": "https://127.0.0.1:9090"},
+            f"prometheusAddress: 'https://127.0.0.1:9090' {NO_TLS}",
+        ),
+        ({"prometheusAddress": "http://127.0.0.1:8501"}, "prometheusAddress: must have another port than agentAddress"),
+        (
+            {"prometheusAddress": "http://127.0.0.1:8500"},
+            "prometheusAddress: must have another port than serverAddress",
+        ),
+        (
+            {"prometheusImage": "prom/prometheus:latest"},
+            f"prometheusImage: 'prom/prometheus:latest' {EXACT_TAG}",
+        ),
+    ],
+)
+def test_monitoring_that_cannot_be_is_one_message(config: dict[str, str], said: str) -> None:
+    assert refusal({**LEAST, **MONITORED, **config}) == f"Pulumi.test.yaml: {said}"
+
+
+def test_monitoring_is_for_one_docker_host() -> None:
+    host = {"engine": "unix:///var/run/docker.sock", "address": "127.0.0.1", "server": True, "services": ["user"]}
+    config = {**SECURED, "hosts": json.dumps({"h1": host}), "monitoring": "true"}
+    said = "monitoring: must be false with hosts: one Prometheus on one host is all that it deploys"
+    assert refusal(config) == f"Pulumi.test.yaml: {said}"
