@@ -14,6 +14,7 @@ from components.consul_connection import Connection
 from components.consul_container import Secured
 from components.consul_esm import ConsulEsm, ConsulEsmArgs
 from components.consul_server import ConsulServer, ConsulServerArgs
+from components.consul_template import ConsulTemplate, ConsulTemplateArgs
 from components.dead_node import remove_dead_node
 from components.deployment_plan import Access, Host, Plan, Tokens
 from components.joined_cluster import JoinedCluster
@@ -25,10 +26,12 @@ from components.registration.files import FilesRegistration, FilesRegistrationAr
 from components.registration.switching import switch_to_agent, switch_to_catalog
 from components.server_replacement import ServerReplacement
 from components.stand_in_containers import StandIns, StandInsArgs
+from components.template_parsing import Templates
 from consul_cluster.acl_rules import agent_tokens, group_rules, server_tokens, token_rules
 from consul_cluster.agent_configuration import ESM_NODE
 from consul_cluster.client import Consul
-from consul_cluster.joining import node_rights, registration_rights
+from consul_cluster.joining import node_rights, registration_rights, template_rights
+from consul_cluster.template_files import read_templates
 from docker_engine import DockerEngine
 from services.roster import Roster
 from settings import Settings
@@ -106,6 +109,8 @@ def _deploy_on_docker(plan: Plan) -> Plan:
             case "files":
                 registration = []
         _write_files(plan, host, network, agents[host.docker.name], [*consul, *registration])
+        if settings.templates:
+            _deploy_templates(plan, host, network, [*consul, *registration])
     return plan
 
 
@@ -138,7 +143,13 @@ def _prerequisites(plan: Plan, host: Host) -> preflight.Prerequisites:
         services=list(own),
         elsewhere=sorted(containers - own.keys()),
         consul_image=settings.consul_image,
-        images=[settings.esm_image] if settings.registration == "catalog" else [],
+        images=[
+            *([settings.esm_image] if settings.registration == "catalog" else []),
+            *([settings.consul_template_image] if settings.templates else []),
+        ],
+        templates=Templates(settings.consul_template_image, read_templates(settings.templates))
+        if settings.templates
+        else None,
         own_server=names.server_container if host.docker.server_address else None,
         ports={name: at for name, at in published.items() if at},
     )
@@ -161,8 +172,9 @@ def _rights(plan: Plan) -> Sequence[preflight.TokenRights]:
 def _registration_rights(plan: Plan, address: str) -> preflight.TokenRights:
     settings = plan.settings
     needed = registration_rights(settings.registration, plan.roster, settings.names, settings.external_node)
+    reads = template_rights() if settings.templates else []
     consul = Consul(address, settings.agent_token, settings.ca)
-    return preflight.TokenRights("agentToken", settings.agent_token is not None, consul, needed)
+    return preflight.TokenRights("agentToken", settings.agent_token is not None, consul, [*needed, *reads])
 
 
 def _deploy_servers(plan: Plan, network: pulumi.Output[str]) -> list[pulumi.Resource]:
@@ -202,7 +214,13 @@ def _replacement(plan: Plan, host: Host, hosts: Sequence[Host]) -> ServerReplace
 def _make_tokens(plan: Plan, servers: Sequence[pulumi.Resource]) -> AclTokens:
     settings = plan.settings
     nodes = [host.docker.names.agent_node for host in plan.hosts]
-    rules = token_rules(plan.roster, settings.external_node, settings.registration == "catalog", nodes)
+    rules = token_rules(
+        plan.roster,
+        settings.external_node,
+        settings.registration == "catalog",
+        nodes,
+        templates=bool(settings.templates),
+    )
     args = AclTokensArgs(
         plan.access.servers, rules, group_rules(plan.roster), settings.token_generations, settings.names.datacenter
     )
@@ -285,6 +303,20 @@ def _register_in_catalog(
     hooks = switch_to_catalog(plan.locations(host))
     args = CatalogRegistrationArgs(plan.roster, servers, settings.external_node, ESM_NODE, hooks, names.datacenter)
     return CatalogRegistration("registration", args, _after([*consul, esm]))
+
+
+def _deploy_templates(plan: Plan, host: Host, network: pulumi.Output[str], after: Sequence[pulumi.Resource]) -> None:
+    settings, access = plan.settings, plan.access
+    args = ConsulTemplateArgs(
+        settings.consul_template_image,
+        network,
+        read_templates(settings.templates),
+        access.token("templates"),
+        access.own_ca,
+        host.docker.names,
+        host.docker.engine,
+    )
+    ConsulTemplate("consul-template", args, host.after(after))
 
 
 def _write_files(

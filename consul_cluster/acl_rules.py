@@ -16,7 +16,12 @@ _READ, _WRITE = {"policy": "read"}, {"policy": "write"}
 
 
 def token_rules(
-    roster: Roster, external_node: str, esm: bool, agent_nodes: Sequence[str] = (STAGING_NAMES.agent_node,)
+    roster: Roster,
+    external_node: str,
+    esm: bool,
+    agent_nodes: Sequence[str] = (STAGING_NAMES.agent_node,),
+    *,
+    templates: bool = False,
 ) -> Mapping[str, Rules]:
     """Return the rights of each token by its name: as few as it needs.
 
@@ -27,6 +32,7 @@ def token_rules(
       for removal alone, so it can write any service.
     - `reload` tells the agent to read its files again.
     - `esm` is consul-esm's token.
+    - `templates` is consul-template's: it reads which services there are, and where.
 
     https://developer.hashicorp.com/consul/docs/security/acl/tokens/create/create-an-agent-token
     https://github.com/hashicorp/consul-esm#consul-acl-policies
@@ -37,6 +43,7 @@ def token_rules(
             moves away from there removes its services.
         esm: whether the stack has consul-esm.
         agent_nodes: the nodes of the agents.
+        templates: whether the stack has consul-template.
     """
     services = {service.name: _WRITE for service in roster.services}
     external, nodes = {external_node: _WRITE}, dict.fromkeys(agent_nodes, _WRITE)
@@ -58,6 +65,8 @@ def token_rules(
             "service": {ESM_NODE: _WRITE, **services},
             "session": nodes,
         }
+    if templates:
+        rules["templates"] = everything
     return rules
 
 

@@ -61,6 +61,11 @@ def registration_rights(registration: str, roster: Roster, names: ClusterNames, 
     return [*services, *_more_rights(names, external_node)[registration]]
 
 
+def template_rights() -> Sequence[Right]:
+    """Return what the same token needs beside them, where the stack has consul-template: it reads the catalog."""
+    return [Right("service", "", "read"), Right("node", "", "read")]
+
+
 def _more_rights(names: ClusterNames, external_node: str) -> dict[str, Sequence[Right]]:
     """Return what each registration needs beside `service:write`.
 
