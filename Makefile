@@ -7,7 +7,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/.local/pycache
 export PYTHONDONTWRITEBYTECODE := # off: without bytecode, each command takes three times as long to start
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.local/hypothesis
 
-.PHONY: up down status snapshot verify watch self-registrations heal drill start-service stop-service test style test-unit test-docker bench scale faults lock
+.PHONY: up down status snapshot verify watch self-registrations heal drill start-service stop-service test style test-unit test-docker test-templates bench scale faults lock
 
 up down status watch self-registrations heal: $(VENV)/up
 	@$(PYTHON) -m operations $@ --stack $(STACK)
@@ -39,6 +39,10 @@ test-unit: $(VENV)/test
 
 test-docker: $(VENV)/test
 	@$(PYTHON) -m pytest tests/docker
+
+# With consul-template and nginx, which have to be on PATH: what a stack with templates deploys.
+test-templates: $(VENV)/test
+	@$(PYTHON) -m pytest tests/templates
 
 bench: $(VENV)/test
 	@$(PYTHON) -m tests.$(if $(filter local,$(STACK)),local,docker).bench

@@ -6,9 +6,9 @@
 folder=${1:-/etc/nginx/conf.d}
 
 watch() {
-    seen=$(cksum "$folder"/*.conf 2>/dev/null)
+    seen=$(cat "$folder"/*.conf 2>/dev/null)
     while sleep 1; do
-        now=$(cksum "$folder"/*.conf 2>/dev/null)
+        now=$(cat "$folder"/*.conf 2>/dev/null)
         # Where nginx refuses the files, it goes on with those that it has, and is told again: an upstream whose name
         # cannot be looked up yet makes it refuse them all.
         [ "$now" = "$seen" ] || { nginx -s reload && seen=$now; }
