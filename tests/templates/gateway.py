@@ -124,7 +124,7 @@ def gateway(folder: Path) -> Iterator[Gateway]:
         for service in sandbox.roster.services:
             register(sandbox, service)
         require_passing(sandbox.agent_api, sandbox.roster, 45)
-        for process in (consul_template, nginx, reloading):
+        for process in (consul_template, reloading, nginx):
             process.start()
         started = Gateway(sandbox, files, url, nginx, consul_template)
         within(20, lambda: _answers(started))
