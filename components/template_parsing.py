@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import docker
-from docker.errors import ImageNotFound, NotFound
+from docker.errors import APIError, ImageNotFound, NotFound
 from docker.models.containers import Container
 
 from components.container_hardening import HARDENED
@@ -38,15 +38,19 @@ def parse_error(engine: docker.DockerClient, templates: Templates) -> str | None
     https://github.com/hashicorp/consul-template/blob/v0.41.1/cli.go
 
     Raises:
-        docker.errors.DockerException: the engine refuses the container.
+        docker.errors.DockerException: the engine does not answer.
+        requests.exceptions.RequestException: the same, or it takes longer than half a minute.
     """
-    _pull(engine, templates.image)
-    with _container(engine, templates) as container:
-        container.put_archive("/", _archive(templates.files))
-        container.start()
-        if not container.wait(timeout=_SECONDS)["StatusCode"]:
-            return None
-        return _said(container.logs(stdout=False).decode(errors="replace"), templates.files)
+    try:
+        _pull(engine, templates.image)
+        with _container(engine, templates) as container:
+            container.put_archive("/", _archive(templates.files))
+            container.start()
+            if not container.wait(timeout=_SECONDS)["StatusCode"]:
+                return None
+            return _said(container.logs(stdout=False).decode(errors="replace"), templates.files)
+    except APIError as error:
+        return f"image {templates.image}: consul-template cannot be run: {error.explanation}"
 
 
 def _pull(engine: docker.DockerClient, image: str) -> None:

@@ -30,8 +30,10 @@ class Engine:
         left: containers, by name.
     """
 
-    def __init__(self, code: int, log: str = "", images: frozenset[str] = frozenset({IMAGE})) -> None:
-        self.code, self.log, self.had = code, log, images
+    def __init__(
+        self, code: int, log: str = "", images: frozenset[str] = frozenset({IMAGE}), refuses: str | None = None
+    ) -> None:
+        self.code, self.log, self.had, self.refuses = code, log, images, refuses
         self.left: dict[str, object] = {"consul-template-parse": "left by a killed run"}
         self.did: list[object] = []
         self.created: dict[str, Any] = {}
@@ -58,11 +60,16 @@ class Engine:
         self.created = {"image": image, "command": command, **options}
         return SimpleNamespace(
             put_archive=self._put,
-            start=lambda: self.did.append("started"),
+            start=self._start,
             wait=lambda timeout: {"StatusCode": self.code} if timeout else None,
             logs=lambda stdout: self.log.encode() if not stdout else b"",
             remove=lambda force: self.left.pop(str(options["name"])) if force else None,
         )
+
+    def _start(self) -> None:
+        if self.refuses:
+            raise APIError("400 Client Error", explanation=self.refuses)
+        self.did.append("started")
 
     def _put(self, folder: str, archive: bytes) -> None:
         with tarfile.open(fileobj=io.BytesIO(archive)) as files:
@@ -146,3 +153,11 @@ def test_what_it_says_without_the_words_of_an_error_is_told_as_it_is(monkeypatch
     assert problems(monkeypatch, Engine(127, "exec: consul-template: not found\n")) == [
         "exec: consul-template: not found"
     ]
+
+
+def test_an_image_without_consul_template_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine(0, refuses='exec: "consul-template": executable file not found in $PATH')
+    assert problems(monkeypatch, engine) == [
+        f'image {IMAGE}: consul-template cannot be run: exec: "consul-template": executable file not found in $PATH'
+    ]
+    assert engine.left == {}
