@@ -13,8 +13,9 @@ import urllib3
 from operations.paths import ROOT
 from operations.pulumi_engine import EngineError
 from operations.stack import Stack
-from tests.docker.conftest import AGENT, HTTPS, NETWORK, SERVER, changes, deployed, docker, ours, project, statuses
+from tests.docker.conftest import AGENT, HTTPS, NETWORK, SERVER, changes, deployed, docker, ours, project
 from tests.forty_services import FORTY
+from tests.statuses import statuses
 from tests.waiting import within
 
 HTTP = [line.name for line in FORTY if line.kind != "grpc"]

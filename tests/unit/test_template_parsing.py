@@ -156,8 +156,8 @@ def test_what_it_says_without_the_words_of_an_error_is_told_as_it_is(monkeypatch
 
 
 def test_an_image_without_consul_template_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = Engine(0, refuses='exec: "consul-template": executable file not found in $PATH')
+    engine = Engine(0, refuses="executable file not found in $PATH")
     assert problems(monkeypatch, engine) == [
-        f'image {IMAGE}: consul-template cannot be run: exec: "consul-template": executable file not found in $PATH'
+        f"image {IMAGE}: consul-template cannot be run: executable file not found in $PATH"
     ]
     assert engine.left == {}
