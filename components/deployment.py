@@ -143,16 +143,26 @@ def _prerequisites(plan: Plan, host: Host) -> preflight.Prerequisites:
         services=list(own),
         elsewhere=sorted(containers - own.keys()),
         consul_image=settings.consul_image,
-        images=[
-            *([settings.esm_image] if settings.registration == "catalog" else []),
-            *([settings.consul_template_image] if settings.templates else []),
-        ],
-        templates=Templates(settings.consul_template_image, read_templates(settings.templates))
-        if settings.templates
-        else None,
+        images=_other_images(settings),
+        templates=_templates(settings),
         own_server=names.server_container if host.docker.server_address else None,
         ports={name: at for name, at in published.items() if at},
     )
+
+
+def _other_images(settings: Settings) -> list[str]:
+    """Return the images of what is deployed beside Consul."""
+    used = {
+        settings.esm_image: settings.registration == "catalog",
+        settings.consul_template_image: settings.templates is not None,
+    }
+    return [image for image, is_used in used.items() if is_used]
+
+
+def _templates(settings: Settings) -> Templates | None:
+    if not settings.templates:
+        return None
+    return Templates(settings.consul_template_image, read_templates(settings.templates))
 
 
 def _existing_server(plan: Plan) -> preflight.ExistingServer:
@@ -219,7 +229,7 @@ def _make_tokens(plan: Plan, servers: Sequence[pulumi.Resource]) -> AclTokens:
         settings.external_node,
         settings.registration == "catalog",
         nodes,
-        templates=bool(settings.templates),
+        templates=settings.templates is not None,
     )
     args = AclTokensArgs(
         plan.access.servers, rules, group_rules(plan.roster), settings.token_generations, settings.names.datacenter
