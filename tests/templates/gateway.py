@@ -3,9 +3,11 @@
 import os
 import re
 import shutil
+import signal
+import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +18,6 @@ from consul_cluster.agent_configuration import consul_template_config
 from consul_cluster.cluster_names import STAGING_NAMES
 from consul_cluster.template_files import read_templates
 from operations.paths import ROOT
-from operations.sandbox.processes import BackgroundProcess
 from operations.sandbox.sandbox import Sandbox, write_config
 from services.environment import Environment
 from services.roster import Roster
@@ -53,6 +54,12 @@ def program(name: str) -> str | None:
     return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}{os.pathsep}/usr/sbin")
 
 
+def _program(name: str) -> str:
+    found = program(name)
+    assert found, f"{name} is not here"
+    return found
+
+
 @dataclass(frozen=True)
 class Gateway:
     """What runs.
@@ -61,15 +68,15 @@ class Gateway:
         sandbox: Consul, and a stand-in of each service.
         files: the folder that consul-template writes into.
         url: of nginx.
-        nginx: its process.
+        nginx: the folder of its logs.
         consul_template: its process.
     """
 
     sandbox: Sandbox
     files: Path
     url: str
-    nginx: BackgroundProcess
-    consul_template: BackgroundProcess
+    nginx: Path
+    consul_template: subprocess.Popen[bytes]
 
     def get(self, service: str) -> int:
         """Return the HTTP status of a service's /health, through nginx."""
@@ -82,7 +89,7 @@ class Gateway:
     @property
     def reloads(self) -> int:
         """How often nginx was told to read its configuration again."""
-        return len(re.findall(r"\(SIGHUP\) received from", (self.nginx.folder / "error.log").read_text()))
+        return len(re.findall(r"\(SIGHUP\) received from", (self.nginx / "error.log").read_text()))
 
     @property
     def written(self) -> Mapping[str, str]:
@@ -96,7 +103,7 @@ class Gateway:
 
     def answered_by(self) -> list[tuple[str, str]]:
         """Return the status of each request that nginx has answered, and the addresses that it asked."""
-        lines = (self.nginx.folder / "access.log").read_text().splitlines()
+        lines = (self.nginx / "access.log").read_text().splitlines()
         return [(status, asked) for status, _, asked in (line.partition(" ") for line in lines)]
 
 
@@ -112,27 +119,32 @@ def gateway(folder: Path) -> Iterator[Gateway]:
     sandbox = Sandbox(toolchain.consul, server, agent, _roster(services), folder / "consul")
     files = folder / "files"
     files.mkdir()
-    written = _write_templates(folder, agent, new_addresses().services, files)
-    consul_template = BackgroundProcess(
-        "consul-template", (program("consul-template") or "", f"-config={written}"), folder / "consul-template"
-    )
-    nginx = _nginx(folder / "nginx", files)
-    reloading = BackgroundProcess("reload", ("sh", folder / "nginx" / "reload.sh"), folder / "nginx")
-    url = f"http://{_listen(folder)}"
-    try:
+    config = _write_templates(folder, agent, new_addresses().services, files)
+    nginx = _write_nginx(folder / "nginx", files)
+    with ExitStack() as processes:
+        processes.callback(sandbox.stop)
         sandbox.start()
         for service in sandbox.roster.services:
             register(sandbox, service)
         require_passing(sandbox.agent_api, sandbox.roster, 45)
-        for process in (consul_template, reloading, nginx):
-            process.start()
-        started = Gateway(sandbox, files, url, nginx, consul_template)
+        consul_template = processes.enter_context(_running(folder, _program("consul-template"), f"-config={config}"))
+        processes.enter_context(_running(folder, "sh", str(nginx / "reload.sh")))
+        processes.enter_context(_running(folder, str(nginx / "nginx")))
+        started = Gateway(sandbox, files, f"http://{_listen(folder)}", nginx, consul_template)
         within(20, lambda: _answers(started))
         yield started
+
+
+@contextmanager
+def _running(folder: Path, *command: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program, and end it and what it started: as when a container ends."""
+    with (folder / "output.log").open("ab") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    try:
+        yield process
     finally:
-        for process in (reloading, nginx, consul_template):
-            process.stop()
-        sandbox.stop()
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(20)
 
 
 def _answers(started: Gateway) -> bool:
@@ -162,22 +174,19 @@ def _listen(folder: Path) -> str:
     return str(address)
 
 
-def _nginx(folder: Path, files: Path) -> BackgroundProcess:
-    """Return the process of nginx, whose configuration includes the files, beside the script that has it reload.
+def _write_nginx(folder: Path, files: Path) -> Path:
+    """Write nginx's configuration, which includes the files, and what has nginx reload; return the folder.
 
-    The script runs `nginx`, as in nginx's image: here, one of that name says which nginx is meant. What the script
-    leaves running ends with it, as in a container.
+    The project's script runs `nginx`, as in nginx's image: here, one of that name says which nginx is meant.
     """
     folder.mkdir()
     (folder / "nginx.conf").write_text(_NGINX.format(folder=folder, files=files))
-    command = (program("nginx") or "", "-p", str(folder), "-e", str(folder / "error.log"), "-c", "nginx.conf")
-    (folder / "nginx").write_text(f'#!/bin/sh\nexec {" ".join(command)} "$@"\n')
+    options = f"-p {folder} -e {folder}/error.log -c nginx.conf"
+    (folder / "nginx").write_text(f'#!/bin/sh\nexec {_program("nginx")} {options} "$@"\n')
     (folder / "nginx").chmod(0o755)
     script = ROOT / "templates" / "reload-nginx.sh"
-    (folder / "reload.sh").write_text(
-        f'trap "trap - TERM; kill 0" TERM\nPATH="{folder}:$PATH"\nset -- "{files}"\n. "{script}"\nwait\n'
-    )
-    return BackgroundProcess("nginx", command, folder)
+    (folder / "reload.sh").write_text(f'PATH="{folder}:$PATH"\nset -- "{files}"\n. "{script}"\nwait\n')
+    return folder
 
 
 def burst(started: Gateway, status: str, ids: Sequence[str]) -> float:
