@@ -7,7 +7,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/.local/pycache
 export PYTHONDONTWRITEBYTECODE := # off: without bytecode, each command takes three times as long to start
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.local/hypothesis
 
-.PHONY: help up down status snapshot verify watch self-registrations heal drill start-service stop-service test style test-unit test-docker test-monitoring bench scale faults lock
+.PHONY: help up down status snapshot verify watch self-registrations heal drill start-service stop-service test style test-unit test-docker test-monitoring test-templates bench scale faults lock
 
 # The first target: what `make` alone does.
 help:
@@ -26,6 +26,7 @@ help:
 	@echo "make test-unit          the unit tests alone: a minute"
 	@echo "make test-docker        the tests on a Docker engine: an hour"
 	@echo "make test-monitoring    the alerts and the dashboard, on a real Prometheus: twenty minutes"
+	@echo "make test-templates     files from templates, with a real nginx: ten minutes"
 	@echo "make bench, make scale, make faults"
 	@echo "                        measure speed, 4,000 services, and interrupted deployments"
 	@echo "make lock               pin the dependencies of pyproject.toml"
@@ -67,6 +68,10 @@ test-docker: $(VENV)/test
 # Alerts and dashboard, with Prometheus, promtool and consul_exporter: where they are missing, it says how to get them.
 test-monitoring: $(VENV)/test
 	@$(PYTHON) -m pytest tests/monitoring
+
+# With consul-template and nginx, which have to be on PATH: what a stack with templates deploys.
+test-templates: $(VENV)/test
+	@$(PYTHON) -m pytest tests/templates
 
 bench: $(VENV)/test
 	@$(PYTHON) -m tests.$(if $(filter local,$(STACK)),local,docker).bench

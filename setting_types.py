@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
 from consul_cluster.security_stages import Stage
+from consul_cluster.template_files import TEMPLATE_FILES
 from services.environment import Location
 from services.field_types import Identifier, host
 
@@ -155,6 +156,16 @@ def _gossip_key(value: str) -> str:
     return value
 
 
+def _template_folder(value: str) -> str:
+    try:
+        found = any(Path(value).glob(TEMPLATE_FILES))
+    except OSError:  # longer than a path can be, or in a folder that may not be searched
+        found = False
+    if not found:
+        raise ValueError(f"{value!r} must be a folder that has files NAME.ctmpl, such as templates")
+    return value
+
+
 def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
     if not values or len({value.lower() for value in values}) < len(values):  # Consul and Docker know no case
         raise ValueError(f"{list(values)!r} must be one name or more, each once, the newest last, such as [1, 2]")
@@ -173,6 +184,7 @@ ContainerName = Annotated[str, AfterValidator(_container_name)]
 Provided = Literal["created", "existing"]
 Url = Annotated[str, AfterValidator(_url)]
 Image = Annotated[str, AfterValidator(_image)]
+TemplateFolder = Annotated[Annotated[str, AfterValidator(_template_folder)] | None, Unset]
 Interface = Annotated[str, AfterValidator(_interface)]
 CertificateFile = Annotated[Annotated[str, AfterValidator(_file)] | None, Unset]
 Secret = Annotated[str | None, Unset, Field(repr=False)]

@@ -33,6 +33,7 @@ from setting_types import (
     SecurityStage,
     ServiceLocation,
     Structured,
+    TemplateFolder,
     Unset,
     Url,
     certificates,
@@ -112,6 +113,8 @@ class Settings(BaseModel):
     consul_image: Image = "hashicorp/consul:1.17.2"
     esm_image: Image = "hashicorp/consul-esm:0.9.0"
     external_node: Identifier = "staging-external"
+    templates: TemplateFolder = None
+    consul_template_image: Image = "hashicorp/consul-template:0.41.1"
     security: SecurityStage = None
     token_generations: Generations = ("1",)
     publish_on: Interface = "127.0.0.1"
@@ -142,6 +145,7 @@ class Settings(BaseModel):
             or self._unfit_for_security()
             or self._unfit_for_joining()
             or self._unfit_for_monitoring()
+            or self._unfit_for_templates()
         ):
             raise ValueError(wrong)
         return self
@@ -223,6 +227,15 @@ class Settings(BaseModel):
             return f"{stated[0]}: must not be set without docker and server: existing: others secured that Consul"
         if self.agent_certificate_file and not self.cluster_ca_file:
             return "clusterCaFile: is missing: the authority that signed agentCertificateFile"
+        return None
+
+    def _unfit_for_templates(self) -> str | None:
+        if not self.templates:
+            return None
+        if not self.docker:
+            return "templates: must not be set without docker: consul-template runs in a container"
+        if self.hosts:
+            return "templates: must not be set with hosts: consul-template runs on the one Docker engine of a stack"
         return None
 
     def _unfit_for_hosts(self) -> str | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from consul_cluster.template_files import read_templates, unknown_services
 from docker_hosts import DockerHost
 from errors import UserError
 from services import roster
@@ -20,13 +21,17 @@ def load(settings: Settings) -> Roster:
 
     Raises:
         services.roster.RosterError: a line in services/ is malformed, or two of them want the same thing.
-        UnfitServicesError: the registration, or a stand-in, cannot do what a line says.
+        UnfitServicesError: the registration, or a stand-in, cannot do what a line says; or a template names a service
+            that is none of the stack's.
+        consul_cluster.template_files.TemplateError: a template cannot be read.
     """
     loaded = roster.load_roster(settings.services)
     unfit = [line for service in loaded.services for line in _unfit(service, settings)]
     if settings.stand_ins:
         unfit += _several_ports(loaded)
     unfit += _misplaced(loaded, settings.docker_hosts)
+    names = [service.name for service in loaded.services]
+    unfit += unknown_services(read_templates(settings.templates), names, settings.datacenter)
     if unfit:
         raise UnfitServicesError("\n".join(unfit))
     return loaded

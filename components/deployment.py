@@ -14,6 +14,7 @@ from components.consul_connection import Connection
 from components.consul_container import Secured
 from components.consul_esm import ConsulEsm, ConsulEsmArgs
 from components.consul_server import ConsulServer, ConsulServerArgs
+from components.consul_template import ConsulTemplate, ConsulTemplateArgs
 from components.dead_node import remove_dead_node
 from components.deployment_plan import Access, Host, Plan, Tokens
 from components.joined_cluster import JoinedCluster
@@ -27,10 +28,18 @@ from components.registration.files import FilesRegistration, FilesRegistrationAr
 from components.registration.switching import switch_to_agent, switch_to_catalog
 from components.server_replacement import ServerReplacement
 from components.stand_in_containers import StandIns, StandInsArgs
+from components.template_parsing import Templates
 from consul_cluster.acl_rules import agent_tokens, group_rules, server_tokens, token_rules
 from consul_cluster.agent_configuration import ESM_NODE
 from consul_cluster.client import Consul
-from consul_cluster.joining import configuration_rights, monitoring_rights, node_rights, registration_rights
+from consul_cluster.joining import (
+    configuration_rights,
+    monitoring_rights,
+    node_rights,
+    registration_rights,
+    template_rights,
+)
+from consul_cluster.template_files import read_templates
 from docker_engine import DockerEngine
 from monitoring.monitored_cluster import PROMETHEUS_CONTAINER, monitored_cluster
 from services.roster import Roster
@@ -110,6 +119,8 @@ def _deploy_on_docker(plan: Plan) -> Plan:
             case "files":
                 registration = []
         _write_files(plan, host, network, agents[host.docker.name], [*consul, *registration])
+        if settings.templates:
+            _deploy_templates(plan, host, network, [*consul, *registration])
     _write_configuration(plan, servers)
     if settings.monitoring:
         _monitor(plan, network, consul)
@@ -164,16 +175,28 @@ def _prerequisites(plan: Plan, host: Host) -> preflight.Prerequisites:
         services=list(own),
         elsewhere=sorted(containers - own.keys()),
         consul_image=settings.consul_image,
-        images=_more_images(settings),
+        images=_other_images(settings),
+        templates=_templates(settings),
         own_server=names.server_container if host.docker.server_address else None,
         ports={name: at for name, at in published.items() if at},
     )
 
 
-def _more_images(settings: Settings) -> list[str]:
-    """Return the images beside Consul's that the stack's containers are made of."""
-    esm = [settings.esm_image] if settings.registration == "catalog" else []
-    return [*esm, settings.prometheus_image, settings.consul_exporter_image] if settings.monitoring else esm
+def _other_images(settings: Settings) -> list[str]:
+    """Return the images of what is deployed beside Consul."""
+    used = {
+        settings.esm_image: settings.registration == "catalog",
+        settings.consul_template_image: settings.templates is not None,
+        settings.prometheus_image: settings.monitoring,
+        settings.consul_exporter_image: settings.monitoring,
+    }
+    return [image for image, is_used in used.items() if is_used]
+
+
+def _templates(settings: Settings) -> Templates | None:
+    if not settings.templates:
+        return None
+    return Templates(settings.consul_template_image, read_templates(settings.templates))
 
 
 def _existing_server(plan: Plan) -> preflight.ExistingServer:
@@ -195,10 +218,10 @@ def _rights(plan: Plan) -> Sequence[preflight.TokenRights]:
 def _registration_rights(plan: Plan, address: str) -> preflight.TokenRights:
     settings = plan.settings
     needed = registration_rights(settings.registration, plan.roster, settings.names, settings.external_node)
-    if settings.kv_configuration:
-        needed = [*needed, *configuration_rights(plan.roster)]
+    values = configuration_rights(plan.roster) if settings.kv_configuration else []
+    reads = template_rights() if settings.templates else []
     consul = Consul(address, settings.agent_token, settings.ca)
-    return preflight.TokenRights("agentToken", settings.agent_token is not None, consul, needed)
+    return preflight.TokenRights("agentToken", settings.agent_token is not None, consul, [*needed, *values, *reads])
 
 
 def _deploy_servers(plan: Plan, network: pulumi.Output[str]) -> list[pulumi.Resource]:
@@ -244,9 +267,15 @@ def _replacement(plan: Plan, host: Host, hosts: Sequence[Host]) -> ServerReplace
 def _make_tokens(plan: Plan, servers: Sequence[pulumi.Resource]) -> AclTokens:
     settings = plan.settings
     nodes = [host.docker.names.agent_node for host in plan.hosts]
-    esm, kv = settings.registration == "catalog", settings.kv_configuration
-    monitored = monitored_cluster(settings).nodes if settings.monitoring else ()
-    rules = token_rules(plan.roster, settings.external_node, esm, nodes, kv, monitored_nodes=monitored)
+    rules = token_rules(
+        plan.roster,
+        settings.external_node,
+        settings.registration == "catalog",
+        nodes,
+        kv_configuration=settings.kv_configuration,
+        monitored_nodes=monitored_cluster(settings).nodes if settings.monitoring else (),
+        templates=settings.templates is not None,
+    )
     args = AclTokensArgs(
         plan.access.servers, rules, group_rules(plan.roster), settings.token_generations, settings.names.datacenter
     )
@@ -329,6 +358,20 @@ def _register_in_catalog(
     hooks = switch_to_catalog(plan.locations(host))
     args = CatalogRegistrationArgs(plan.roster, servers, settings.external_node, ESM_NODE, hooks, names.datacenter)
     return CatalogRegistration("registration", args, _after([*consul, esm]))
+
+
+def _deploy_templates(plan: Plan, host: Host, network: pulumi.Output[str], after: Sequence[pulumi.Resource]) -> None:
+    settings, access = plan.settings, plan.access
+    args = ConsulTemplateArgs(
+        settings.consul_template_image,
+        network,
+        read_templates(settings.templates),
+        access.token("templates"),
+        access.own_ca,
+        host.docker.names,
+        host.docker.engine,
+    )
+    ConsulTemplate("consul-template", args, host.after(after))
 
 
 def _write_files(

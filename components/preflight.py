@@ -15,6 +15,7 @@ from docker.errors import APIError, DockerException, ImageNotFound
 from docker.models.containers import Container
 from requests.exceptions import RequestException
 
+from components.template_parsing import Templates, parse_error
 from consul_cluster.client import Consul, ConsulError, ForbiddenError, Right
 from consul_cluster.versions import Version, shown, version_in, version_of_image
 from docker_engine import OWN_ENGINE, DockerEngine, docker_client
@@ -73,6 +74,7 @@ class Prerequisites:
         elsewhere: the same of the stack's other hosts.
         consul_image: that Consul's containers are made of.
         images: that other containers of the stack are made of.
+        templates: that consul-template has to be able to parse, or None.
         own_server: the container of the server that the stack deploys there, or None.
         ports: at which the stack publishes, by the name of the container.
     """
@@ -85,6 +87,7 @@ class Prerequisites:
     elsewhere: Collection[str] = ()
     consul_image: str | None = None
     images: Iterable[str] = ()
+    templates: Templates | None = None
     own_server: str | None = None
     ports: Mapping[str, Publish] = field(default_factory=dict)
 
@@ -183,8 +186,15 @@ def _problems(expected: Prerequisites, engine: docker.DockerClient, containers: 
     if expected.server:
         yield from _refused_by_server(expected.server)
     yield from _wrong_version(expected, containers)
-    for image in dict.fromkeys(filter(None, (expected.consul_image, *expected.images))):
-        yield from _missing_image(image, engine)
+    images = [image for image in (expected.consul_image, *expected.images) if image]
+    missing = {image: line for image in dict.fromkeys(images) if (line := _missing_image(image, engine))}
+    yield from missing.values()
+    if (
+        expected.templates
+        and expected.templates.image not in missing
+        and (line := parse_error(engine, expected.templates))
+    ):
+        yield line
     for container, at in expected.ports.items():
         yield from _taken_port(container, at, containers, local=not expected.engine.host)
 
@@ -243,14 +253,15 @@ def _missing_rights(token: TokenRights) -> Iterator[str]:
         yield f"{token.key}: {'lacks' if token.given else 'is not set, and without it Consul denies'} {lacking}"
 
 
-def _missing_image(name: str, engine: docker.DockerClient) -> Iterator[str]:
+def _missing_image(name: str, engine: docker.DockerClient) -> str | None:
     try:
         engine.images.get(name)
     except ImageNotFound:
         try:
             engine.images.get_registry_data(name)
         except APIError as error:
-            yield f"image {name}: this Docker engine does not have it, and cannot pull it: {error.explanation}"
+            return f"image {name}: this Docker engine does not have it, and cannot pull it: {error.explanation}"
+    return None
 
 
 def _taken_port(container: str, at: Publish, containers: Sequence[Container], *, local: bool) -> Iterator[str]:

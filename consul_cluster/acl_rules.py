@@ -20,9 +20,10 @@ def token_rules(
     external_node: str,
     esm: bool,
     agent_nodes: Sequence[str] = (STAGING_NAMES.agent_node,),
-    kv_configuration: bool = False,
     *,
+    kv_configuration: bool = False,
     monitored_nodes: Sequence[str] = (),
+    templates: bool = False,
 ) -> Mapping[str, Rules]:
     """Return the rights of each token by its name: as few as it needs.
 
@@ -35,6 +36,7 @@ def token_rules(
     - `esm` is consul-esm's token.
     - `configuration` writes the services' values into the KV store, which `verify` then reads too.
     - `monitoring` is Prometheus' and consul_exporter's: it reads the catalog, and the metrics of some nodes.
+    - `templates` is consul-template's: it reads which services there are, and where.
 
     https://developer.hashicorp.com/consul/docs/security/acl/tokens/create/create-an-agent-token
     https://github.com/hashicorp/consul-esm#consul-acl-policies
@@ -47,6 +49,7 @@ def token_rules(
         agent_nodes: the nodes of the agents.
         kv_configuration: whether the stack writes the services' values into the KV store.
         monitored_nodes: the nodes whose metrics Prometheus reads; none: the stack has no monitoring.
+        templates: whether the stack has consul-template.
     """
     services = {service.name: _WRITE for service in roster.services}
     external, nodes = {external_node: _WRITE}, dict.fromkeys(agent_nodes, _WRITE)
@@ -73,6 +76,8 @@ def token_rules(
         rules["verify"] = {**rules["verify"], "key": dict.fromkeys(roster.kv_configuration, _READ)}
     if monitored_nodes:
         rules["monitoring"] = {**everything, "agent": dict.fromkeys(monitored_nodes, _READ)}
+    if templates:
+        rules["templates"] = everything
     return rules
 
 

@@ -1,8 +1,9 @@
-"""The configuration of the Consul server, of the shared agent and of consul-esm.
+"""The configuration of the Consul server, of the shared agent, of consul-esm and of consul-template.
 
 https://developer.hashicorp.com/consul/docs/agent/config/config-files
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from consul_cluster.cluster_names import ClusterNames
@@ -71,6 +72,42 @@ def esm_config(names: ClusterNames, token: object = None, ca_file: str | None = 
         "telemetry": _TELEMETRY,
     }
     return config | {key: value for key, value in (("token", token), ("ca_file", ca_file)) if value is not None}
+
+
+def consul_template_config(
+    names: ClusterNames, files: Mapping[str, str], token: object = None, ca_file: str | None = None
+) -> dict[str, Any]:
+    """Return the configuration of consul-template, beside the shared agent.
+
+    https://github.com/hashicorp/consul-template/blob/v0.41.1/docs/configuration.md
+
+    Args:
+        names: of the cluster.
+        files: paths of the files that it writes, by the paths of their templates.
+        token: ACL token with `service:read` and `node:read` on everything.
+        ca_file: the authority of a secured cluster, in its container; None: the cluster is open.
+    """
+    consul: dict[str, Any] = {
+        "address": f"{names.agent_container}:{HTTPS_PORT if ca_file else 8500}",
+        # While Consul is away it tries again without end, and what it wrote stays: by default it ends after 12 tries.
+        "retry": {"enabled": True, "attempts": 0, "backoff": "250ms", "max_backoff": "5s"},
+    }
+    if token is not None:
+        consul["token"] = token
+    if ca_file is not None:
+        consul["ssl"] = {"enabled": True, "verify": True, "ca_cert": ca_file}
+    return {
+        "consul": consul,
+        # Statuses that change together are one change to a file: it is written when none has changed for a second.
+        "wait": {"min": "1s", "max": "3s"},
+        # One template that fails on what Consul holds must not keep the others from being written.
+        "template_error_fatal": False,
+        "log_level": "INFO",
+        "kill_signal": "SIGTERM",  # what Docker sends
+        "template": [
+            {"source": source, "destination": destination, "perms": "0644"} for source, destination in files.items()
+        ],
+    }
 
 
 def server_config(

@@ -74,6 +74,11 @@ def monitoring_rights(names: ClusterNames) -> Sequence[Right]:
     return [Right("service", "", "read"), Right("node", "", "read"), Right("agent", names.agent_node, "read")]
 
 
+def template_rights() -> Sequence[Right]:
+    """Return what the same token needs beside them, where the stack has consul-template: it reads the catalog."""
+    return [Right("service", "", "read"), Right("node", "", "read")]
+
+
 def _more_rights(names: ClusterNames, external_node: str) -> dict[str, Sequence[Right]]:
     """Return what each registration needs beside `service:write`.
 

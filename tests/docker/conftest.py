@@ -34,7 +34,7 @@ AGENT, SERVER, NETWORK = "consul-agent-shared", "staging-consul", "staging_stagi
 REGISTRATIONS = ("agent", "catalog", "files")
 CONSUL = "hashicorp/consul:1.17.2"
 HTTPS = {"agentAddress": "https://127.0.0.1:8501", "serverAddress": "https://127.0.0.1:8500"}
-OURS = "name=^(consul-agent-shared|consul-esm|consul-exporter|consul-prometheus|staging-|isa-)"
+OURS = "name=^(consul-agent-shared|consul-esm|consul-exporter|consul-prometheus|consul-template|staging-|isa-)"
 
 
 def docker(*arguments: str) -> str:

@@ -197,6 +197,10 @@ CREATED = "server: must be created with hosts, and docker true"
             "security: must not be off with hosts: their APIs and their gossip leave the machine",
         ),
         (
+            {"templates": "templates"},
+            "templates: must not be set with hosts: consul-template runs on the one Docker engine of a stack",
+        ),
+        (
             {"agentAddress": "https://10.0.0.3:8501"},
             f"agentAddress: 'https://10.0.0.3:8501' {OF_A_HOST}",
         ),

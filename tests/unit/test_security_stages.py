@@ -197,6 +197,13 @@ def test_prometheus_token_reads_the_catalog_and_the_metrics_of_the_stacks_nodes(
     }
 
 
+def test_with_consul_template_there_is_a_token_more_which_reads_services_and_nodes() -> None:
+    assert token_rules(two_services(), "platform-external", esm=False, templates=True) == {
+        **WITHOUT_ESM,
+        "templates": {"service_prefix": ALL_READ, "node_prefix": ALL_READ},
+    }
+
+
 @every_esm
 def test_the_registrations_token_writes_the_40_services_names_and_no_other(esm: bool) -> None:
     names = {line.name for line in FORTY}

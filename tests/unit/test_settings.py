@@ -224,6 +224,8 @@ def test_both_are_published_on_the_address_that_the_stack_gives() -> None:
         ("consul_image", "hashicorp/consul:1.17.2"),
         ("esm_image", "hashicorp/consul-esm:0.9.0"),
         ("external_node", "staging-external"),
+        ("templates", None),
+        ("consul_template_image", "hashicorp/consul-template:0.41.1"),
         ("security", None),
         ("publish_on", "127.0.0.1"),
         ("kv_configuration", False),
@@ -240,6 +242,7 @@ def test_a_key_that_is_left_out_has_its_default(field: str, value: object) -> No
         ("agentToken", "agent_token"),
         ("agentCaFile", "agent_ca_file"),
         ("serviceHost", "service_host"),
+        ("templates", "templates"),
         ("security", "security"),
     ],
 )
@@ -324,9 +327,9 @@ KEYS = (
     "datacenter, agentNode, agentContainer, serverNode, serverContainer, networkName, "
     "registration, agentAddress, agentToken, agentCaFile, nodeToken, gossipKey, clusterCaFile, agentCertificateFile, "
     "agentCertificateKey, serverAddress, environment, serviceHost, locations, "
-    "leaveOut, adopt, docker, sandbox, network, server, standIns, consulImage, esmImage, externalNode, security, "
-    "tokenGenerations, publishOn, kvConfiguration, hosts, monitoring, prometheusAddress, prometheusImage, "
-    "consulExporterImage"
+    "leaveOut, adopt, docker, sandbox, network, server, standIns, consulImage, esmImage, externalNode, templates, "
+    "consulTemplateImage, security, tokenGenerations, publishOn, kvConfiguration, hosts, monitoring, "
+    "prometheusAddress, prometheusImage, consulExporterImage"
 )
 GENERATIONS = "must be one name or more, each once, the newest last, such as [1, 2]"
 REGISTRATION = "input should be 'agent', 'catalog' or 'files'"
@@ -631,6 +634,31 @@ def test_registration_catalog_needs_a_node_that_is_no_agents_own(node: str) -> N
 @pytest.mark.parametrize("node", ["consul-agent-shared", "staging-consul"])
 def test_a_node_that_nothing_is_registered_on_may_have_any_name(registration: str, node: str) -> None:
     assert of(registration=registration, externalNode=node).external_node == node
+
+
+NO_TEMPLATES = "must be a folder that has files NAME.ctmpl, such as templates"
+
+
+def test_a_folder_with_templates_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "a.conf.ctmpl").touch()
+    assert of(templates=str(tmp_path)).templates == str(tmp_path)
+
+
+def test_a_folder_without_templates_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.conf").touch()
+    assert refusal({**LEAST, "templates": str(tmp_path)}) == f"Pulumi.test.yaml: templates: '{tmp_path}' {NO_TEMPLATES}"
+
+
+@pytest.mark.parametrize("folder", ["no/such/folder", "settings.py", "x" * 300])
+def test_what_is_no_folder_has_no_templates(folder: str) -> None:
+    assert refusal({**LEAST, "templates": folder}) == f"Pulumi.test.yaml: templates: {folder!r} {NO_TEMPLATES}"
+
+
+def test_templates_need_docker(tmp_path: Path) -> None:
+    (tmp_path / "a.conf.ctmpl").touch()
+    assert misfit(agentAddress=AGENT, docker="false", templates=str(tmp_path)) == (
+        "templates: must not be set without docker: consul-template runs in a container"
+    )
 
 
 @pytest.mark.parametrize("registration", ["catalog", "files"])

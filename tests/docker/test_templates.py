@@ -1,0 +1,165 @@
+"""A stack with templates, and a gateway of nginx that mounts their files: open and secured."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import urllib3
+
+from operations.paths import ROOT
+from operations.pulumi_engine import EngineError
+from operations.stack import Stack
+from tests.docker.conftest import AGENT, HTTPS, NETWORK, SERVER, changes, deployed, docker, ours, project
+from tests.forty_services import FORTY
+from tests.statuses import statuses
+from tests.waiting import within
+
+HTTP = [line.name for line in FORTY if line.kind != "grpc"]
+NGINX = "nginx:1.22.1"
+FILES = ("nginx-upstreams.conf", "prometheus-targets.json")
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """A stack, and nginx in front of its services.
+
+    Attributes:
+        stack: with templates.
+        templates: their folder, which a test may change.
+        url: of nginx.
+    """
+
+    stack: Stack
+    templates: Path
+    url: str
+
+    def answering(self) -> dict[str, int]:
+        """Return the HTTP status of each HTTP service."""
+        return {name: self.get(name) for name in HTTP}
+
+    def get(self, name: str) -> int:
+        try:
+            return urllib3.request("GET", f"{self.url}/{name}/health", retries=False, timeout=5).status
+        except urllib3.exceptions.HTTPError:
+            return 0
+
+    def written(self) -> list[str]:
+        return [docker("exec", "consul-template", "cat", f"/home/consul-template/{name}") for name in FILES]
+
+
+@contextmanager
+def _nginx() -> Iterator[str]:
+    """Run nginx as docs/templates.md says, but for its port."""
+    script = f"{ROOT}/templates/reload-nginx.sh:/docker-entrypoint.d/40-reload-nginx.sh:ro"
+    mounted = ("--volume", "consul-template-files:/etc/nginx/conf.d:ro", "--volume", script)
+    options = ("--network", NETWORK, "--publish", "127.0.0.1::8080", "--restart", "unless-stopped")
+    docker("run", "--detach", "--name", "gateway", *options, *mounted, NGINX)
+    try:
+        yield f"http://{docker('port', 'gateway', '8080/tcp')}"
+    finally:
+        docker("rm", "--force", "--volumes", "gateway")
+
+
+@pytest.fixture(scope="module", params=[{}, {"security": "on", **HTTPS}], ids=["open", "secured"])
+def gateway(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    folder = tmp_path_factory.mktemp("templates")
+    templates = folder / "templates"
+    templates.mkdir()
+    for path in (ROOT / "templates").glob("*.ctmpl"):
+        (templates / path.name).write_text(path.read_text())
+    stack = project(folder, "docker-local", templates=str(templates), **request.param)
+    with deployed(stack), _nginx() as url:
+        yield Gateway(stack, templates, url)
+    assert ours() == ""
+
+
+def test_through_a_gateway_all_31_http_services_answer(gateway: Gateway) -> None:
+    within(15, lambda: set(gateway.answering().values()) == {200})
+    assert len(gateway.answering()) == 31
+
+
+def test_a_container_that_stops_is_out_of_the_gateway_and_no_other_service_fails(gateway: Gateway) -> None:
+    answered = []
+    docker("stop", "--time", "1", "isa-billing")
+
+    def others() -> None:
+        answered.append({name: code for name, code in gateway.answering().items() if name != "billing_service"})
+
+    def has(code: int) -> bool:
+        others()
+        return gateway.get("billing_service") == code
+
+    within(15, lambda: has(503))
+    docker("start", "isa-billing")
+    within(15, lambda: has(200))
+    assert {code for each in answered for code in each.values()} == {200}
+
+
+def test_a_second_up_changes_nothing(gateway: Gateway) -> None:
+    assert changes(gateway.stack).keys() == {"same"}
+
+
+def test_while_consul_is_away_the_files_stay_and_the_gateway_answers(gateway: Gateway) -> None:
+    before = gateway.written()
+    started = docker("inspect", "--format", "{{.State.StartedAt}} {{.RestartCount}}", "consul-template")
+    docker("kill", AGENT, SERVER)
+    time.sleep(50)
+    assert gateway.written() == before
+    assert set(gateway.answering().values()) == {200}
+    assert docker("inspect", "--format", "{{.State.StartedAt}} {{.RestartCount}}", "consul-template") == started
+    docker("start", SERVER, AGENT)
+    stack = gateway.stack
+    within(60, lambda: set(statuses(stack.server, stack.roster, stack.node).values()) == {"passing"})
+    within(15, lambda: set(gateway.answering().values()) == {200})
+
+
+def test_a_template_that_changes_replaces_the_container_and_its_file(gateway: Gateway) -> None:
+    template = gateway.templates / "prometheus-targets.json.ctmpl"
+    before = template.read_text()
+    template.write_text(before.replace('"service_id"', '"instance_id"'))
+    found = changes(gateway.stack)
+    assert found.pop("same")
+    assert found == {"replace": 1}
+    targets = json.loads(gateway.written()[1])
+    assert {target["labels"].keys() == {"service", "instance_id"} for target in targets} == {True}
+    template.write_text(before)
+    changes(gateway.stack)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{{ range services }}", "parse: template: :1: unexpected EOF"),
+        ("\n{{ foo }}", 'parse: template: :2: function "foo" not defined'),
+    ],
+)
+def test_a_template_that_does_not_parse_changes_nothing(gateway: Gateway, content: str, said: str) -> None:
+    bad = gateway.templates / "bad.ctmpl"
+    bad.write_text(content)
+    before = docker("ps", "--all", "--quiet", "--no-trunc")
+    began = time.monotonic()
+    output: list[str] = []
+    try:
+        with pytest.raises(EngineError):
+            replace(gateway.stack.engine, print_line=output.append).up(refresh=False)
+    finally:
+        bad.unlink()
+    assert {line.strip() for line in output if "bad.ctmpl" in line} == {f"{bad}: {said}"}
+    assert time.monotonic() - began < 20
+    assert docker("ps", "--all", "--quiet", "--no-trunc") == before
+
+
+def test_it_has_no_rights_of_root(gateway: Gateway) -> None:
+    assert gateway.written()
+    status = docker("exec", "consul-template", "cat", "/proc/1/status")
+    found = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    assert (found["Uid"].split(), found["CapEff"], found["CapBnd"], found["NoNewPrivs"]) == (
+        ["100"] * 4,
+        "0" * 16,
+        "0" * 16,
+        "1",
+    )
