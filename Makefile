@@ -7,7 +7,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/.local/pycache
 export PYTHONDONTWRITEBYTECODE := # off: without bytecode, each command takes three times as long to start
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.local/hypothesis
 
-.PHONY: help up down status snapshot verify watch self-registrations heal drill start-service stop-service test style test-unit test-docker test-monitoring test-templates bench scale faults lock
+.PHONY: help up down status snapshot verify watch self-registrations heal drill start-service stop-service test style test-unit test-docker test-monitoring test-templates docs bench scale faults lock
 
 # The first target: what `make` alone does.
 help:
@@ -29,6 +29,7 @@ help:
 	@echo "make test-templates     files from templates, with a real nginx: ten minutes"
 	@echo "make bench, make scale, make faults"
 	@echo "                        measure speed, 4,000 services, and interrupted deployments"
+	@echo "make docs               write docs/configuration.md and Pulumi.yaml from settings.py"
 	@echo "make lock               pin the dependencies of pyproject.toml"
 	@echo
 	@echo "Each command on a stack takes STACK=..., and .local/venv/bin/python -m operations --help has the rest."
@@ -72,6 +73,9 @@ test-monitoring: $(VENV)/test
 # With consul-template and nginx, which have to be on PATH: what a stack with templates deploys.
 test-templates: $(VENV)/test
 	@$(PYTHON) -m pytest tests/templates
+
+docs: $(VENV)/up
+	@$(PYTHON) -m settings_reference
 
 bench: $(VENV)/test
 	@$(PYTHON) -m tests.$(if $(filter local,$(STACK)),local,docker).bench

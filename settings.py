@@ -1,4 +1,4 @@
-"""The stack's config as one checked object. Its keys are described in Pulumi.yaml."""
+"""The stack's config as one checked object."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -80,50 +80,95 @@ def _elsewhere(key: str, url: str | None, addresses: Sequence[str]) -> str | Non
 
 
 class Settings(BaseModel):
-    """What a stack decides."""
+    """What a stack decides. `make docs` writes the descriptions to docs/configuration.md and Pulumi.yaml."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, use_attribute_docstrings=True)
 
     datacenter: Identifier = STAGING_NAMES.datacenter
+    """Consul's datacenter, of server and agent."""
     agent_node: Identifier = STAGING_NAMES.agent_node
+    """The shared agent's node in the catalog."""
     agent_container: Annotated[ContainerName | None, Unset] = None
+    """The shared agent's container. Empty: it has the name of its node."""
     server_node: Identifier = STAGING_NAMES.server_node
+    """The server's node in the catalog."""
     server_container: Annotated[ContainerName | None, Unset] = None
+    """The server's container. Empty: it has the name of its node."""
     network_name: ContainerName = STAGING_NAMES.network
+    """The Docker network of all containers."""
     registration: Literal["agent", "catalog", "files"] = "agent"
+    """How services are registered: `agent`, over the agent's API; `catalog`, by the Consul provider; `files`, in the
+    agent's definition files (docs/registrations.md)."""
     agent_address: Annotated[Url | None, Unset] = None
+    """The agent's API as seen from where Pulumi runs, such as `http://127.0.0.1:8501`. Empty: it is not published,
+    which only `files` allows."""
     agent_token: Secret = None
+    """ACL token of the registrations, in a Consul that others secured (docs/joining.md)."""
     agent_ca_file: CertificateFile = None
+    """PEM file of the authority behind the certificate of an `https` address. Empty: that of `clusterCaFile`, else the
+    system's."""
     node_token: Secret = None
+    """ACL token of the agent itself, in a Consul that others secured (docs/joining.md)."""
     gossip_key: GossipKey = None
+    """Gossip key of a Consul that others secured (docs/joining.md)."""
     cluster_ca_file: CertificateFile = None
+    """PEM file of the authority of the servers' TLS, in a Consul that others secured (docs/joining.md)."""
     agent_certificate_file: CertificateFile = None
+    """PEM file of the certificate that others made for the agent (docs/joining.md). Empty: the servers make one."""
     agent_certificate_key: Secret = None
+    """Private key of `agentCertificateFile`."""
     server_address: Url
+    """The server's API and UI as seen from where Pulumi runs, such as `http://127.0.0.1:8500`."""
     environment: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,63}$")] = "staging"
+    """A tag and a meta value of every service."""
     service_host: Annotated[Host | None, Unset] = None
+    """One address that stands for the names of all containers. Empty: each service is at its container's name."""
     locations: Annotated[Mapping[Identifier, ServiceLocation], Structured] = {}
+    """By service id, where this stack has a service instead: `HOST:PORT`, `HOST` or `:PORT`."""
     leave_out: Annotated[frozenset[Identifier], Structured] = frozenset()
+    """Ids of the services that this stack does not have."""
     adopt: bool = False
+    """Take over service ids and keys of the KV store that another party wrote, instead of stopping."""
     docker: bool = True
+    """Deploy the agent, and what else is to be created, as containers. `false`: Consul runs outside of Docker."""
     sandbox: bool = False
+    """Without `docker`: `make up` starts Consul and a stand-in of each service as processes of this machine."""
     network: Provided = "existing"
+    """The Docker network: `existing`, expected and never changed, or `created`."""
     server: Provided = "existing"
+    """The Consul server: `existing`, expected on the network and never changed, or `created`."""
     stand_ins: bool = False
+    """Deploy a small container that stands in for each service, under the service's container name."""
     consul_image: Image = "hashicorp/consul:1.17.2"
+    """Consul's image, by exact tag, with a digest if you like (`NAME:TAG@sha256:...`)."""
     esm_image: Image = "hashicorp/consul-esm:0.9.0"
+    """consul-esm's image, for `registration: catalog`."""
     external_node: Identifier = "staging-external"
+    """The node that `registration: catalog` registers on; never an agent's own."""
     templates: TemplateFolder = None
+    """Folder with templates `NAME.ctmpl`, of which consul-template writes the files `NAME` (docs/templates.md). Empty:
+    there is no consul-template."""
     consul_template_image: Image = "hashicorp/consul-template:0.41.1"
+    """consul-template's image, for `templates`."""
     security: SecurityStage = None
+    """Gossip encryption, TLS and ACLs: `off`, `on`, and between them `accepted` and `sent` (docs/security.md). Empty:
+    `on` where the stack creates the server, else `off`."""
     token_generations: Generations = ("1",)
+    """With `security`: names of the services' own tokens that are valid, the newest last (docs/security.md)."""
     publish_on: Interface = "127.0.0.1"
+    """IP address of the Docker host on which the APIs are published, on the ports of their addresses."""
     kv_configuration: bool = False
+    """Write the services' values into Consul's KV store (docs/kv-configuration.md)."""
     hosts: Annotated[Hosts, Structured] = {}
+    """Several Docker hosts, by name (docs/hosts.md)."""
     monitoring: bool = False
+    """Deploy Prometheus with alerts, and consul_exporter, as containers (docs/monitoring.md)."""
     prometheus_address: Annotated[Url | None, Unset] = "http://127.0.0.1:9090"
+    """With `monitoring`: Prometheus' UI, on a loopback address of the Docker host. Empty: it is not published."""
     prometheus_image: Image = "prom/prometheus:v3.5.0"
+    """Prometheus' image, by exact tag."""
     consul_exporter_image: Image = "prom/consul-exporter:v0.13.0"
+    """consul_exporter's image, by exact tag."""
 
     @model_validator(mode="after")
     def _locations_in_sandbox(self) -> Self:

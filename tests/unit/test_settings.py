@@ -10,6 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 import settings
+import settings_reference
 from consul_cluster.cluster_names import STAGING_NAMES, ClusterNames
 from docker_hosts import DockerHost, Publish
 from services.environment import Location
@@ -261,24 +262,16 @@ def test_the_projects_file_gives_every_key_its_default() -> None:
     assert load({**given, **LEAST}, "Pulumi.test.yaml") == of()
 
 
-def test_the_projects_file_gives_the_agents_address_no_default_but_that_it_is_not_set() -> None:
-    declared = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
-    assert declared["agentAddress"]["default"] == ""
+def test_the_projects_file_describes_todays_settings() -> None:
+    assert settings_reference.PROJECT.read_text() == settings_reference.project(), "run `make docs`"
 
 
-def test_the_projects_file_declares_every_key_but_those_that_pulumi_cannot_declare_as_optional() -> None:
-    declared = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
-    assert {field.alias for field in Settings.model_fields.values()} == {
-        *declared,
-        "agentToken",
-        "nodeToken",
-        "gossipKey",
-        "agentCertificateKey",
-        "tokenGenerations",
-        "leaveOut",
-        "locations",
-        "hosts",
-    }
+def test_the_page_of_the_configuration_describes_todays_settings() -> None:
+    assert settings_reference.PAGE.read_text() == settings_reference.page(), "run `make docs`"
+
+
+def test_every_setting_is_described() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not (field.description or "").endswith(".")] == []
 
 
 @pytest.mark.parametrize("written", ["[1, 2]", '["1", "2"]'])
