@@ -21,6 +21,7 @@ from components.joined_cluster import JoinedCluster
 from components.kv_configuration import KvConfiguration, KvConfigurationArgs
 from components.monitoring import Monitoring, MonitoringArgs
 from components.network import Network, NetworkArgs
+from components.prerequisites import prerequisites, registration_token
 from components.registration.agent import AgentRegistration, AgentRegistrationArgs
 from components.registration.catalog import CatalogRegistration, CatalogRegistrationArgs
 from components.registration.draining import Draining
@@ -28,20 +29,11 @@ from components.registration.files import FilesRegistration, FilesRegistrationAr
 from components.registration.switching import switch_to_agent, switch_to_catalog
 from components.server_replacement import ServerReplacement
 from components.stand_in_containers import StandIns, StandInsArgs
-from components.template_parsing import Templates
 from consul_cluster.acl_rules import agent_tokens, group_rules, server_tokens, token_rules
 from consul_cluster.agent_configuration import ESM_NODE
-from consul_cluster.client import Consul
-from consul_cluster.joining import (
-    configuration_rights,
-    monitoring_rights,
-    node_rights,
-    registration_rights,
-    template_rights,
-)
 from consul_cluster.template_files import read_templates
 from docker_engine import DockerEngine
-from monitoring.monitored_cluster import PROMETHEUS_CONTAINER, monitored_cluster
+from monitoring.monitored_cluster import monitored_cluster
 from services.roster import Roster
 from settings import Settings
 from stack_roster import by_host
@@ -68,7 +60,7 @@ def deploy(settings: Settings, roster: Roster) -> Deployment:
     if settings.docker:
         plan = _deploy_on_docker(plan)
     else:
-        preflight.refuse_missing_rights([_registration_rights(plan, settings.agent_address or "")])
+        preflight.refuse_missing_rights([registration_token(plan, settings.agent_address or "")])
         _register_with_agent(plan, plan.hosts[0], [])
         _write_configuration(plan, [])
     access = plan.access
@@ -98,7 +90,7 @@ def _hosts(settings: Settings, roster: Roster) -> Iterator[Host]:
 def _deploy_on_docker(plan: Plan) -> Plan:
     """Declare network, servers, tokens, agents and registrations; return the plan with the tokens."""
     settings = plan.settings
-    preflight.report([_prerequisites(plan, host) for host in plan.hosts])
+    preflight.report([prerequisites(plan, host) for host in plan.hosts])
     network = _deploy_network(plan)
     servers = _deploy_servers(plan, network)
     for host in plan.hosts if settings.stand_ins else ():
@@ -123,23 +115,8 @@ def _deploy_on_docker(plan: Plan) -> Plan:
             _deploy_templates(plan, host, network, [*consul, *registration])
     _write_configuration(plan, servers)
     if settings.monitoring:
-        _monitor(plan, network, consul)
+        _deploy_monitoring(plan, network, consul)
     return plan
-
-
-def _write_configuration(plan: Plan, servers: Sequence[pulumi.Resource]) -> None:
-    """Declare the services' values in the KV store, if the stack has them."""
-    settings, access = plan.settings, plan.access
-    if not settings.kv_configuration:
-        return
-    args = KvConfigurationArgs(
-        plan.roster.kv_configuration,
-        replace(access.servers, token=access.token("configuration")),
-        access.servers.token,
-        owned=settings.docker and settings.server == "created",
-        adopt=settings.adopt,
-    )
-    KvConfiguration("kv", args, _after(servers))
 
 
 def _after(resources: Sequence[pulumi.Resource]) -> pulumi.ResourceOptions:
@@ -156,72 +133,6 @@ def _deploy_network(plan: Plan) -> pulumi.Output[str]:
         engine=first.docker.engine,
     )
     return Network("network", args, pulumi.ResourceOptions(provider=first.provider)).name
-
-
-def _prerequisites(plan: Plan, host: Host) -> preflight.Prerequisites:
-    settings, names = plan.settings, host.docker.names
-    published = {
-        names.agent_container: host.docker.agent_publish,
-        names.server_container: host.docker.server_publish,
-        PROMETHEUS_CONTAINER: settings.prometheus_publish,
-    }
-    containers = {service.container for service in plan.roster.services} if not settings.stand_ins else set[str]()
-    own = {service.container: None for service in host.roster.services if service.container in containers}
-    return preflight.Prerequisites(
-        host.docker.engine,
-        host.docker.name,
-        network=settings.names.network if settings.network == "existing" else None,
-        server=_existing_server(plan) if settings.server == "existing" else None,
-        services=list(own),
-        elsewhere=sorted(containers - own.keys()),
-        consul_image=settings.consul_image,
-        images=_other_images(settings),
-        templates=_templates(settings),
-        own_server=names.server_container if host.docker.server_address else None,
-        ports={name: at for name, at in published.items() if at},
-    )
-
-
-def _other_images(settings: Settings) -> list[str]:
-    """Return the images of what is deployed beside Consul."""
-    used = {
-        settings.esm_image: settings.registration == "catalog",
-        settings.consul_template_image: settings.templates is not None,
-        settings.prometheus_image: settings.monitoring,
-        settings.consul_exporter_image: settings.monitoring,
-    }
-    return [image for image, is_used in used.items() if is_used]
-
-
-def _templates(settings: Settings) -> Templates | None:
-    if not settings.templates:
-        return None
-    return Templates(settings.consul_template_image, read_templates(settings.templates))
-
-
-def _existing_server(plan: Plan) -> preflight.ExistingServer:
-    settings, names = plan.settings, plan.settings.names
-    api = Consul(settings.server_address, ca=settings.ca)
-    return preflight.ExistingServer(names.server_container, api, names.datacenter, _rights(plan))
-
-
-def _rights(plan: Plan) -> Sequence[preflight.TokenRights]:
-    """Return the rights that the tokens which are given need with the existing server."""
-    settings = plan.settings
-    server = Consul(settings.server_address, settings.node_token, settings.ca)
-    node = preflight.TokenRights("nodeToken", settings.node_token is not None, server, node_rights(settings.names))
-    registration = _registration_rights(plan, settings.server_address)
-    more = monitoring_rights(settings.names) if settings.monitoring else []
-    return [node, replace(registration, rights=[*registration.rights, *more])]
-
-
-def _registration_rights(plan: Plan, address: str) -> preflight.TokenRights:
-    settings = plan.settings
-    needed = registration_rights(settings.registration, plan.roster, settings.names, settings.external_node)
-    values = configuration_rights(plan.roster) if settings.kv_configuration else []
-    reads = template_rights() if settings.templates else []
-    consul = Consul(address, settings.agent_token, settings.ca)
-    return preflight.TokenRights("agentToken", settings.agent_token is not None, consul, [*needed, *values, *reads])
 
 
 def _deploy_servers(plan: Plan, network: pulumi.Output[str]) -> list[pulumi.Resource]:
@@ -360,20 +271,6 @@ def _register_in_catalog(
     return CatalogRegistration("registration", args, _after([*consul, esm]))
 
 
-def _deploy_templates(plan: Plan, host: Host, network: pulumi.Output[str], after: Sequence[pulumi.Resource]) -> None:
-    settings, access = plan.settings, plan.access
-    args = ConsulTemplateArgs(
-        settings.consul_template_image,
-        network,
-        read_templates(settings.templates),
-        access.token("templates"),
-        access.own_ca,
-        host.docker.names,
-        host.docker.engine,
-    )
-    ConsulTemplate("consul-template", args, host.after(after))
-
-
 def _write_files(
     plan: Plan, host: Host, network: pulumi.Output[str], agent: ConsulAgent, after: Sequence[pulumi.Resource]
 ) -> None:
@@ -392,7 +289,36 @@ def _write_files(
     FilesRegistration(host.of("files"), args, host.after(after))
 
 
-def _monitor(plan: Plan, network: pulumi.Output[str], consul: Sequence[pulumi.Resource]) -> None:
+def _write_configuration(plan: Plan, servers: Sequence[pulumi.Resource]) -> None:
+    """Declare the services' values in the KV store, if the stack has them."""
+    settings, access = plan.settings, plan.access
+    if not settings.kv_configuration:
+        return
+    args = KvConfigurationArgs(
+        plan.roster.kv_configuration,
+        replace(access.servers, token=access.token("configuration")),
+        access.servers.token,
+        owned=settings.docker and settings.server == "created",
+        adopt=settings.adopt,
+    )
+    KvConfiguration("kv", args, _after(servers))
+
+
+def _deploy_templates(plan: Plan, host: Host, network: pulumi.Output[str], after: Sequence[pulumi.Resource]) -> None:
+    settings, access = plan.settings, plan.access
+    args = ConsulTemplateArgs(
+        settings.consul_template_image,
+        network,
+        read_templates(settings.templates),
+        access.token("templates"),
+        access.own_ca,
+        host.docker.names,
+        host.docker.engine,
+    )
+    ConsulTemplate("consul-template", args, host.after(after))
+
+
+def _deploy_monitoring(plan: Plan, network: pulumi.Output[str], consul: Sequence[pulumi.Resource]) -> None:
     settings, access = plan.settings, plan.access
     args = MonitoringArgs(
         settings.prometheus_image,
