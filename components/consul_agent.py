@@ -9,6 +9,7 @@ from components.child_options import after, child_options
 from components.consul_container import ConsulContainerArgs, Secured, consul_container, prepare
 from components.joined_cluster import JoinedCluster
 from components.registration.draining import Draining
+from components.resource_hooks import await_api
 from consul_cluster.agent_configuration import agent_config, bind_address
 from consul_cluster.cluster_names import STAGING_NAMES, ClusterNames
 from docker_engine import OWN_ENGINE, DockerEngine
@@ -73,12 +74,15 @@ class ConsulAgent(pulumi.ComponentResource):
             args.secured,
             {FILES_FOLDER: files.name},
             engine=args.engine,
+            waits_for_health=not args.draining,
         )
         prepared = prepare(name, consul, child)
+        hooks = args.hooks
         if args.draining:
+            hooks = pulumi.ResourceHookBinding.merge(hooks, await_api(args.draining.agent, names.agent_container))
             drained = args.draining.drain_before(name, consul, after(child, prepared.resources))
             child = after(child, [drained])
-        container = consul_container(name, consul, prepared, child, args.hooks)
+        container = consul_container(name, consul, prepared, child, hooks)
         if args.draining:
             args.draining.return_after(name, consul, after(child, [container]))
         self.node, self.container, self.image, self.files = container.name, container.id, container.image, files.name

@@ -95,6 +95,8 @@ class ConsulContainerArgs:
         envs: more environment variables, `NAME=value`. A container that was deployed without them keeps its own.
         alias: a second name on the network, which other containers may have too; None: it has its own alone.
         engine: that it runs in.
+        waits_for_health: Pulumi waits for Docker's health check, which first runs 5 s after the start; False: a hook
+            waits for the API. A container that was deployed otherwise keeps its own.
     """
 
     container: str
@@ -107,6 +109,7 @@ class ConsulContainerArgs:
     envs: Sequence[str] = ()
     alias: str | None = None
     engine: DockerEngine = OWN_ENGINE
+    waits_for_health: bool = True
 
     @property
     def files(self) -> Uploads:
@@ -189,11 +192,11 @@ def consul_container(
             opts,
             pulumi.ResourceOptions(
                 delete_before_replace=True,
-                ignore_changes=["envs"],
+                ignore_changes=["envs", "wait"],
                 hooks=pulumi.ResourceHookBinding.merge(own, hooks),
             ),
         ),
-        **_RUN,
+        **{**_RUN, "wait": args.waits_for_health},
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pulumi
 
+from components.consul_connection import Connection
 from consul_cluster.client import Consul, ConsulError, NoAnswerError
 from waiting import wait_until
 
@@ -47,6 +48,18 @@ async def wait_for_leader(servers: Consul, token: bool) -> None:
         lambda: bool(servers.leader() and (not token or servers.own_accessor())),
         f"the servers at {servers.address} have no leader after {_TIMEOUT} s: see the log of each",
     )
+
+
+def await_api(api: Connection, container: str) -> pulumi.ResourceHookBinding:
+    """Return the hook that waits until the API of a container answers, once the container was created."""
+
+    async def wait(_args: pulumi.ResourceHookArgs) -> None:
+        consul = await api.consul()
+        await wait_until_ready(
+            consul.answers, f"{api.address} does not answer after {_TIMEOUT} s: see docker logs {container}"
+        )
+
+    return pulumi.ResourceHookBinding(after_create=[pulumi.ResourceHook(f"await-{container}", wait)])
 
 
 def consul_hook(name: str, work: Callable[[pulumi.ResourceHookArgs], Awaitable[None]]) -> pulumi.ResourceHook:

@@ -243,8 +243,17 @@ def test_every_container_of_consul_or_consul_esm_has_a_health_check() -> None:
     assert {name: each for name, each in checks.items() if each.get("tests", [])[:1] != ["CMD"]} == {}
 
 
-def test_every_container_of_consul_or_consul_esm_is_waited_for_until_it_is_healthy() -> None:
-    assert [name for name, each in of_image(*IDS).items() if each.get("wait") is not True] == []
+def test_every_container_of_consul_or_consul_esm_is_waited_for_until_it_is_healthy_or_its_api_answers() -> None:
+    awaited = everywhere(
+        lambda stack, registration: {
+            name: made.bound(name).get("after_create", [])
+            for made in [program(stack, registration)[0]]
+            for name in made.of_type(CONTAINER)
+        }
+    )
+    by_api = {name for name, each in of_image(*IDS).items() if each.get("wait") is not True}
+    assert by_api == {f"{stack} agent agent-container" for stack in STACKS}
+    assert [name for name in by_api if awaited[name] != ["await-consul-agent-shared"]] == []
 
 
 def test_every_containers_log_is_limited() -> None:
