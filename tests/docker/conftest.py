@@ -138,8 +138,7 @@ def members() -> dict[str, str]:
 
 def another_agent_config(retry_interval: str) -> Callable[..., dict[str, Any]]:
     """Return what stands in the place of `components.consul_agent.agent_config`, to have the container replaced."""
-    config = {**agent_config(STAGING_NAMES, retry_join=SERVER), "retry_interval": retry_interval}
-    return lambda *_, **__: config
+    return lambda *args, **others: {**agent_config(*args, **others), "retry_interval": retry_interval}
 
 
 def project(folder: Path, stack: str, **config: object) -> Stack:
