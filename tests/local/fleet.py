@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -16,11 +16,13 @@ from components.registration.agent import AgentRegistration, AgentRegistrationAr
 from consul_cluster.agent_configuration import agent_config, server_config
 from consul_cluster.client import Consul, ConsulError
 from consul_cluster.cluster_names import STAGING_NAMES
+from docker_engine import OWN_ENGINE
+from docker_hosts import DockerHost
 from operations.command_line import DEFAULT_STACK
 from operations.pulumi_engine import Engine
 from operations.sandbox.processes import BackgroundProcess
 from operations.sandbox.sandbox import SandboxError, consul_process, write_config
-from operations.stack import Stack
+from operations.stack import Stack, StackHost
 from services.environment import Environment
 from services.grpc_services import grpc_service
 from services.model import Service
@@ -99,12 +101,15 @@ class Fleet:
             with ThreadPoolExecutor(len(programs)) as at_once:
                 list(at_once.map(BackgroundProcess.stop, reversed(programs)))
 
-    def stack(self, address: str) -> Stack:
-        """Return one agent's part as `verify` looks at it."""
-        stack = {"agentAddress": f"http://{address}:8500", "serverAddress": self.server.address, "docker": "false"}
+    @property
+    def stack(self) -> Stack:
+        """All of it as `verify` looks at it: a host for each agent."""
+        first = f"http://{next(iter(self.rosters))}:8500"
+        stack = {"agentAddress": first, "serverAddress": self.server.address, "docker": "false"}
+        services = [service for roster in self.rosters.values() for service in roster.services]
         engine = Engine(toolchain.pulumi, self.folder)  # reports need none
-        parsed = settings.load(stack, "fleet")
-        return OneAgent(DEFAULT_STACK, "consul-staging", parsed, self.rosters[address], engine, at=address)
+        parsed, roster = settings.load(stack, "fleet"), Roster(services=tuple(services))
+        return StackOfFleet(DEFAULT_STACK, "consul-staging", parsed, roster, engine, rosters=self.rosters)
 
     def _consul(self, name: str) -> BackgroundProcess:
         return consul_process(self.consul, name, self.folder)
@@ -120,24 +125,23 @@ class Fleet:
 
 
 @dataclass(frozen=True)
-class OneAgent(Stack):
-    """What `verify` looks at, but on an agent of another name.
+class StackOfFleet(Stack):
+    """What `verify` looks at.
 
     Attributes:
-        at: the agent's address.
+        rosters: the services of each agent, by its address.
     """
 
-    at: str = ""
+    rosters: Mapping[str, Roster] = field(default_factory=dict)
 
-    @property
-    def node(self) -> str:
-        """The agent's node."""
-        return node(self.at)
+    @cached_property
+    def hosts(self) -> tuple[StackHost, ...]:
+        """A host for each agent."""
+        return tuple(StackHost(self._host(address), roster, self.settings) for address, roster in self.rosters.items())
 
-    @property
-    def owner_prefix(self) -> str:
-        """What the marks of the agent's registrations begin with."""
-        return f"{super().owner_prefix}{self.node}-"
+    def _host(self, address: str) -> DockerHost:
+        names, server = replace(self.names, agent_node=node(address)), self.settings.server_address
+        return DockerHost(node(address), OWN_ENGINE, names, address, f"http://{address}:8500", None, server)
 
 
 def node(address: str) -> str:
@@ -149,7 +153,7 @@ def declare(rosters: Mapping[str, Roster]) -> None:
     """Be the program: a registration for each agent."""
     for address, roster in rosters.items():
         args = AgentRegistrationArgs(roster, Connection(f"http://{address}:8500"))
-        AgentRegistration(f"{node(address)}-registration", args)
+        AgentRegistration(f"registration-{node(address)}", args)
 
 
 def _roster(host: str, first: int, count: int) -> Roster:
