@@ -26,8 +26,10 @@ def exists(container: str | None) -> bool:
 def killed_at(step: str, container: str | None, stack: Stack) -> None:
     """Run an `up`, and kill its engine after a step."""
     seen: list[str] = []
+    lines: list[str] = []
 
     def print_line(line: str) -> None:
+        lines.append(line)
         if step in line and not seen:
             seen.append(line)
             within(10, lambda: exists(container))
@@ -35,4 +37,4 @@ def killed_at(step: str, container: str | None, stack: Stack) -> None:
 
     with pytest.raises(EngineError):
         replace(stack.engine, print_line=print_line).up(parallel=1)
-    assert seen, f"the run had no step {step!r}"
+    assert seen, f"the run had no step {step!r}, and ended with\n" + "\n".join(lines[-20:])
