@@ -110,6 +110,11 @@ def stated(stack: Stack, service: Service) -> dict[str, Any]:
 _OF_THE_PROVIDER = {"external-source": "terraform"}
 
 
+# An agent tells the servers a new output of a check only after minutes, and a new interval or timeout with the next
+# change of its status: old ones say nothing. https://developer.hashicorp.com/consul/docs/architecture/anti-entropy
+_KNOWN_LATE = {"Output": "", "Interval": "", "Timeout": "", "Definition": {}}
+
+
 def _views(observed: ObservedState, service: Service) -> Views:
     views: dict[str, Fields | None] = {}
     agent = observed.agent_of(service)
@@ -121,8 +126,7 @@ def _views(observed: ObservedState, service: Service) -> Views:
         place = Place(observed.stack.node_of(service), service.id)
         entry, checks = observed.catalog.instances.get(place), _checks(observed.catalog.checks.get(place))
         if observed.stack.settings.registration != "catalog":
-            # The servers get a new output of an agent's check only after minutes: an old one says nothing.
-            checks = {check_id: {**check, "Output": ""} for check_id, check in checks.items()}
+            checks = {check_id: {**check, **_KNOWN_LATE} for check_id, check in checks.items()}
         views["the catalog"] = normalize(dict(entry), checks) if entry else None
     return views
 

@@ -69,6 +69,21 @@ def test_what_the_engine_deployed_is_well_in_a_line_an_area(clone: Clone) -> Non
     ]
 
 
+def test_an_interval_that_alone_was_changed_is_well_though_the_servers_are_not_told_of_it(clone: Clone) -> None:
+    users = clone.folder / "services" / "user_services.py"
+    before = users.read_text()
+    line = "USER.service(environment, 'billing', 8216, interval=timedelta(seconds=1))"
+    assert line in before
+    try:
+        users.write_text(before.replace(line, line.replace("seconds=1", "seconds=2")))
+        assert clone.make("up").returncode == 0
+        done = clone.run("verify", "--wait", "15s")
+        assert (done.returncode, done.stdout.splitlines()[0].partition(" (")[0]) == (0, "local: all is well")
+    finally:
+        users.write_text(before)
+        clone.make("up")
+
+
 def test_a_deregistered_service_is_found(clone: Clone) -> None:
     clone.agent.deregister("billing_service")
     one = finding(clone, "registrations")
