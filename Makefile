@@ -7,11 +7,12 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/.local/pycache
 export PYTHONDONTWRITEBYTECODE := # off: without bytecode, each command takes three times as long to start
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.local/hypothesis
 
-.PHONY: help up down status snapshot verify watch self-registrations heal drill start-service stop-service test style test-unit test-docker test-monitoring test-templates docs bench scale faults lock
+.PHONY: help up preview down status snapshot verify watch self-registrations heal drill start-service stop-service test style test-unit test-docker test-monitoring test-templates docs bench scale faults lock
 
 # The first target: what `make` alone does.
 help:
 	@echo "make up                 deploy the stack and wait until every check has passed (STACK=local)"
+	@echo "make preview            show what up would change, field by field"
 	@echo "make verify             compare the running cluster with the stack: 0 only if all is well"
 	@echo "make status             list the services as the catalog has them"
 	@echo "make watch              show the services live"
@@ -34,7 +35,7 @@ help:
 	@echo
 	@echo "Each command on a stack takes STACK=..., and .local/venv/bin/python -m operations --help has the rest."
 
-up down status watch self-registrations heal: $(VENV)/up
+up preview down status watch self-registrations heal: $(VENV)/up
 	@$(PYTHON) -m operations $@ --stack $(STACK)
 
 snapshot: $(VENV)/up

@@ -9,6 +9,7 @@ from operations.drill.drill import drill
 from operations.heal.heal import heal
 from operations.host_maintenance import drain_host, return_host
 from operations.import_services.import_services import import_services
+from operations.preview import preview
 from operations.render_config import render_config
 from operations.render_monitoring import render_monitoring
 from operations.self_registrations import self_registrations
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 for command in (
     up,
+    preview,
     down,
     status,
     stop_service,

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 
@@ -110,8 +111,10 @@ class Stack:
         for service in self.roster.services:
             if service.id == service_id:
                 return service
-        ids = ", ".join(service.id for service in self.roster.services)
-        raise StackError(f"there is no service {service_id!r} in services/: it has {ids}")
+        ids = [service.id for service in self.roster.services]
+        near = get_close_matches(service_id, ids, 1, cutoff=0.5)
+        known = f"{near[0]} is" if near else f"it has {', '.join(ids)}"
+        raise StackError(f"there is no service {service_id!r} in services/: {known}")
 
     @property
     def names(self) -> ClusterNames:

@@ -15,7 +15,7 @@ from operations.stack import Stack, StackError
 from operations.status import checks_of, status_table
 from waiting import wait_until
 
-_PULUMI = {"up": "up", "down": "destroy"}
+_PULUMI = {"preview": "preview", "up": "up", "down": "destroy"}
 _MARGIN = 5  # seconds beyond those in which every check has reported
 
 

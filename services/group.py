@@ -73,8 +73,10 @@ class Group:
 
         Raises:
             pydantic.ValidationError: a value is not Consul's.
-            ValueError: two of the options contradict each other.
+            ValueError: two of the options contradict each other, or tags are no tuple.
         """
+        if isinstance(options.get("tags"), str):  # Python takes it for a sequence of letters
+            raise ValueError(f"tags: {options['tags']!r} must be a tuple: write ({options['tags']!r},) with a comma")
         full_name = f"{name}{self.suffix}"
         fields = {key: value for key, value in options.items() if key not in _OF_THE_GROUP}
         container = options.get("container", f"isa-{full_name.removesuffix('_service').replace('_', '-')}")

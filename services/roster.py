@@ -133,7 +133,7 @@ def load_roster(environment: Environment) -> Roster:
         return Roster(services=tuple(service for service in services if service.id not in environment.left_out))
     except ValidationError as error:
         raise RosterError("\n".join(_messages(error))) from None
-    except (TypeError, ValueError) as error:  # of a call, such as one without a port
+    except (NameError, TypeError, ValueError) as error:  # of a call, such as one without a port
         raise RosterError(f"{_line(error)}: {error}") from None
 
 

@@ -120,4 +120,4 @@ def test_a_service_that_is_not_passing_is_refused_and_left_as_it_is(clone: Clone
 def test_a_name_that_the_roster_does_not_have_is_one_message(clone: Clone) -> None:
     drill = clone.run("drill", "biling_service")
     assert drill.returncode == 1
-    assert drill.stderr.startswith("error: there is no service 'biling_service' in services/: it has account_service, ")
+    assert drill.stderr.startswith("error: there is no service 'biling_service' in services/: billing_service is")

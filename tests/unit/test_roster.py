@@ -384,10 +384,14 @@ def edited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], N
             'user("billing", 8216, path="/ready", checks=(HttpCheck(),)),',
             "path cannot stand beside checks: put it into a check",
         ),
+        (
+            'user("billing", 8216, tags=("preferred")),',
+            "tags: 'preferred' must be a tuple: write ('preferred',) with a comma",
+        ),
+        ('usr("billing", 8216),', "name 'usr' is not defined"),
         ('user("billing"),', "Group.service() missing 1 required positional argument: 'port'"),
         ('user("billing", None),', "checks: value error, the http check needs a port: the service has none"),
     ],
-    ids=["port", "interval", "unknown field", "path and checks", "nothing about a port", "no port"],
 )
 def test_a_mistake_in_a_line_is_one_message_with_its_file_and_line(
     edited: Callable[[str], None], line: str, message: str

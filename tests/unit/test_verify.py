@@ -244,8 +244,6 @@ def test_an_owner_that_is_another_party_is_a_finding(any_case: Case, mark: str) 
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("Interval", "20s", ("interval 10s", "interval 20s")),
-        ("Timeout", "9s", ("timeout 5s", "timeout 9s")),
         ("Name", "other", ("name billing_service HTTP", "name other")),
         (
             "Notes",
@@ -259,6 +257,16 @@ def test_a_check_that_differs_at_the_agent_is_named(case: Case, key: str, value:
     finding = case.finding("registrations")
     assert finding.expected == f"billing_service-health {said[0]}"
     assert finding.found == f"the agent and the catalog: billing_service-health {said[1]}"
+
+
+@pytest.mark.parametrize(("key", "value", "stated"), [("Interval", "20s", "10s"), ("Timeout", "9s", "5s")])
+def test_how_often_a_check_runs_is_taken_from_the_agent_since_the_servers_learn_it_late(
+    case: Case, key: str, value: str, stated: str
+) -> None:
+    case.consul.check(AGENT, "billing_service-health")[key] = value
+    finding = case.finding("registrations")
+    assert finding.expected == f"billing_service-health {key.lower()} {stated}"
+    assert finding.found == f"the agent: billing_service-health {key.lower()} {value}"
 
 
 @pytest.mark.parametrize(
