@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -12,7 +13,6 @@ import typer
 
 from consul_cluster.agent_configuration import server_config
 from consul_cluster.client import ConsulError
-from consul_cluster.cluster_names import ClusterNames
 from operations import down, up
 from operations.host_maintenance import drain_host, return_host
 from operations.stack import Stack
@@ -120,8 +120,8 @@ def other_servers() -> Iterator[None]:
     """Have the program state other containers for the servers."""
     interval = f"{next(_intervals)}s"
 
-    def another(names: ClusterNames, bind: str, servers: int) -> dict[str, object]:
-        return {**server_config(names, bind, servers=servers), "retry_interval": interval}
+    def another(*args: Any, **others: Any) -> dict[str, Any]:  # noqa: ANN401 - as they are given
+        return {**server_config(*args, **others), "retry_interval": interval}
 
     with patch("components.consul_server.server_config", another):
         yield
