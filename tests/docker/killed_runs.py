@@ -37,6 +37,4 @@ def killed_at(step: str, container: str | None, stack: Stack) -> None:
 
     with pytest.raises(EngineError):
         replace(stack.engine, print_line=print_line).up(parallel=1)
-    assert seen, f"the run had no step {step!r}, and ended with\n" + "\n".join(
-        line for line in lines if "error" in line
-    )
+    assert seen, f"the run had no step {step!r}: " + "\n".join(line for line in lines if "error" in line)
