@@ -189,11 +189,11 @@ def test_what_drains_and_what_moves_back_change_together(secured: bool) -> None:
     assert found.sent("agent-parking") == found.sent("agent-parked")
 
 
-def agent(parking: bool) -> Deployed:
+def agent(parking: bool, address: str = "http://127.0.0.1:8501") -> Deployed:
     """The agent's component."""
 
     def program() -> None:
-        api = Connection("http://127.0.0.1:8501")
+        api = Connection(address)
         places = ServiceLocations(api, Connection("http://127.0.0.1:8500"), NODE, forty_roster())
         args = ConsulAgentArgs(
             CONSUL, NETWORK, Publish("127.0.0.1", 8501), draining=Draining(api, places) if parking else None
@@ -213,10 +213,21 @@ def test_services_move_back_after_the_container_and_whether_it_was_replaced_or_n
     # The same image under another name changes what is stated, and no container.
     found = agent(parking=True)
     assert {"agent-parking", "agent-container"} <= found.waits_for("agent-parked")
-    assert (found.bound("agent-parked"), found.bound("agent-container")) == (
-        {"before_update": ["return-to-agent"]},
-        {},
-    )
+    assert found.bound("agent-parked") == {"before_update": ["return-to-agent"]}
+
+
+def test_an_agent_whose_api_registers_the_services_is_waited_for_until_it_answers() -> None:
+    found = agent(parking=True)
+    assert found.inputs("agent-container")["wait"] is False
+    assert found.bound("agent-container") == {"after_create": ["await-consul-agent-shared"]}
+    with running(FakeConsul()) as consul:
+        assert agent(parking=True, address=consul.address).call("await-consul-agent-shared") == ""
+
+
+def test_an_agent_that_does_not_answer_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hooks, "_TIMEOUT", 0.2)
+    said = agent(parking=True, address="http://127.0.0.1:9").call("await-consul-agent-shared")
+    assert "http://127.0.0.1:9 does not answer after 0.2 s: see docker logs consul-agent-shared" in said
 
 
 @pytest.mark.parametrize("name", ["agent-image", "agent-data", "agent-config", "agent-carry"])
