@@ -243,6 +243,20 @@ def test_from_three_servers_to_one_and_back_no_service_is_absent_for_long(
     assert (watch.twice, back.twice, back.missing < 5) == (set(), set(), True)
 
 
+def test_a_host_is_removed_when_its_services_have_moved_and_added_again(
+    stack: Stack, hosts: dict[str, LabHost], folder: Path
+) -> None:
+    two = {name: host for name, host in hosts.items() if name != "h3"}
+    with watch_catalog(stack.roster, stack.servers["staging-consul-h1"]) as watch:
+        deploy(hosts_stack(folder, hosts, services={**SERVICES, "h3": []}))
+        smaller = hosts_stack(folder, two, servers=("h1",))
+        deploy(smaller)
+        assert (hosts["h3"].ours, healthy_voters(smaller)) == ("", {"staging-consul-h1"})
+        deploy(hosts_stack(folder, hosts))
+    assert (watch.twice, watch.missing < 5) == (set(), True)
+    within(60, lambda: healthy_voters(stack) == ALL_SERVERS)
+
+
 def test_with_definition_files_each_agent_reads_those_of_its_own_host(
     stack: Stack, hosts: dict[str, LabHost], folder: Path
 ) -> None:

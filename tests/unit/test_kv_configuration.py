@@ -123,6 +123,11 @@ def test_each_value_is_one_resource_whose_tokens_are_secrets() -> None:
     }
 
 
+def test_states_find_the_provider_by_a_path_that_never_changes() -> None:
+    path = f"{KvEntryProvider.__module__}.{KvEntryProvider.__qualname__}"
+    assert path == "components.kv_configuration.KvEntryProvider"
+
+
 def test_another_value_is_a_change_in_place() -> None:
     one, other = {"key": "a/b", "value": "1", "flags": "7"}, {"key": "a/b", "value": "2", "flags": "7"}
     result = KvEntryProvider().diff("a/b", one, other)
