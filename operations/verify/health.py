@@ -14,6 +14,8 @@ from services.model import Service
 
 _ANSWER = re.compile(r"HTTP [A-Z]+ \S+: ([1345]\d\d .*?) Output: ")
 
+_OTHER_TARGET = "that is of another target: wait for its next run; if `registrations` differs too, deploy first"
+
 _METRICS = re.compile(r"^# TYPE consul_", re.MULTILINE)
 """What stands before each metric of Consul's. Which ones there are grows in the first seconds of an agent.
 
@@ -115,7 +117,8 @@ def _failing(observed: ObservedState, catalog: Catalog, service: Service) -> Ite
         statuses = list(dict.fromkeys((known["Status"], latest["Status"])))
         if statuses != ["passing"] or not _ran(service, check, observed).match(latest["Output"]):
             message = f"{', but at the agent '.join(statuses)}: {latest['Output'].strip() or 'it has not run yet'}"
-            what_to_do = _advice(observed.stack, service, latest["Output"])
+            passed_elsewhere = statuses == ["passing"] and latest["Output"]
+            what_to_do = _OTHER_TARGET if passed_elsewhere else _advice(observed.stack, service, latest["Output"])
             yield Finding(
                 service.id, f"passing: {expected_output(service, check)}", message, f"{what_to_do}; {_pace(check)}"
             )

@@ -321,6 +321,16 @@ def test_of_a_service_that_answers_the_answer_is_named_and_no_start_advised(case
     )
 
 
+def test_of_a_service_whose_check_passed_against_another_target_no_start_is_advised(case: Case) -> None:
+    output = "HTTP GET http://127.0.0.3:8216/old: 200 OK Output: "
+    case.consul.set_status("billing_service-health", "passing", output)
+    found = {verdict.area: verdict.findings for verdict in case.look().verdicts}
+    assert found["health"][0].advice == (
+        "that is of another target: wait for its next run; if `registrations` differs too, deploy first; "
+        "its check runs every 10s"
+    )
+
+
 @pytest.mark.parametrize("published", [True, False], ids=["agent published", "agent not published"])
 def test_an_output_that_the_servers_have_not_got_yet_is_no_finding(published: bool) -> None:
     # They get a new output with the same status only after minutes.
