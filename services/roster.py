@@ -129,7 +129,9 @@ def load_roster(environment: Environment) -> Roster:
         raise RosterError(f"services/kv_configuration.py: FOR_ALL_SERVICES: {_message(error.errors()[0])}") from None
     try:
         services = [service for _, services_of in _SERVICES for service in services_of(environment)]
-        _refuse_unknown(environment, {service.id for service in services})
+        shared = [service.same_address_as for service in services if service.same_address_as]
+        named = {"leaveOut": environment.left_out, "locations": environment.locations, "same_address_as": shared}
+        _refuse_unknown(named, {service.id for service in services})
         return Roster(services=tuple(service for service in services if service.id not in environment.left_out))
     except ValidationError as error:
         raise RosterError("\n".join(_messages(error))) from None
@@ -137,9 +139,9 @@ def load_roster(environment: Environment) -> Roster:
         raise RosterError(f"{_line(error)}: {error}") from None
 
 
-def _refuse_unknown(environment: Environment, ids: Collection[str]) -> None:
-    for key, named in (("leaveOut", environment.left_out), ("locations", environment.locations)):
-        for unknown in sorted(set(named) - set(ids)):
+def _refuse_unknown(named: Mapping[str, Iterable[str]], ids: Collection[str]) -> None:
+    for key, stated in named.items():
+        for unknown in sorted(set(stated) - set(ids)):
             near = get_close_matches(unknown, ids, 1)
             raise RosterError(
                 f"{key}: {unknown!r} is no id of a service in services/" + (f": {near[0]} is" if near else "")

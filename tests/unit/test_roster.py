@@ -212,6 +212,15 @@ def test_an_id_that_no_service_has_is_refused_with_the_one_that_is_meant(
     assert str(refused.value) == f"{key}: 'acount_service' is no id of a service in services/: account_service is"
 
 
+def test_a_line_that_shares_the_address_of_no_service_is_refused(edited: Callable[[str], None]) -> None:
+    edited('user("invoice", 8216, same_address_as="acount_service"),')
+    with pytest.raises(RosterError) as refused:
+        load_roster(Environment("staging"))
+    assert str(refused.value) == (
+        "same_address_as: 'acount_service' is no id of a service in services/: account_service is"
+    )
+
+
 def test_the_environment_is_a_tag_and_a_meta_value_of_every_service_in_place_of_any_other() -> None:
     for each in load_roster(Environment("production")).services:
         assert ("production" in each.tags, "staging" in each.tags) == (True, False)
