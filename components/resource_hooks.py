@@ -5,8 +5,9 @@ https://www.pulumi.com/docs/iac/concepts/resources/options/hooks/
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import pulumi
 
@@ -15,6 +16,17 @@ from consul_cluster.client import Consul, ConsulError, NoAnswerError
 from waiting import wait_until
 
 _TIMEOUT = 60  # seconds
+Result = TypeVar("Result")
+
+
+async def in_own_thread(work: Callable[[], Result]) -> Result:
+    """Do what takes long in a thread, so that the other hooks of the run go on; returns what it returns.
+
+    `asyncio.to_thread` takes a thread of the loop. In all of those the SDK may wait for the engine, and the engine for
+    this hook: seen with `--parallel 1`, which has four.
+    """
+    with ThreadPoolExecutor(1) as own:
+        return await asyncio.get_running_loop().run_in_executor(own, work)
 
 
 async def wait_until_ready(ready: Callable[[], bool], message: str) -> None:
@@ -29,8 +41,7 @@ async def wait_until_ready(ready: Callable[[], bool], message: str) -> None:
             return ready()
         return False
 
-    # In a thread, so that the other hooks of the run go on.
-    if not await asyncio.to_thread(wait_until, is_ready, _TIMEOUT):
+    if not await in_own_thread(lambda: wait_until(is_ready, _TIMEOUT)):
         raise ConsulError(message)
 
 

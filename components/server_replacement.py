@@ -6,7 +6,6 @@ a healthy voter again. A run that ends in between leaves a cluster with a majori
 https://developer.hashicorp.com/consul/docs/architecture/consensus
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ import pulumi
 
 from components.consul_connection import Connection
 from components.consul_container import ConsulContainerArgs
-from components.resource_hooks import consul_hook, stash
+from components.resource_hooks import consul_hook, in_own_thread, stash
 from consul_cluster.autopilot import Servers, another_leads, is_healthy_voter, members_of, servers_of, states
 from consul_cluster.client import Consul, ConsulError
 from waiting import wait_until
@@ -59,7 +58,7 @@ class ServerReplacement:
     async def _hand_over(self, _old: str, _new: str) -> None:
         others = await self._others()
         if servers_of(others) is not None:  # else this one is alone, or the others are down
-            await asyncio.to_thread(self._wait_until_it_can_go, others)
+            await in_own_thread(lambda: self._wait_until_it_can_go(others))
 
     def _wait_until_it_can_go(self, others: Sequence[Consul]) -> None:
         if wait_until(lambda: self._can_go(others), _TIMEOUT, pause=0.5):
@@ -97,7 +96,7 @@ class ServerReplacement:
 
     async def _wait_for_vote(self, asked: Sequence[Consul]) -> None:
         failure = f"{self.node} runs, and is no healthy voter. Its log says why"
-        if not await asyncio.to_thread(wait_until, lambda: _has_joined(asked, self.node), _TIMEOUT, 0.5):
+        if not await in_own_thread(lambda: wait_until(lambda: _has_joined(asked, self.node), _TIMEOUT, 0.5)):
             raise _failure(failure, asked)
 
     async def _others(self) -> Sequence[Consul]:

@@ -1,5 +1,8 @@
+import asyncio
+import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -133,6 +136,22 @@ def test_servers_that_ask_for_no_token_need_not_know_one(servers: FakeConsul, mo
     slept, servers.refuses_token = sleeping(monkeypatch), DENIED
     run_to_end(wait_for_leader(Consul(servers.address), token=False))
     assert slept == []
+
+
+def test_a_wait_needs_none_of_the_threads_in_which_the_sdk_waits_for_the_engine(servers: FakeConsul) -> None:
+    # With --parallel 1 there are four of them, and the engine goes on only when the hook returns.
+    engine_goes_on = threading.Event()
+
+    async def wait() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        rpc = loop.run_in_executor(None, engine_goes_on.wait, 10)
+        await wait_for_leader(Consul(servers.address), token=False)
+        engine_goes_on.set()
+        assert await rpc, "the hook waited for the engine, which waited for the hook"
+
+    with ThreadPoolExecutor(1) as thread:  # the SDK's loop is that of the main thread
+        thread.submit(asyncio.run, wait()).result(20)
 
 
 def test_servers_that_have_no_leader_are_an_error(servers: FakeConsul, monkeypatch: pytest.MonkeyPatch) -> None:
