@@ -23,7 +23,7 @@ help:
 	@echo "make snapshot           save what the servers hold"
 	@echo "make self-registrations show which services still register themselves"
 	@echo "make down               destroy the stack, and stop what up started"
-	@echo "make test               style, types, and all tests that need no Docker: ten minutes"
+	@echo "make test               style, types, and all tests that need no Docker: a quarter of an hour"
 	@echo "make test-unit          the unit tests alone: a minute"
 	@echo "make test-docker        the tests on a Docker engine: an hour"
 	@echo "make test-monitoring    the alerts and the dashboard, on a real Prometheus: twenty minutes"
