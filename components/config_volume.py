@@ -7,7 +7,7 @@ import pulumi
 import pulumi_docker as docker
 
 from components.container_hardening import HARDENED
-from components.interrupted_creation import remove_container
+from components.interrupted_creation import container_options
 from docker_engine import DockerEngine
 
 CONFIG_FOLDER = "/consul/config"
@@ -69,12 +69,7 @@ def config_volume(
         labels=[docker.ContainerLabelArgs(label="purpose", value=f"writes the configuration of {node}, then ends")],
         # Stacks that were deployed without the label keep their container: a change to a label would replace it.
         opts=pulumi.ResourceOptions.merge(
-            opts,
-            pulumi.ResourceOptions(
-                delete_before_replace=True,
-                ignore_changes=["labels"],
-                hooks=pulumi.ResourceHookBinding(before_create=[remove_container(engine)]),
-            ),
+            container_options(opts, engine), pulumi.ResourceOptions(ignore_changes=["labels"])
         ),
         **HARDENED,
     )

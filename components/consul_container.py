@@ -11,7 +11,7 @@ import pulumi_docker as docker
 from components.cluster_keys import ClusterKeys
 from components.config_volume import CONFIG_FOLDER, ConfigVolume, Uploads, config_volume
 from components.container_hardening import HARDENED
-from components.interrupted_creation import remove_container
+from components.interrupted_creation import container_options
 from components.joined_cluster import JoinedCluster
 from consul_cluster.agent_configuration import HTTPS_PORT
 from consul_cluster.fingerprint import fingerprint
@@ -173,7 +173,6 @@ def consul_container(
 ) -> docker.Container:
     """Declare the container. Its name begins with the given name."""
     config = prepared.config
-    own = pulumi.ResourceHookBinding(before_create=[remove_container(args.engine)])
     volumes = {"/consul/data": prepared.data.name, CONFIG_FOLDER: config.volume.name, **args.folders}
     return docker.Container(
         f"{name}-container",
@@ -189,12 +188,8 @@ def consul_container(
         ports=_ports(args.publish),
         volumes=[docker.ContainerVolumeArgs(container_path=path, volume_name=name) for path, name in volumes.items()],
         opts=pulumi.ResourceOptions.merge(
-            opts,
-            pulumi.ResourceOptions(
-                delete_before_replace=True,
-                ignore_changes=["envs", "wait"],
-                hooks=pulumi.ResourceHookBinding.merge(own, hooks),
-            ),
+            container_options(opts, args.engine),
+            pulumi.ResourceOptions(ignore_changes=["envs", "wait"], hooks=hooks),
         ),
         **{**_RUN, "wait": args.waits_for_health},
     )

@@ -7,7 +7,7 @@ import pulumi_docker as docker
 
 from components.config_volume import uploads
 from components.container_hardening import HARDENED
-from components.interrupted_creation import remove_container
+from components.interrupted_creation import container_options
 from consul_cluster.agent_configuration import ESM_METRICS, ESM_NODE, esm_config
 from consul_cluster.cluster_names import STAGING_NAMES, ClusterNames
 from docker_engine import OWN_ENGINE, DockerEngine
@@ -70,10 +70,7 @@ class ConsulEsm(pulumi.ComponentResource):
             wait_timeout=60,
             restart="unless-stopped",
             destroy_grace_seconds=10,
-            opts=pulumi.ResourceOptions.merge(
-                child,
-                pulumi.ResourceOptions(hooks=pulumi.ResourceHookBinding(before_create=[remove_container(args.engine)])),
-            ),
+            opts=container_options(child, args.engine),
             **HARDENED,
         )
         self.register_outputs({})

@@ -9,7 +9,7 @@ import pulumi_docker as docker
 from components.child_options import child_options
 from components.config_volume import Uploads, uploads
 from components.container_hardening import HARDENED
-from components.interrupted_creation import remove_container
+from components.interrupted_creation import container_options
 from consul_cluster.agent_configuration import consul_template_config
 from consul_cluster.cluster_names import STAGING_NAMES, ClusterNames
 from consul_cluster.template_files import Template
@@ -79,13 +79,7 @@ class ConsulTemplate(pulumi.ComponentResource):
             wait_timeout=60,
             restart="unless-stopped",
             destroy_grace_seconds=10,
-            opts=pulumi.ResourceOptions.merge(
-                child,
-                pulumi.ResourceOptions(
-                    delete_before_replace=True,
-                    hooks=pulumi.ResourceHookBinding(before_create=[remove_container(args.engine)]),
-                ),
-            ),
+            opts=container_options(child, args.engine),
             **HARDENED,
         )
         self.register_outputs({})

@@ -42,6 +42,12 @@ def remove_container(engine: DockerEngine) -> pulumi.ResourceHookFunction:
     return remove
 
 
+def container_options(opts: pulumi.ResourceOptions, engine: DockerEngine) -> pulumi.ResourceOptions:
+    """Return the options of a container: one of its name is removed first, whether the state has it or not."""
+    hooks = pulumi.ResourceHookBinding(before_create=[remove_container(engine)])
+    return pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(delete_before_replace=True, hooks=hooks))
+
+
 def _is_as_stated(container: Container, stated: Mapping[str, Any]) -> bool:
     config, host = container.attrs["Config"], container.attrs["HostConfig"]
     return (

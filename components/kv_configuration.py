@@ -29,7 +29,7 @@ from components.provider_errors import send_user_errors_without_traceback
 from components.registration.switching import stack_owner_prefix
 from consul_cluster.client import Consul, ConsulError, KvEntry, NoAnswerError, UnknownTokenError, UntrustedError
 from consul_cluster.ownership import kv_flags
-from services.kv_configuration import has_value
+from services.configuration_values import has_value
 
 _COMPARED = ("value", "flags", "servers", "token", "removal", "ca", "owned")
 _SERVERS_GONE = (NoAnswerError, UnknownTokenError, UntrustedError)

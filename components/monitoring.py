@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 import pulumi
 import pulumi_docker as docker
 
-from components.child_options import child_options
+from components.child_options import after, child_options
 from components.config_volume import Uploads, uploads
 from components.container_hardening import HARDENED
-from components.interrupted_creation import remove_container
+from components.interrupted_creation import container_options
 from docker_engine import OWN_ENGINE, DockerEngine
 from docker_hosts import Publish
 from monitoring.alert_rules import alert_rules
@@ -84,12 +84,8 @@ class Monitoring(pulumi.ComponentResource):
         super().__init__("consul-staging:docker:Monitoring", name, None, opts)
         child = child_options(self, opts)
         exporter = _exporter(f"{name}-exporter", args, child)
-        _prometheus(f"{name}-prometheus", args, pulumi.ResourceOptions.merge(child, _after(exporter)))
+        _prometheus(f"{name}-prometheus", args, after(child, [exporter]))
         self.register_outputs({})
-
-
-def _after(resource: pulumi.Resource) -> pulumi.ResourceOptions:
-    return pulumi.ResourceOptions(depends_on=[resource])
 
 
 def _exporter(name: str, args: MonitoringArgs, opts: pulumi.ResourceOptions) -> docker.Container:
@@ -119,7 +115,7 @@ def _exporter(name: str, args: MonitoringArgs, opts: pulumi.ResourceOptions) -> 
         wait_timeout=60,
         restart="unless-stopped",
         destroy_grace_seconds=10,
-        opts=_container_options(args, opts),
+        opts=container_options(opts, args.engine),
         **HARDENED,
     )
 
@@ -149,18 +145,13 @@ def _prometheus(name: str, args: MonitoringArgs, opts: pulumi.ResourceOptions) -
         restart="unless-stopped",
         destroy_grace_seconds=30,
         stop_timeout=30,
-        opts=_container_options(args, opts),
+        opts=container_options(opts, args.engine),
         **HARDENED,
     )
 
 
 def _image(name: str, tag: str, opts: pulumi.ResourceOptions) -> docker.RemoteImage:
     return docker.RemoteImage(f"{name}-image", name=tag, keep_locally=True, opts=opts)
-
-
-def _container_options(args: MonitoringArgs, opts: pulumi.ResourceOptions) -> pulumi.ResourceOptions:
-    hooks = pulumi.ResourceHookBinding(before_create=[remove_container(args.engine)])
-    return pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(delete_before_replace=True, hooks=hooks))
 
 
 def _healthcheck(port: int, path: str) -> docker.ContainerHealthcheckArgs:

@@ -45,13 +45,13 @@ def prerequisites(plan: Plan, host: Host) -> Prerequisites:
 
 def _other_images(settings: Settings) -> list[str]:
     """Return the images of what is deployed beside Consul."""
-    used = {
-        settings.esm_image: settings.registration == "catalog",
-        settings.consul_template_image: settings.templates is not None,
-        settings.prometheus_image: settings.monitoring,
-        settings.consul_exporter_image: settings.monitoring,
-    }
-    return [image for image, is_used in used.items() if is_used]
+    used = [
+        (settings.esm_image, settings.registration == "catalog"),
+        (settings.consul_template_image, settings.templates is not None),
+        (settings.prometheus_image, settings.monitoring),
+        (settings.consul_exporter_image, settings.monitoring),
+    ]
+    return [image for image, is_used in used if is_used]
 
 
 def _templates(settings: Settings) -> Templates | None:

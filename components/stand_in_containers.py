@@ -8,7 +8,7 @@ import pulumi
 import pulumi_docker as docker
 
 from components.container_hardening import HARDENED
-from components.interrupted_creation import remove_container
+from components.interrupted_creation import container_options
 from docker_engine import OWN_ENGINE, DockerEngine
 from services.roster import Roster
 
@@ -61,11 +61,7 @@ class StandIns(pulumi.ComponentResource):
                 restart="unless-stopped",
                 read_only=True,
                 user="65534:65534",  # nobody
-                opts=pulumi.ResourceOptions(
-                    parent=self,
-                    delete_before_replace=True,
-                    hooks=pulumi.ResourceHookBinding(before_create=[remove_container(args.engine)]),
-                ),
+                opts=container_options(pulumi.ResourceOptions(parent=self), args.engine),
                 **HARDENED,
             )
         self.register_outputs({})

@@ -7,7 +7,7 @@ from typing import TypedDict, Unpack
 
 from pydantic import JsonValue
 
-from services import kv_configuration
+from services import configuration_values
 from services.checks import Check
 from services.environment import Environment, Location
 from services.model import Service, TaggedAddress, Weights
@@ -24,7 +24,7 @@ class Options(TypedDict, total=False):
         checks: instead of the group's check.
         tags: beside the group's.
         meta: beside the group's.
-        configuration: beside `services.kv_configuration.FOR_ALL_SERVICES`.
+        configuration: beside `services.configuration_values.FOR_ALL_SERVICES`.
     """
 
     path: str
@@ -92,7 +92,7 @@ class Group:
             "tags": (*self.tags, environment.name, *options.get("tags", ())),
             "meta": {"version": VERSION, "environment": environment.name, **self.meta, **options.get("meta", {})},
             "checks": self._checks(options),
-            "configuration": {**kv_configuration.FOR_ALL_SERVICES, **options.get("configuration", {})},
+            "configuration": {**configuration_values.FOR_ALL_SERVICES, **options.get("configuration", {})},
         }
         return Service.model_validate({**fields, **own})
 

@@ -10,8 +10,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, PlainSerializer, ValidationInfo, field_validator
 
 from services.checks import Check, TtlCheck
+from services.configuration_values import KvConfiguration
 from services.field_types import Frozen, Host, Identifier, Meta, Port, host_and_port
-from services.kv_configuration import KvConfiguration
 
 
 class Weights(Frozen):

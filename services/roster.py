@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from errors import UserError
-from services import kv_configuration
+from services import configuration_values
 from services.ai_services import AI, ai_services
 from services.environment import Environment
 from services.group import Options
@@ -102,7 +102,9 @@ class Roster(BaseModel):
 
 
 def _kv_entries(service: Service) -> dict[str, str]:
-    return {f"{service.name}/{key}": kv_configuration.json_text(value) for key, value in service.configuration.items()}
+    return {
+        f"{service.name}/{key}": configuration_values.json_text(value) for key, value in service.configuration.items()
+    }
 
 
 def _shared(keyed: Iterable[tuple[str, Service]]) -> dict[str, list[Service]]:
@@ -124,9 +126,11 @@ def load_roster(environment: Environment) -> Roster:
         RosterError: a line is malformed, or two of them want the same thing, or the stack names an id that none has.
     """
     try:
-        kv_configuration.check_for_all_services()
+        configuration_values.check_for_all_services()
     except ValidationError as error:
-        raise RosterError(f"services/kv_configuration.py: FOR_ALL_SERVICES: {_message(error.errors()[0])}") from None
+        raise RosterError(
+            f"services/configuration_values.py: FOR_ALL_SERVICES: {_message(error.errors()[0])}"
+        ) from None
     try:
         services = [service for _, services_of in _SERVICES for service in services_of(environment)]
         shared = [service.same_address_as for service in services if service.same_address_as]

@@ -8,7 +8,7 @@ from operations.stack import Stack
 from operations.verify.duplicates import Stray, others, strays
 from operations.verify.findings import Verdict
 from operations.verify.health import discovery, health, metrics
-from operations.verify.kv_configuration import kv_configuration
+from operations.verify.kv_entries import kv_entries
 from operations.verify.members import apis, members
 from operations.verify.observed_state import ObservedState, observe
 from operations.verify.registrations import registrations
@@ -21,7 +21,7 @@ AREAS: tuple[Callable[[ObservedState], Verdict | None], ...] = (
     discovery,
     metrics,
     others,
-    kv_configuration,
+    kv_entries,
 )
 
 

@@ -118,7 +118,7 @@ def test_an_entry_that_somebody_removed_is_to_be_created_again(server: Consul) -
 
 def _configured(folder: Path, billing: dict[str, object], for_all: dict[str, object]) -> None:
     """State values: the last definition of a name is the one that is used."""
-    with (folder / "services" / "kv_configuration.py").open("a") as file:
+    with (folder / "services" / "configuration_values.py").open("a") as file:
         file.write(f"\nFOR_ALL_SERVICES = {for_all!r}\n")
     with (folder / "services" / "user_services.py").open("a") as file:
         file.write(

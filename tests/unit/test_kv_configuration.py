@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from components.consul_connection import Connection
 from components.kv_configuration import KvConfiguration, KvConfigurationArgs, KvEntryProvider
 from consul_cluster.acl_rules import token_rules
-from services import kv_configuration
+from services import configuration_values
 from services.environment import Environment
 from services.model import Service
 from services.roster import Roster, RosterError, load_roster
@@ -40,7 +40,7 @@ def test_a_value_stands_in_json_under_the_services_name() -> None:
 def test_a_value_for_all_services_stands_under_each_name_and_a_line_can_give_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(kv_configuration, "FOR_ALL_SERVICES", {"level": "info"})
+    monkeypatch.setattr(configuration_values, "FOR_ALL_SERVICES", {"level": "info"})
     services = (service(), USER.service(Environment("staging"), "auth", 8202, configuration={"level": "debug"}))
     assert Roster(services=services).kv_configuration == {
         "billing_service/level": '"info"',
@@ -104,8 +104,8 @@ def test_instances_of_one_name_cannot_state_two_values_of_a_key() -> None:
 
 
 def test_a_wrong_value_for_all_services_is_told_with_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kv_configuration, "FOR_ALL_SERVICES", {"a b": 1})
-    with pytest.raises(RosterError, match=r"^services/kv_configuration.py: FOR_ALL_SERVICES: .*key 'a b' must be"):
+    monkeypatch.setattr(configuration_values, "FOR_ALL_SERVICES", {"a b": 1})
+    with pytest.raises(RosterError, match=r"^services/configuration_values.py: FOR_ALL_SERVICES: .*key 'a b' must be"):
         load_roster(Environment("staging"))
 
 

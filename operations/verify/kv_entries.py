@@ -6,10 +6,10 @@ from operations.stack import Stack
 from operations.verify import advice
 from operations.verify.findings import Finding, Verdict, unseen
 from operations.verify.observed_state import ObservedState
-from services.kv_configuration import has_value
+from services.configuration_values import has_value
 
 
-def kv_configuration(observed: ObservedState) -> Verdict | None:
+def kv_entries(observed: ObservedState) -> Verdict | None:
     """Judge the values that the stack writes into the KV store; None where it writes none."""
     stack = observed.stack
     if not stack.kv_entries:
