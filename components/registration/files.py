@@ -16,7 +16,7 @@ from components.child_options import child_options
 from components.config_volume import Uploads, uploads
 from components.consul_agent import FILES_FOLDER, ConsulAgent
 from components.container_hardening import HARDENED
-from components.interrupted_creation import remove_container
+from components.interrupted_creation import container_options
 from components.registration.switching import stack_owner_prefix
 from consul_cluster.agent_configuration import HTTPS_PORT, reloadable_config
 from consul_cluster.cluster_names import STAGING_NAMES, ClusterNames
@@ -76,11 +76,8 @@ class FilesRegistration(pulumi.ComponentResource):
         if args.ca is not None:
             api, options = f"https://{agent}:{HTTPS_PORT}", [*options, f"-ca-file={_CA}"]
             files = {**files, _CA: args.ca}
-        moves = args.hooks.before_create or [] if args.hooks else []
-        hooks = pulumi.ResourceHookBinding(
-            before_create=[remove_container(args.engine), *moves],
-            after_create=[_refuse_failed_reload(name, agent, args.engine)],
-        )
+        reload = pulumi.ResourceHookBinding(after_create=[_refuse_failed_reload(name, agent, args.engine)])
+        hooks = pulumi.ResourceHookBinding.merge(args.hooks, reload)
         docker.Container(
             f"{name}-reload",
             name=args.agent.node.apply(lambda node: f"{node}-reload"),
@@ -100,7 +97,7 @@ class FilesRegistration(pulumi.ComponentResource):
             logs=True,
             must_run=False,
             opts=pulumi.ResourceOptions.merge(
-                child_options(self, opts), pulumi.ResourceOptions(delete_before_replace=True, hooks=hooks)
+                container_options(child_options(self, opts), args.engine), pulumi.ResourceOptions(hooks=hooks)
             ),
             **HARDENED,
         )
