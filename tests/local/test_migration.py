@@ -14,7 +14,7 @@ import settings
 from consul_cluster.cluster_names import STAGING_NAMES
 from operations.heal.reconcile import Reconciler
 from operations.sandbox.processes import BackgroundProcess
-from operations.self_registrations import Comparison, compare_stack
+from operations.self_registrations import Comparison, Verdict, compare_stack
 from operations.stack import Stack
 from operations.verify.findings import Finding
 from operations.verify.observed_state import observe
@@ -144,11 +144,9 @@ def test_no_client_loses_the_service_from_its_own_registration_to_the_stacks_and
         client.begin()
         # 1. Deploy: both are there.
         platform.stack.up()
-        within(10, lambda: platform.compared.verdict.phase == 2)
-        # 2. Monitor: the command says what clients would lose.
-        assert platform.compared.verdict.message == (
-            f"first, its line in services/user_services.py: tags=('preferred',), meta={META!r}"
-        )
+        # 2. Monitor: once the agent's check has run, the command says what clients would lose.
+        to_state = f"first, its line in services/user_services.py: tags=('preferred',), meta={META!r}"
+        within(10, lambda: platform.compared.verdict == Verdict(2, to_state))
         platform.state(tags=("preferred",), meta=META)
         platform.stack.up()
         within(10, lambda: platform.compared.can_drop)
