@@ -7,7 +7,7 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 OWNER_KEY = "managed-by"
 """Key in a service's meta that names its owner: the Pulumi resource that registered it (`consul_cluster.ownership`)."""
@@ -61,6 +61,12 @@ def _numeric(value: str) -> bool:
     return value.rpartition(".")[2].isdigit()
 
 
+def _with_a_unit(value: object) -> object:
+    if isinstance(value, int | float | str):
+        raise ValueError(f"must be a timedelta with its unit, such as timedelta(seconds={value})")
+    return value
+
+
 def _duration(value: timedelta) -> timedelta:
     if value <= timedelta(0):
         raise ValueError("must be longer than 0 s")
@@ -87,7 +93,7 @@ def _meta(value: Mapping[str, str]) -> Mapping[str, str]:
 Identifier = Annotated[str, AfterValidator(identifier)]
 Host = Annotated[str, AfterValidator(host)]
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
-Duration = Annotated[timedelta, AfterValidator(_duration)]
+Duration = Annotated[timedelta, BeforeValidator(_with_a_unit), AfterValidator(_duration)]
 Meta = Annotated[Mapping[str, str], AfterValidator(_meta), PlainSerializer(dict)]
 
 

@@ -1,5 +1,6 @@
 """The roster: all services of a stack, which must be able to stand side by side on one agent."""
 
+import sys
 import traceback
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import timedelta
@@ -11,12 +12,17 @@ from pydantic_core import ErrorDetails
 
 from errors import UserError
 from services import configuration_values
-from services.ai_services import AI, ai_services
 from services.environment import Environment
 from services.group import Options
-from services.grpc_services import GRPC, grpc_services
 from services.model import Service
-from services.user_services import USER, user_services
+
+try:
+    from services.ai_services import AI, ai_services
+    from services.grpc_services import GRPC, grpc_services
+    from services.user_services import USER, user_services
+except SyntaxError as mistake:  # in a line of a service: the user needs its place, and no stack trace
+    sys.stderr.write(f"error: services/{Path(str(mistake.filename)).name}, line {mistake.lineno}: {mistake.msg}\n")
+    raise SystemExit(2) from None
 
 # In the order in which they are shown. A group of your own goes here.
 _SERVICES = ((USER, user_services), (AI, ai_services), (GRPC, grpc_services))
@@ -161,7 +167,7 @@ def _messages(error: ValidationError) -> Iterator[str]:
 
 
 def _message(each: ErrorDetails) -> str:
-    field, message = ".".join(map(str, each["loc"])), each["msg"]
+    field, message = ".".join(map(str, each["loc"])), each["msg"].removeprefix("Value error, ")
     if each["type"] == "extra_forbidden":
         return f"{field}: a service has no such field: it has {', '.join(Options.__annotations__)}"
     given = f"{each['input']!r}: " if isinstance(each["input"], _SHOWN) else ""

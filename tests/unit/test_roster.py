@@ -1,4 +1,6 @@
 import importlib.util
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from datetime import timedelta
@@ -383,7 +385,11 @@ def edited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], N
         ('user("billing", 99999),', "port: 99999: input should be less than or equal to 65535"),
         (
             'user("billing", 8216, interval=timedelta(0)),',
-            "interval: datetime.timedelta(0): value error, must be longer than 0 s",
+            "interval: datetime.timedelta(0): must be longer than 0 s",
+        ),
+        (
+            'user("billing", 8216, interval=30),',
+            "interval: 30: must be a timedelta with its unit, such as timedelta(seconds=30)",
         ),
         (
             'user("billing", 8216, pth="/ready"),',
@@ -399,7 +405,7 @@ def edited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], N
         ),
         ('usr("billing", 8216),', "name 'usr' is not defined"),
         ('user("billing"),', "Group.service() missing 1 required positional argument: 'port'"),
-        ('user("billing", None),', "checks: value error, the http check needs a port: the service has none"),
+        ('user("billing", None),', "checks: the http check needs a port: the service has none"),
     ],
 )
 def test_a_mistake_in_a_line_is_one_message_with_its_file_and_line(
@@ -409,6 +415,20 @@ def test_a_mistake_in_a_line_is_one_message_with_its_file_and_line(
     with pytest.raises(RosterError) as refused:
         load_roster(STAGING)
     assert str(refused.value) == f"services/user_services.py, line 10: {message}"
+
+
+def test_a_line_that_python_cannot_read_is_one_message_with_its_file_and_line(tmp_path: Path) -> None:
+    project = Path(roster_module.__file__).parents[1]
+    shutil.copytree(project / "services", tmp_path / "services")
+    with (tmp_path / "services/grpc_services.py").open("a") as file:
+        file.write('\n\nuser("billing", 8216\n')
+    line = len((project / "services/grpc_services.py").read_text().splitlines()) + 3
+    command = (sys.executable, "-m", "operations", "status")
+    run = subprocess.run(
+        command, cwd=tmp_path, env={"PYTHONPATH": str(project)}, capture_output=True, text=True, check=False
+    )
+    assert run.stderr == f"error: services/grpc_services.py, line {line}: '(' was never closed\n"
+    assert run.returncode == 2
 
 
 def test_two_lines_that_want_the_same_are_one_message_that_names_both(edited: Callable[[str], None]) -> None:
