@@ -51,12 +51,12 @@ app.command("import")(import_services)  # a word that Python keeps for itself
 
 
 def main() -> None:
-    """Run a command; an error that the user can mend is one message without a stack trace."""
+    """Run a command; an error that the user can mend is one message without a stack trace, and exit code 2."""
     try:
         app()
     except UserError as error:
         Console(stderr=True, highlight=False).print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-        raise SystemExit(1) from None
+        raise SystemExit(2) from None
 
 
 if __name__ == "__main__":
