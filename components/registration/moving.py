@@ -2,8 +2,9 @@
 
 Pulumi creates the new resource before it deletes the old one: in between, clients would find the service twice, once
 with a check that has not run. Therefore it first changes its node in the catalog, in one transaction. Then the new
-agent gets it, with the status of its checks, and the old one forgets it. Both at once: at its next full look at the
-catalog, an agent removes what it does not hold, and brings back what it still holds.
+agent gets it, with the status of its checks, and the old one forgets it. Both at once, and one service after the other,
+which keeps the time in between to some milliseconds: at its next full look at the catalog, an agent removes what it
+does not hold, and brings back what it still holds.
 
 https://developer.hashicorp.com/consul/docs/architecture/anti-entropy
 """
@@ -11,6 +12,7 @@ https://developer.hashicorp.com/consul/docs/architecture/anti-entropy
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 import pulumi
@@ -27,6 +29,8 @@ from services.roster import Roster
 # By this check the servers show whether gossip reaches the agent of a node.
 # https://developer.hashicorp.com/consul/docs/services/usage/checks
 _GOSSIP_CHECK = "serfHealth"
+
+_one_at_a_time = Lock()
 
 Instance = Mapping[str, Any]
 """What the catalog has of a service on a node: `Node`, `Service` and `Checks`."""
@@ -94,7 +98,8 @@ class Moving:
                 if only in (None, service.id):
                     instances = servers.instances(service.name, service.id)
                     for instance in self._to_move(instances, agent.node, apis):
-                        _move(instance, with_owner(service, owner), agent.node, apis, servers)
+                        with _one_at_a_time:
+                            _move(instance, with_owner(service, owner), agent.node, apis, servers)
 
     def _to_move(self, instances: Sequence[Instance], node: str, agents: Mapping[str, Consul]) -> Sequence[Instance]:
         """Return the instance that is the stack's own, if it is with another agent, and not yet on the node."""
