@@ -168,7 +168,7 @@ def _template_folder(value: str) -> str:
 
 def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
     if not values or len({value.lower() for value in values}) < len(values):  # Consul and Docker know no case
-        raise ValueError(f"{list(values)!r} must be one name or more, each once, the newest last, such as [1, 2]")
+        raise ValueError(f"{list(values)!r} must be one name or more, each once, such as [1, 2]")
     return values
 
 

@@ -155,6 +155,9 @@ class Settings(BaseModel):
     `on` where the stack creates the server, else `off`."""
     token_generations: Generations = ("1",)
     """With `security`: names of the services' own tokens that are valid, the newest last (docs/security.md)."""
+    authorities: Generations = ("1",)
+    """With `security`: names of the certificate authorities that every node trusts; the first one signs
+    (docs/security.md)."""
     publish_on: Interface = "127.0.0.1"
     """IP address of the Docker host on which the APIs are published, on the ports of their addresses."""
     kv_configuration: bool = False

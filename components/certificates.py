@@ -58,6 +58,22 @@ def _certified(role: str, host: DockerHost, container: str, node: str) -> Certif
     return CertifiedNode(container, own_names, host.reached_at)
 
 
+def why_authorities_are_refused(before: Sequence[str], after: Sequence[str]) -> str | None:
+    """Return why the authorities of running nodes cannot change like this, and what they can become; None if they can.
+
+    Nodes are replaced one after the other. Meanwhile each has to trust the authority that signs for the others.
+    https://developer.hashicorp.com/consul/docs/security/encryption/tls/rotate
+    """
+    old, new = before[0], after[0]
+    if new in before and old in after:
+        return None
+    step = [*before, new] if new not in before else [new, *(each for each in before if each != new)]
+    return (
+        f"nodes that have the certificates of {list(after)} would not trust those that still have the ones of "
+        f"{list(before)}: set it to {step} first"
+    )
+
+
 def create_authority(name: str, opts: pulumi.ResourceOptions) -> Certificate:
     """Declare an authority, valid for ten years."""
     key = _private_key(name, opts)

@@ -8,9 +8,16 @@ from uuid import UUID
 import pulumi
 import pulumi_random as random
 
-from components.certificates import Certificate, certified_nodes, create_authority, create_certificate
+from components.certificates import (
+    Certificate,
+    certified_nodes,
+    create_authority,
+    create_certificate,
+    why_authorities_are_refused,
+)
+from components.child_options import after
 from components.consul_connection import Connection
-from components.resource_hooks import stash
+from components.resource_hooks import stash, stepwise_stash
 from consul_cluster.fingerprint import fingerprint
 from docker_hosts import DockerHost
 
@@ -22,10 +29,12 @@ class ClusterKeysArgs:
     Attributes:
         servers: address of the servers' API.
         hosts: whose servers and agents get a certificate.
+        authorities: names of the authorities that every node trusts. The first one signs the certificates.
     """
 
     servers: str
     hosts: Sequence[DockerHost]
+    authorities: Sequence[str] = ("1",)
 
 
 class ClusterKeys(pulumi.ComponentResource):
@@ -34,7 +43,7 @@ class ClusterKeys(pulumi.ComponentResource):
     Attributes:
         gossip: the key that encrypts the traffic between the nodes.
         management: the token with all rights, which the servers create from their configuration.
-        ca: the authority's certificate, as PEM text.
+        ca: the authorities' certificates, as PEM text.
         servers: the servers' API, with the management token.
         certificates: by container.
     """
@@ -60,18 +69,28 @@ class ClusterKeys(pulumi.ComponentResource):
             opts=child,
         )
         self.management = management.result.apply(_uuid)
-        authority = create_authority(f"{name}-authority", child)
-        self.ca = authority.certificate
+        step = stepwise_stash(
+            f"{name}-authorities", list(args.authorities), "authorities", why_authorities_are_refused, child
+        )
+        authorities = [
+            create_authority(_authority(name, generation), after(child, [step])) for generation in args.authorities
+        ]
+        self.ca = pulumi.Output.all(*(each.certificate for each in authorities)).apply("".join)
         self.servers = Connection(args.servers, self.management, self.ca)
         # 32 letters and digits: 190 bits. The id of a RandomBytes or of a RandomUuid is its value, in plain text.
         gossip = random.RandomPassword(f"{name}-gossip", length=32, special=False, opts=child)
         # "handed-over" is in deployed states.
         self.gossip = _distribute(f"{name}-handed-over", gossip.result.apply(_base64), self.servers, child)
         self.certificates = {
-            node.container: create_certificate(f"{name}-{node.container}", node, authority, child)
+            node.container: create_certificate(f"{name}-{node.container}", node, authorities[0], child)
             for node in certified_nodes(args.hosts)
         }
         self.register_outputs({"ca": self.ca})
+
+
+def _authority(name: str, generation: str) -> str:
+    """Return the name of an authority's resource; the first one's is in deployed states."""
+    return f"{name}-authority" if generation == "1" else f"{name}-authority-{generation}"
 
 
 def _distribute(

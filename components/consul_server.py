@@ -7,11 +7,11 @@ import pulumi
 from components.child_options import after, child_options
 from components.consul_connection import Connection
 from components.consul_container import ConsulContainerArgs, Secured, consul_container, prepare
-from components.resource_hooks import wait_for_leader
+from components.resource_hooks import stepwise_stash, wait_for_leader
 from components.server_replacement import ServerReplacement
 from consul_cluster.agent_configuration import bind_address, server_config
 from consul_cluster.cluster_names import STAGING_NAMES, ClusterNames
-from consul_cluster.security_stages import Stage, why_change_is_refused
+from consul_cluster.security_stages import why_change_is_refused
 from docker_engine import OWN_ENGINE, DockerEngine
 from docker_hosts import Publish
 
@@ -54,8 +54,12 @@ class ConsulServer(pulumi.ComponentResource):
     def __init__(self, name: str, args: ConsulServerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         """Declare the server's container. Pulumi waits until the server answers."""
         super().__init__("consul-staging:docker:ConsulServer", name, None, opts)
-        stage = _stage(
-            f"{name}-stage", args.secured.stage if args.secured else "off", pulumi.ResourceOptions(parent=self)
+        stage = stepwise_stash(
+            f"{name}-stage",
+            args.secured.stage if args.secured else "off",
+            "security",
+            why_change_is_refused,
+            pulumi.ResourceOptions(parent=self),
         )
         consul = ConsulContainerArgs(
             args.names.server_container,
@@ -80,19 +84,6 @@ class ConsulServer(pulumi.ComponentResource):
             replacement.rejoined_after(name, consul, after(child, [container]))
         self.node = container.name
         self.register_outputs({"node": self.node})
-
-
-def _stage(name: str, stage: Stage, opts: pulumi.ResourceOptions) -> pulumi.Stash:
-    """Keep the stage in the state, and refuse a change that skips a stage, in a preview too."""
-
-    def refuse(args: pulumi.ResourceHookArgs) -> None:
-        before, after = [(inputs or {})["input"] for inputs in (args.old_inputs, args.new_inputs)]
-        if why := why_change_is_refused(before, after):
-            raise pulumi.RunError(f"Pulumi.{pulumi.get_stack()}.yaml: security: {why}")
-
-    hook = pulumi.ResourceHook(f"refuse-{name}", refuse, pulumi.ResourceHookOptions(on_dry_run=True))
-    hooks = pulumi.ResourceOptions(hooks=pulumi.ResourceHookBinding(before_update=[hook]))
-    return pulumi.Stash(name, input=stage, opts=pulumi.ResourceOptions.merge(opts, hooks))
 
 
 def _await_leader(api: Connection) -> pulumi.ResourceHookBinding:

@@ -72,7 +72,7 @@ def _access(settings: Settings) -> Access:
     if settings.stage == "off":
         servers = Connection(settings.server_address, settings.agent_token, settings.ca)
         return Access(servers, settings.ca, settings.agent_token, None)
-    keys = ClusterKeys("keys", ClusterKeysArgs(settings.server_address, settings.docker_hosts))
+    keys = ClusterKeys("keys", ClusterKeysArgs(settings.server_address, settings.docker_hosts, settings.authorities))
     return Access(keys.servers, keys.ca, None, keys)
 
 

@@ -108,5 +108,36 @@ def stash(
         old, new = [await pulumi.Output.from_input(each).future() for each in values]
         await change(old, new)
 
-    hooks = pulumi.ResourceHookBinding(before_update=[consul_hook(hook, run)])
-    return pulumi.Stash(name, input=value, opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(hooks=hooks)))
+    return _stash(name, value, consul_hook(hook, run), opts)
+
+
+def stepwise_stash(
+    name: str,
+    value: object,
+    setting: str,
+    why_not: Callable[[Any, Any], str | None],
+    opts: pulumi.ResourceOptions,
+) -> pulumi.Stash:
+    """Keep a setting in the state, and refuse a change that skips a step, in a preview too.
+
+    Args:
+        name: of the resource.
+        value: of the setting.
+        setting: its key.
+        why_not: returns why the old value cannot become the new one, and what it can become; None: it can.
+        opts: as of every resource.
+    """
+
+    def refuse(args: pulumi.ResourceHookArgs) -> None:
+        before, after = [(inputs or {})["input"] for inputs in (args.old_inputs, args.new_inputs)]
+        if why := why_not(before, after):
+            raise pulumi.RunError(f"Pulumi.{pulumi.get_stack()}.yaml: {setting}: {why}")
+
+    return _stash(
+        name, value, pulumi.ResourceHook(f"refuse-{name}", refuse, pulumi.ResourceHookOptions(on_dry_run=True)), opts
+    )
+
+
+def _stash(name: str, value: object, before_update: pulumi.ResourceHook, opts: pulumi.ResourceOptions) -> pulumi.Stash:
+    hooks = pulumi.ResourceOptions(hooks=pulumi.ResourceHookBinding(before_update=[before_update]))
+    return pulumi.Stash(name, input=value, opts=pulumi.ResourceOptions.merge(opts, hooks))

@@ -12,9 +12,10 @@ import pytest
 import typer
 
 from consul_cluster.agent_configuration import server_config
-from consul_cluster.client import ConsulError
+from consul_cluster.client import ConsulError, UntrustedError
 from operations import down, up
 from operations.host_maintenance import drain_host, return_host
+from operations.pulumi_engine import EngineError
 from operations.stack import Stack
 from operations.verify.report import report
 from services.roster import Roster
@@ -268,6 +269,37 @@ def test_with_definition_files_each_agent_reads_those_of_its_own_host(
     found = hosts["h3"].docker("exec", "consul-agent-h3", "cat", "/consul/config/services/user-services.json")
     assert {each["id"] for each in json.loads(found)["services"]} == set(SERVICES["h3"])
     deploy(hosts_stack(folder, hosts))
+
+
+def test_the_authority_is_replaced_in_three_steps_and_who_trusts_both_reaches_every_server_and_agent(
+    hosts: dict[str, LabHost], folder: Path
+) -> None:
+    both = hosts_stack(folder, hosts, authorities=["1", "2"])
+    with watch_catalog(both.roster, both.servers["staging-consul-h1"]) as watch:
+        deploy(both)
+    assert (watch.twice, watch.missing < 5) == (set(), True)
+    answers, distrusted = dict[str, int](), list[str]()
+    clients = {**both.servers, **both.agents}  # with the certificates of both
+
+    def ask() -> None:
+        for node, client in clients.items():
+            try:
+                client.leader()
+                answers[node] = answers.get(node, 0) + 1
+            except UntrustedError:
+                distrusted.append(node)
+            except ConsulError:  # it is being replaced
+                pass
+
+    for authorities in (["2", "1"], ["2"]):
+        step = hosts_stack(folder, hosts, authorities=authorities)
+        with watch_catalog(step.roster, step.servers["staging-consul-h1"]) as watch, polling(ask, 0.1):
+            deploy(step)
+        assert (watch.twice, watch.missing < 5) == (set(), True)
+        assert healthy_voters(step) == ALL_SERVERS
+    assert (distrusted, set(answers)) == ([], set(clients))
+    with pytest.raises(EngineError, match=r"authorities: nodes that have the certificates of \['1'\] would not trust"):
+        up.deploy(hosts_stack(folder, hosts))
 
 
 def test_destroy_leaves_nothing_on_any_host(stack: Stack, hosts: dict[str, LabHost]) -> None:

@@ -29,6 +29,7 @@ AUTHORITY = "tls:index/selfSignedCert:SelfSignedCert"
 REQUEST = "tls:index/certRequest:CertRequest"
 CERTIFICATE = "tls:index/locallySignedCert:LocallySignedCert"
 STASH = "pulumi:index:Stash"
+REFUSE = "refuse-keys-authorities"
 
 every_node = pytest.mark.parametrize("node", NODES)
 
@@ -61,6 +62,7 @@ def test_it_is_a_component_two_random_values_an_authority_and_a_certificate_for_
         "keys-management": BYTES,
         "keys-gossip": BYTES,
         "keys-handed-over": STASH,
+        "keys-authorities": STASH,
         "keys-authority-key": PRIVATE_KEY,
         "keys-authority": AUTHORITY,
         "keys-staging-consul-key": PRIVATE_KEY,
@@ -101,12 +103,58 @@ def test_what_is_made_waits_for_what_it_is_made_of_and_for_nothing_else() -> Non
         "keys-management": set(),
         "keys-gossip": set(),
         "keys-handed-over": {"keys-gossip"},
-        "keys-authority-key": set(),
-        "keys-authority": {"keys-authority-key"},
+        "keys-authorities": set(),
+        "keys-authority-key": {"keys-authorities"},
+        "keys-authority": {"keys-authorities", "keys-authority-key"},
         "keys-staging-consul-key": set(),
         "keys-staging-consul-request": {"keys-staging-consul-key"},
         certificate: {"keys-authority", "keys-authority-key", "keys-staging-consul-request"},
     }
+
+
+# The authorities
+
+
+def trusting(*authorities: str) -> Deployed:
+    def program() -> None:
+        pulumi.export("ca", ClusterKeys("keys", ClusterKeysArgs(SERVER, [HOST], authorities)).ca)
+
+    return deploy(program)
+
+
+def test_every_node_trusts_all_authorities_and_the_first_one_signs() -> None:
+    found = trusting("2", "1")
+    assert found.sent_exports["ca"] == "certificate keys-authority-2certificate keys-authority"
+    signers = {name: found.inputs(f"keys-{name}-certificate")["caCertPem"] for name in NODES}
+    assert signers == dict.fromkeys(NODES, "certificate keys-authority-2")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "first"),
+    [
+        (["1"], ["2"], ["1", "2"]),
+        (["1"], ["2", "1"], ["1", "2"]),
+        (["1", "2"], ["2"], ["2", "1"]),
+        (["1", "2"], ["3"], ["1", "2", "3"]),
+    ],
+)
+def test_authorities_that_nodes_do_not_trust_yet_or_still_need_are_refused_in_a_preview_too(
+    before: list[str], after: list[str], first: list[str]
+) -> None:
+    assert REFUSE in made().previewed
+    assert made().call(REFUSE, {"input": before}, input=after) == (
+        f"Pulumi.stack.yaml: authorities: nodes that have the certificates of {after} would not trust those that still "
+        f"have the ones of {before}: set it to {first} first"
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(["1"], ["1", "2"]), (["1", "2"], ["2", "1"]), (["2", "1"], ["2"]), (["2", "1"], ["1", "2"])]
+)
+def test_each_step_of_a_replacement_of_the_authority_is_taken_and_can_be_taken_back(
+    before: list[str], after: list[str]
+) -> None:
+    assert made().call(REFUSE, {"input": before}, input=after) == ""
 
 
 # The random values
@@ -249,7 +297,10 @@ def test_the_state_knows_by_its_fingerprint_which_key_was_handed_over() -> None:
 
 def test_a_key_is_handed_over_before_it_is_another_and_not_when_it_is_the_first() -> None:
     bound = {name: made().bound(name) for name in made().requests}
-    assert {name: hooks for name, hooks in bound.items() if hooks} == {"keys-handed-over": {"before_update": [HOOK]}}
+    assert {name: hooks for name, hooks in bound.items() if hooks} == {
+        "keys-handed-over": {"before_update": [HOOK]},
+        "keys-authorities": {"before_update": [REFUSE]},
+    }
 
 
 def test_a_new_key_is_installed_and_then_used(servers: FakeConsul) -> None:

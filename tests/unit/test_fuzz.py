@@ -73,6 +73,7 @@ RIGHT = {
     "externalNode": ["staging-external", "external_1"],
     "security": ["off", "accepted", "sent", "on", ""],
     "tokenGenerations": ["[1]", '["a", "b"]', "[]", "[1, 1]"],
+    "authorities": ["[1]", '["a", "b"]', "[]", "[1, 1]"],
     "leaveOut": ["[]", '["billing_service"]'],
     "locations": ["{}", '{"billing_service": "10.0.0.7:9216", "mcp_service": ":80", "auth_service": "[::1]"}'],
     "publishOn": ["127.0.0.1", "::1", "0.0.0.0"],  # noqa: S104 - a person may publish everywhere
@@ -193,6 +194,7 @@ def assert_usable(found: Settings) -> None:
     again = {key: str(value) for key, value in texts.items()} | {
         "leaveOut": json.dumps(sorted(found.leave_out)),
         "tokenGenerations": json.dumps(found.token_generations),
+        "authorities": json.dumps(found.authorities),
         "locations": json.dumps({key: place(*each) for key, each in found.locations.items()}),
         "agentAddress": found.agent_address or "",
     }

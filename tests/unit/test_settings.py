@@ -321,10 +321,10 @@ KEYS = (
     "registration, agentAddress, agentToken, agentCaFile, nodeToken, gossipKey, clusterCaFile, agentCertificateFile, "
     "agentCertificateKey, serverAddress, environment, serviceHost, locations, "
     "leaveOut, adopt, docker, sandbox, network, server, standIns, consulImage, esmImage, externalNode, templates, "
-    "consulTemplateImage, security, tokenGenerations, publishOn, kvConfiguration, hosts, monitoring, "
+    "consulTemplateImage, security, tokenGenerations, authorities, publishOn, kvConfiguration, hosts, monitoring, "
     "prometheusAddress, prometheusImage, consulExporterImage"
 )
-GENERATIONS = "must be one name or more, each once, the newest last, such as [1, 2]"
+GENERATIONS = "must be one name or more, each once, such as [1, 2]"
 REGISTRATION = "input should be 'agent', 'catalog' or 'files'"
 STAGE = "input should be 'off', 'accepted', 'sent' or 'on'"
 IDENTIFIER = "must be 1 to 63 of the characters A-Z a-z 0-9 - _"
