@@ -3,11 +3,13 @@
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import docker
-from docker.errors import DockerException
-from docker.tls import TLSConfig
-from requests.exceptions import RequestException
+if TYPE_CHECKING:
+    import docker
+
+# Docker's client takes 0.2 s to import. Every run starts the dynamic providers in a process of their own, and they need
+# it for several hosts alone: therefore the imports in functions.
 
 
 @dataclass(frozen=True)
@@ -29,27 +31,30 @@ OWN_ENGINE = DockerEngine()
 """The engine of this machine, or that of DOCKER_HOST."""
 
 
-def docker_client(engine: DockerEngine) -> docker.DockerClient:
+def docker_client(engine: DockerEngine) -> "docker.DockerClient":
     """Return a client of the engine that Pulumi's Docker provider uses too.
 
     Raises:
         docker.errors.DockerException: the engine does not answer.
     """
+    import docker  # noqa: PLC0415
+
     if not engine.host:
         return docker.from_env(use_ssh_client=True)
-    return docker.DockerClient(engine.host, tls=_tls(engine.certificates), use_ssh_client=True)
+    if engine.certificates:
+        folder = Path(engine.certificates)
+        client = (str(folder / "cert.pem"), str(folder / "key.pem"))
+        tls: docker.tls.TLSConfig | bool = docker.tls.TLSConfig(client, ca_cert=str(folder / "ca.pem"), verify=True)
+    else:
+        tls = False
+    return docker.DockerClient(engine.host, tls=tls, use_ssh_client=True)
 
 
 def engine_answers(engine: DockerEngine) -> bool:
     """Return whether an engine answers within seconds."""
+    from docker.errors import DockerException  # noqa: PLC0415
+    from requests.exceptions import RequestException  # noqa: PLC0415
+
     with suppress(DockerException, RequestException):
         return bool(docker_client(engine).ping())
     return False
-
-
-def _tls(certificates: str | None) -> TLSConfig | bool:
-    if not certificates:
-        return False
-    folder = Path(certificates)
-    client = (str(folder / "cert.pem"), str(folder / "key.pem"))
-    return TLSConfig(client_cert=client, ca_cert=str(folder / "ca.pem"), verify=True)

@@ -82,7 +82,7 @@ def _elsewhere(key: str, url: str | None, addresses: Sequence[str]) -> str | Non
 class Settings(BaseModel):
     """What a stack decides. `make docs` writes the descriptions to docs/configuration.md and Pulumi.yaml."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
 
     datacenter: Identifier = STAGING_NAMES.datacenter
     """Consul's datacenter, of server and agent."""

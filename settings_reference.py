@@ -3,13 +3,17 @@
 `make docs` writes both.
 """
 
+import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import yaml
 from pydantic.fields import FieldInfo
 
+import settings
 from settings import Settings
 
 ROOT = Path(__file__).parent
@@ -51,8 +55,24 @@ def _declaration(field: FieldInfo) -> dict[str, object]:
     return {"type": kind, **default, "description": _description(field)}
 
 
+@cache
+def _descriptions() -> Mapping[str, str]:
+    """Return the text below each field, by its key. Pydantic would read it too, and take 0.1 s for it in every run."""
+    [fields] = (
+        node.body
+        for node in ast.parse(Path(settings.__file__).read_text()).body
+        if isinstance(node, ast.ClassDef) and node.name == Settings.__name__
+    )
+    return {
+        str(Settings.model_fields[field.target.id].alias): " ".join(str(text.value.value).split())
+        for field, text in pairwise(fields)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
+    }
+
+
 def _description(field: FieldInfo) -> str:
-    return " ".join((field.description or "").split())
+    return _descriptions()[str(field.alias)]
 
 
 def _shown_default(field: FieldInfo) -> str:
