@@ -86,7 +86,7 @@ class Engine:
 
     def up(self, **options: Any) -> automation.UpResult:  # noqa: ANN401 - the Automation API's own
         """Deploy, with the options of `automation.Stack.up`."""
-        return self._run(lambda stack: stack.up(**self._output, **options))
+        return self._run(lambda stack: stack.up(**self._output, show_secrets=False, **options))
 
     def preview(self, **options: Any) -> automation.PreviewResult:  # noqa: ANN401 - the Automation API's own
         """Show what a deployment would change, with the options of `automation.Stack.preview`."""
@@ -94,7 +94,7 @@ class Engine:
 
     def destroy(self) -> automation.DestroyResult:
         """Remove every resource."""
-        return self._run(lambda stack: stack.destroy(**self._output))
+        return self._run(lambda stack: stack.destroy(**self._output, show_secrets=False))
 
     def urns(self) -> list[str]:
         """Return the URN of every resource in the state."""
@@ -199,13 +199,21 @@ class Engine:
                 raise
 
     def _automation_stack(self) -> automation.Stack:
-        workspace = automation.LocalWorkspace(
+        workspace = _Workspace(
             work_dir=str(self.project),
             program=self.program,
             env_vars=self.environment,
             pulumi_command=_command(self.pulumi()),
         )
         return automation.Stack.create_or_select(self.stack, workspace)
+
+
+class _Workspace(automation.LocalWorkspace):
+    """Reads no outputs after a run, which takes two more calls of `pulumi`: who needs them asks `Engine.outputs`."""
+
+    def stack_outputs(self, stack_name: str) -> automation.OutputMap:
+        """Return none."""
+        return {}
 
 
 @cache

@@ -68,17 +68,21 @@ class IdleProvider(ResourceProvider):
         return CreateResult(props["service_id"], props)
 
 
+class IdleResource(Resource, module="bench", name="Idle"):
+    """What nobody registers."""
+
+
 def registrations(roster: Roster) -> None:
     """Declare the services, as a stack does."""
     AgentRegistration("registration", AgentRegistrationArgs(roster, Connection(f"http://{AGENT}:8500")))
 
 
 def idle_resources(roster: Roster) -> None:
-    """Declare as many resources with the same inputs, which nobody registers."""
+    """Declare as many resources with the same inputs."""
     parent = pulumi.ResourceOptions(parent=pulumi.ComponentResource("bench:index:Idle", "idle"))
     for service in roster.services:
         inputs = definition(service)
-        Resource(IdleProvider(), service.id, {"service_id": inputs.pop("id"), **inputs}, parent)
+        IdleResource(IdleProvider(), service.id, {"service_id": inputs.pop("id"), **inputs}, parent)
 
 
 def with_pulumi(folder: Path, program: Callable[[Roster], None], size: int) -> tuple[float, float]:
