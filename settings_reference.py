@@ -56,7 +56,7 @@ def _declaration(field: FieldInfo) -> dict[str, object]:
 
 
 @cache
-def _descriptions() -> Mapping[str, str]:
+def descriptions() -> Mapping[str, str]:
     """Return the text below each field, by its key. Pydantic would read it too, and take 0.1 s for it in every run."""
     [fields] = (
         node.body
@@ -72,7 +72,7 @@ def _descriptions() -> Mapping[str, str]:
 
 
 def _description(field: FieldInfo) -> str:
-    return _descriptions()[str(field.alias)]
+    return descriptions()[str(field.alias)]
 
 
 def _shown_default(field: FieldInfo) -> str:
