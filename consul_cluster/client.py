@@ -20,10 +20,12 @@ from urllib3.util import Timeout
 from consul_cluster.fingerprint import fingerprint
 from errors import UserError
 
-# Seconds before each further try of a request that got no answer or a 5xx. A 4xx is the caller's mistake and stays one.
+# Seconds before each further try of a request that met nobody or got a 5xx. A 4xx is the caller's mistake and stays.
 # Every request here may be repeated: a PUT states what is to be true. urllib3's own retries would log each of them.
 _RETRY_PAUSES = (0, 0.4, 0.8, 1.6)
 _TIMEOUT = Timeout(connect=3, read=15)
+# Seconds for which nobody is asked again who took a request and was silent. Else each of 40 services would wait anew.
+_SILENCE = 15
 _NO_ANSWER = (
     http_errors.NewConnectionError,
     http_errors.ProtocolError,
@@ -127,6 +129,7 @@ class Consul:
         self.address = address
         headers = {"X-Consul-Token": token} if token else None
         self._http = urllib3.PoolManager(maxsize=8, retries=False, timeout=_TIMEOUT, headers=headers, ca_cert_data=ca)
+        self._silent_until = 0.0
 
     def service(self, service_id: str) -> dict[str, Any] | None:
         """Return what the agent holds under an id, or None.
@@ -517,16 +520,24 @@ class Consul:
         return response
 
     def _try_again(self, method: str, url: str, body: object, pauses: Iterable[float]) -> BaseHTTPResponse:
-        """Send a request, again after each pause while nobody answers or the answer is a 5xx."""
-        for pause in pauses:
-            with suppress(HTTPError):
-                response = self._http.request(method, url, json=body, redirect=False)
-                if response.status < HTTPStatus.INTERNAL_SERVER_ERROR or _is_missing(response):
-                    return response
-            time.sleep(pause)
+        """Send a request, again after each pause while nobody is there or the answer is a 5xx."""
+        if time.monotonic() < self._silent_until:
+            raise NoAnswerError(f"{_without_query(method, url)}: no answer: a request before this one timed out")
         try:
+            for pause in pauses:
+                try:
+                    response = self._http.request(method, url, json=body, redirect=False)
+                    if response.status < HTTPStatus.INTERNAL_SERVER_ERROR or _is_missing(response):
+                        return response
+                except http_errors.ReadTimeoutError:
+                    raise
+                except HTTPError:
+                    pass
+                time.sleep(pause)
             return self._http.request(method, url, json=body, redirect=False)
         except _NO_ANSWER as error:
+            if isinstance(error, http_errors.ReadTimeoutError):
+                self._silent_until = time.monotonic() + _SILENCE
             raise NoAnswerError(f"{_without_query(method, url)}: no answer: {error}") from None
         except HTTPError as error:  # such as an SSLError: somebody answers
             if _NO_TLS.search(str(error)):

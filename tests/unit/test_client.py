@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from urllib3 import HTTPConnectionPool
+from urllib3.exceptions import ReadTimeoutError
 from urllib3.util import Timeout
 
 from consul_cluster import client as consul_api
@@ -532,10 +534,29 @@ def test_the_error_of_a_refused_connection_has_nothing_of_urllib3s_retries() -> 
 
 def test_an_agent_that_never_answers_is_an_error_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(consul_api, "_TIMEOUT", Timeout(connect=1, read=0.02))
-    monkeypatch.setattr(consul_api, "_RETRY_PAUSES", (0,))
+    monkeypatch.setattr(consul_api, "_RETRY_PAUSES", (0, 0))
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        said = error_of(Consul(f"http://127.0.0.1:{silent.getsockname()[1]}").leader)
-    assert re.search(r"/v1/status/leader: no answer: .*timed out", said)
+        consul = Consul(f"http://127.0.0.1:{silent.getsockname()[1]}")
+        said = [error_of(consul.leader), error_of(consul.all_services)]
+        silent.settimeout(0.1)
+        silent.accept()
+        with pytest.raises(TimeoutError):  # it was asked once: each try, and each request, would take 15 s
+            silent.accept()
+    assert re.search(r"/v1/status/leader: no answer: .*timed out", said[0])
+    assert said[1].endswith("/v1/agent/services: no answer: a request before this one timed out")
+
+
+def test_an_agent_that_was_silent_is_asked_again_later(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    def silence(*_args: object, **_options: object) -> None:
+        raise ReadTimeoutError(HTTPConnectionPool("a"), "/", "timed out")
+
+    agent.says(200, b"{}")
+    consul = Consul(agent.address)
+    with monkeypatch.context() as patch:
+        patch.setattr(consul_api, "_SILENCE", 0.0)
+        patch.setattr(consul._http, "request", silence)
+        error_of(consul.leader)
+    assert consul.all_services() == {}
 
 
 @pytest.mark.usefixtures("pauses")
