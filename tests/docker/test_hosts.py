@@ -274,12 +274,13 @@ def test_with_definition_files_each_agent_reads_those_of_its_own_host(
 def test_the_authority_is_replaced_in_three_steps_and_who_trusts_both_reaches_every_server_and_agent(
     hosts: dict[str, LabHost], folder: Path
 ) -> None:
-    both = hosts_stack(folder, hosts, authorities=["1", "2"])
-    with watch_catalog(both.roster, both.servers["staging-consul-h1"]) as watch:
-        deploy(both)
+    first = hosts_stack(folder, hosts, authorities=["1", "2"])
+    with watch_catalog(first.roster, first.servers["staging-consul-h1"]) as watch:
+        deploy(first)
     assert (watch.twice, watch.missing < 5) == (set(), True)
     answers, distrusted = dict[str, int](), list[str]()
-    clients = {**both.servers, **both.agents}  # with the certificates of both
+    both = hosts_stack(folder, hosts, authorities=["1", "2"])  # reads the certificates of both
+    clients = {**both.servers, **both.agents}
 
     def ask() -> None:
         for node, client in clients.items():
