@@ -271,6 +271,7 @@ def test_with_definition_files_each_agent_reads_those_of_its_own_host(
     deploy(hosts_stack(folder, hosts))
 
 
+@pytest.mark.usefixtures("stack")
 def test_the_authority_is_replaced_in_three_steps_and_who_trusts_both_reaches_every_server_and_agent(
     hosts: dict[str, LabHost], folder: Path
 ) -> None:

@@ -1,23 +1,18 @@
 """A state that was lost, or restored from a backup, while everything that it names goes on running."""
 
 from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from operations.pulumi_engine import EngineError
 from operations.stack import Stack
 from services import roster
 from tests.docker.catalog_watch import watch_catalog
 from tests.docker.conftest import (
-    NETWORK,
     REGISTRATIONS,
     all_40,
     another_agent_config,
     changes,
     deployed,
-    docker,
     existing_network,
     instances,
     passing,
@@ -61,20 +56,3 @@ def test_after_the_state_was_lost_up_takes_over_everything_that_runs(stack: Stac
     passing(stack)
     assert instances(stack) == all_40(stack)
     assert changes(stack).keys() == {"same"}
-
-
-def test_a_network_of_a_lost_state_is_taken_as_an_existing_one(tmp_path: Path) -> None:
-    with deployed(project(tmp_path, "docker-local")) as created:
-        created.engine.forget()
-        said: list[str] = []
-        with pytest.raises(EngineError):
-            replace(created.engine, print_line=said.append).up()
-        assert any("already exists" in line for line in said)
-        later = project(tmp_path, "docker-local", network="existing")
-        with watch_catalog(later.roster, later.server) as seen:
-            changes(later)
-        assert seen.twice == set()
-        passing(later)
-        assert instances(later) == all_40(later)
-        assert changes(later).keys() == {"same"}
-    docker("network", "rm", NETWORK)
