@@ -102,7 +102,7 @@ def test_the_service_runs_again_where_consul_does_not_answer_meanwhile(clone: Cl
         runs = clone.stand_in(BILLING).running
     finally:
         psutil.wait_procs([agent], timeout=5)
-    assert run.returncode == 1
+    assert run.returncode == 2
     assert "no answer" in errors
     assert "Traceback" not in errors
     assert runs
@@ -112,12 +112,12 @@ def test_a_service_that_is_not_passing_is_refused_and_left_as_it_is(clone: Clone
     clone.stand_in(BILLING).stop()
     await_status(clone, "critical")
     drill = clone.run("drill", BILLING)
-    assert drill.returncode == 1
+    assert drill.returncode == 2
     assert "billing_service is critical, not passing" in drill.stderr
     assert clone.stand_in(BILLING).running is None
 
 
 def test_a_name_that_the_roster_does_not_have_is_one_message(clone: Clone) -> None:
     drill = clone.run("drill", "biling_service")
-    assert drill.returncode == 1
+    assert drill.returncode == 2
     assert drill.stderr.startswith("error: there is no service 'biling_service' in services/: billing_service is")

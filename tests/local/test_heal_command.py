@@ -37,7 +37,7 @@ def logged(errors: str) -> list[str]:
 
 def test_a_stack_that_was_never_deployed_is_one_message(clone: Clone) -> None:
     heal = clone.run("heal", "--stack", "docker-local")
-    assert heal.returncode == 1
+    assert heal.returncode == 2
     assert "error: " in heal.stderr
     assert "Traceback" not in heal.stderr
 

@@ -214,7 +214,7 @@ def test_an_agent_that_is_away_is_one_message_with_what_the_servers_know(clone: 
 
 def test_a_stack_that_does_not_exist_is_one_message(clone: Clone) -> None:
     result = clone.run("verify", "--stack", "nope")
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert (
         result.stderr
         == "error: there is no Pulumi.nope.yaml: the stacks of this project are docker-local, local, staging\n"
