@@ -59,8 +59,8 @@ class Platform:
         BackgroundProcess(BILLING, (), self.folder).stop()
 
     def state(self, **options: Any) -> None:  # noqa: ANN401 - any option of a line
-        """Have the service in the roster, and nothing else. That it restarts is no failure yet."""
-        where, check = Environment("staging", self.host), HttpCheck(interval=SECOND, failures_before_critical=4)
+        """Have the service in the roster, and nothing else. That it restarts, for up to 9 s, is no failure yet."""
+        where, check = Environment("staging", self.host), HttpCheck(interval=SECOND, failures_before_critical=10)
         self.stack.roster = Roster(services=(USER.service(where, "billing", PORT, checks=(check,), **options),))
 
     def client(self) -> DiscoveringClient:
