@@ -63,7 +63,7 @@ def _numeric(value: str) -> bool:
 
 def _with_a_unit(value: object) -> object:
     if isinstance(value, int | float | str):
-        raise ValueError(f"must be a timedelta with its unit, such as timedelta(seconds={value})")
+        raise ValueError("must be a timedelta with its unit, such as timedelta(seconds=30)")
     return value
 
 
