@@ -158,6 +158,9 @@ class Settings(BaseModel):
     authorities: Generations = ("1",)
     """With `security`: names of the certificate authorities that every node trusts; the first one signs
     (docs/security.md)."""
+    management_tokens: Generations = ("1",)
+    """With `security`: names of the management tokens that are valid; the first one is the servers' own
+    (docs/security.md)."""
     publish_on: Interface = "127.0.0.1"
     """IP address of the Docker host on which the APIs are published, on the ports of their addresses."""
     kv_configuration: bool = False

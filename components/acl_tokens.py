@@ -1,7 +1,6 @@
 """The ACL policies and tokens of a secured Consul. Each token has only the rights that it needs."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -13,13 +12,9 @@ from components.acl_secret import AclTokenSecret
 from components.child_options import child_options
 from components.consul_connection import Connection
 from components.interrupted_creation import remove_policy
-from components.resource_hooks import stash
+from components.management_tokens import register_management_tokens
 from consul_cluster.acl_rules import Rules
-from consul_cluster.client import ConsulError, NoAnswerError
 from consul_cluster.cluster_names import STAGING_NAMES
-from consul_cluster.fingerprint import fingerprint
-
-_FINGERPRINT = re.compile("[0-9a-f]{64}")  # the states of earlier releases have the token itself
 
 
 @dataclass(frozen=True)
@@ -27,7 +22,8 @@ class AclTokensArgs:
     """Arguments of `AclTokens`.
 
     Attributes:
-        servers: the servers' API, with the management token.
+        servers: the servers' API, with the first management token.
+        management: the management tokens that are valid.
         rules: the rules of each token's policy, by the token's name.
         groups: the rules of the services' own tokens, by group.
         generations: names of the services' tokens that are valid, the newest last. While the services of a group get a
@@ -36,6 +32,7 @@ class AclTokensArgs:
     """
 
     servers: Connection
+    management: Sequence[pulumi.Output[str]]
     rules: Mapping[str, Rules]
     groups: Mapping[str, Rules] = field(default_factory=dict)
     generations: Sequence[str] = ("1",)
@@ -59,7 +56,7 @@ class AclTokens(pulumi.ComponentResource):
         own = pulumi.ResourceOptions(parent=self)
         provider = consul_provider(f"{name}-consul", args.servers, args.datacenter, own)
         child = child_options(self, opts, provider)
-        _revoke_old_management_token(f"{name}-management", args.servers, child_options(self, opts))
+        register_management_tokens(f"{name}-management", args.management, args.servers, child_options(self, opts))
         self.tokens = {}
         for token, rules in args.rules.items():
             policy = _policy(f"{name}-{token}", token, rules, args.servers, child)
@@ -71,21 +68,6 @@ class AclTokens(pulumi.ComponentResource):
                 token = f"{name}-services-{group}-{generation}"
                 self.service_tokens[group] = _token(token, policy, args.servers, child)
         self.register_outputs({"tokens": list(self.tokens)})
-
-
-def _revoke_old_management_token(name: str, servers: Connection, opts: pulumi.ResourceOptions) -> None:
-    """Declare the resource that deletes a management token when another one replaces it. Consul would keep both."""
-
-    async def revoke(old: str, _new: str) -> None:
-        consul = await servers.consul()
-        try:
-            found = consul.token_with(old if _FINGERPRINT.fullmatch(old) else fingerprint(old))
-            if found and found["AccessorID"] != consul.own_accessor():
-                consul.delete_token(found["AccessorID"])
-        except NoAnswerError as error:  # it would stay valid, and no later run would know of it
-            raise ConsulError(f"the old management token is not revoked: {error}") from None
-
-    stash(name, servers.token_fingerprint, "revoke-management-token", revoke, opts)
 
 
 def consul_provider(name: str, servers: Connection, datacenter: str, opts: pulumi.ResourceOptions) -> consul.Provider:

@@ -3,7 +3,6 @@
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from uuid import UUID
 
 import pulumi
 import pulumi_random as random
@@ -17,6 +16,7 @@ from components.certificates import (
 )
 from components.child_options import after
 from components.consul_connection import Connection
+from components.management_tokens import create_management_token, why_management_tokens_are_refused
 from components.resource_hooks import stash, stepwise_stash
 from consul_cluster.fingerprint import fingerprint
 from docker_hosts import DockerHost
@@ -30,11 +30,13 @@ class ClusterKeysArgs:
         servers: address of the servers' API.
         hosts: whose servers and agents get a certificate.
         authorities: names of the authorities that every node trusts. The first one signs the certificates.
+        management_tokens: names of the tokens with all rights. The first one is the servers' own.
     """
 
     servers: str
     hosts: Sequence[DockerHost]
     authorities: Sequence[str] = ("1",)
+    management_tokens: Sequence[str] = ("1",)
 
 
 class ClusterKeys(pulumi.ComponentResource):
@@ -42,7 +44,8 @@ class ClusterKeys(pulumi.ComponentResource):
 
     Attributes:
         gossip: the key that encrypts the traffic between the nodes.
-        management: the token with all rights, which the servers create from their configuration.
+        management: the servers' own token, with all rights.
+        management_tokens: all that are valid, that one first.
         ca: the authorities' certificates, as PEM text.
         servers: the servers' API, with the management token.
         certificates: by container.
@@ -50,6 +53,7 @@ class ClusterKeys(pulumi.ComponentResource):
 
     gossip: pulumi.Output[str]
     management: pulumi.Output[str]
+    management_tokens: Sequence[pulumi.Output[str]]
     ca: pulumi.Output[str]
     servers: Connection
     certificates: Mapping[str, Certificate]
@@ -58,22 +62,24 @@ class ClusterKeys(pulumi.ComponentResource):
         """Declare the keys."""
         super().__init__("consul-staging:security:Keys", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
-        # Consul requires that a token is a UUID.
-        management = random.RandomPassword(
-            f"{name}-management",
-            length=32,
-            lower=False,
-            upper=False,
-            numeric=False,
-            override_special="0123456789abcdef",
-            opts=child,
+        known = stepwise_stash(
+            f"{name}-management-tokens",
+            list(args.management_tokens),
+            "managementTokens",
+            why_management_tokens_are_refused,
+            child,
         )
-        self.management = management.result.apply(_uuid)
+        self.management_tokens = [
+            create_management_token(_of_generation(f"{name}-management", generation), after(child, [known]))
+            for generation in args.management_tokens
+        ]
+        self.management = self.management_tokens[0]
         step = stepwise_stash(
             f"{name}-authorities", list(args.authorities), "authorities", why_authorities_are_refused, child
         )
         authorities = [
-            create_authority(_authority(name, generation), after(child, [step])) for generation in args.authorities
+            create_authority(_of_generation(f"{name}-authority", generation), after(child, [step]))
+            for generation in args.authorities
         ]
         self.ca = pulumi.Output.all(*(each.certificate for each in authorities)).apply("".join)
         self.servers = Connection(args.servers, self.management, self.ca)
@@ -88,9 +94,9 @@ class ClusterKeys(pulumi.ComponentResource):
         self.register_outputs({"ca": self.ca})
 
 
-def _authority(name: str, generation: str) -> str:
-    """Return the name of an authority's resource; the first one's is in deployed states."""
-    return f"{name}-authority" if generation == "1" else f"{name}-authority-{generation}"
+def _of_generation(name: str, generation: str) -> str:
+    """Return the name of a generation's resource; the first one's is in deployed states."""
+    return name if generation == "1" else f"{name}-{generation}"
 
 
 def _distribute(
@@ -107,7 +113,3 @@ def _distribute(
 
 def _base64(text: str) -> str:
     return b64encode(text.encode()).decode()
-
-
-def _uuid(digits: str) -> str:
-    return str(UUID(digits))

@@ -72,7 +72,10 @@ def _access(settings: Settings) -> Access:
     if settings.stage == "off":
         servers = Connection(settings.server_address, settings.agent_token, settings.ca)
         return Access(servers, settings.ca, settings.agent_token, None)
-    keys = ClusterKeys("keys", ClusterKeysArgs(settings.server_address, settings.docker_hosts, settings.authorities))
+    args = ClusterKeysArgs(
+        settings.server_address, settings.docker_hosts, settings.authorities, settings.management_tokens
+    )
+    keys = ClusterKeys("keys", args)
     return Access(keys.servers, keys.ca, None, keys)
 
 
@@ -96,8 +99,8 @@ def _deploy_on_docker(plan: Plan) -> Plan:
     for host in plan.hosts if settings.stand_ins else ():
         args = StandInsArgs(host.roster, network, host.docker.engine)
         StandIns(host.of("standins"), args, pulumi.ResourceOptions(provider=host.provider))
-    if plan.access.keys:
-        made = _make_tokens(plan, servers)
+    if keys := plan.access.keys:
+        made = _make_tokens(plan, keys.management_tokens, servers)
         access = replace(plan.access, tokens=made.tokens, service_tokens=made.service_tokens)
         plan = replace(plan, access=access)
     agents = {host.docker.name: _deploy_agent(plan, host, network, servers) for host in plan.hosts}
@@ -175,7 +178,7 @@ def _replacement(plan: Plan, host: Host, hosts: Sequence[Host]) -> ServerReplace
     )
 
 
-def _make_tokens(plan: Plan, servers: Sequence[pulumi.Resource]) -> AclTokens:
+def _make_tokens(plan: Plan, management: Sequence[pulumi.Output[str]], servers: Sequence[pulumi.Resource]) -> AclTokens:
     settings = plan.settings
     nodes = [host.docker.names.agent_node for host in plan.hosts]
     rules = token_rules(
@@ -188,7 +191,12 @@ def _make_tokens(plan: Plan, servers: Sequence[pulumi.Resource]) -> AclTokens:
         templates=settings.templates is not None,
     )
     args = AclTokensArgs(
-        plan.access.servers, rules, group_rules(plan.roster), settings.token_generations, settings.names.datacenter
+        plan.access.servers,
+        management,
+        rules,
+        group_rules(plan.roster),
+        settings.token_generations,
+        settings.names.datacenter,
     )
     return AclTokens("acl", args, _after(servers))
 

@@ -416,6 +416,14 @@ class Consul:
             return []
         return [right for right, answer in zip(rights, answers, strict=True) if not answer["Allow"]]
 
+    def create_management_token(self, secret: str) -> None:
+        """Create an ACL token with all rights.
+
+        https://developer.hashicorp.com/consul/api-docs/acl/tokens#create-a-token
+        """
+        body = {"SecretID": secret, "Description": "Management token", "Policies": [{"Name": "global-management"}]}
+        self._ask("PUT", "/v1/acl/token", body=body)
+
     def delete_token(self, accessor: str) -> None:
         """Remove an ACL token; no token can remove itself."""
         self._ask("DELETE", f"/v1/acl/token/{_path(accessor)}")

@@ -13,7 +13,7 @@ import pytest
 import typer
 
 from consul_cluster.agent_configuration import server_config
-from consul_cluster.client import ConsulError, UntrustedError
+from consul_cluster.client import Consul, ConsulError, UnknownTokenError, UntrustedError
 from operations import down, up
 from operations.host_maintenance import drain_host, return_host
 from operations.pulumi_engine import EngineError
@@ -305,6 +305,33 @@ def test_the_authority_is_replaced_in_three_steps_and_who_trusts_both_reaches_ev
     with pytest.raises(EngineError):  # and not in one step
         replace(hosts_stack(folder, hosts).engine, print_line=said.append).up()
     assert any("authorities: nodes that have the certificates of ['1'] would not trust" in line for line in said)
+
+
+@pytest.mark.usefixtures("stack")
+def test_the_management_token_is_replaced_in_two_steps(hosts: dict[str, LabHost], folder: Path) -> None:
+    before = hosts_stack(folder, hosts, authorities=["2"])
+    old = before.with_role("management").server
+    for tokens in (["1", "2"], ["2"]):
+        step = hosts_stack(folder, hosts, authorities=["2"], managementTokens=tokens)
+        with watch_catalog(before.roster, *before.servers.values()) as watch:
+            deploy(step)
+        assert (watch.twice, watch.missing < 5) == (set(), True)
+        assert healthy_voters(step) == ALL_SERVERS
+    with pytest.raises(UnknownTokenError):
+        old.own_accessor()
+
+
+def test_after_the_state_was_lost_up_gives_the_running_cluster_new_keys(
+    stack: Stack, hosts: dict[str, LabHost], folder: Path
+) -> None:
+    old = stack.engine.outputs()["tokens"]["verify"]
+    stack.engine.forget()
+    deploy(hosts_stack(folder, hosts))
+    after = hosts_stack(folder, hosts)
+    assert changes(after).keys() == {"same"}
+    assert healthy_voters(after) == ALL_SERVERS
+    with pytest.raises(UnknownTokenError):
+        Consul(after.server.address, old, after.engine.outputs()["ca"]).own_accessor()
 
 
 def test_destroy_leaves_nothing_on_any_host(stack: Stack, hosts: dict[str, LabHost]) -> None:

@@ -18,7 +18,6 @@ from components.consul_connection import Connection
 from components.registration.agent import AgentServiceProvider
 from consul_cluster.acl_rules import Rules
 from consul_cluster.client import ConsulError, ForbiddenError, NoAnswerError
-from consul_cluster.fingerprint import fingerprint
 from tests.fake_consul import FakeConsul, running
 from tests.unit.pulumi_mocks import ROOT, Deployed, deploy, secret
 
@@ -47,7 +46,11 @@ def acl(servers: Connection, name: str = "acl", after: bool = False) -> Deployed
 
     def program() -> None:
         before = [pulumi.CustomResource("test:index:Server", "server", {})] if after else []
-        tokens = AclTokens(name, AclTokensArgs(servers, RULES), pulumi.ResourceOptions(depends_on=before)).tokens
+        tokens = AclTokens(
+            name,
+            AclTokensArgs(servers, [pulumi.Output.secret(MANAGEMENT)], RULES),
+            pulumi.ResourceOptions(depends_on=before),
+        ).tokens
         pulumi.export("tokens", tokens)
 
     return deploy(program)
@@ -62,7 +65,8 @@ def services(*generations: str) -> Deployed:
     """Deploy the component with one group of services, whose newest token is exported."""
 
     def program() -> None:
-        args = AclTokensArgs(Connection(SERVER, MANAGEMENT, AUTHORITY), {}, {"user": RULES["verify"]}, generations)
+        servers, management = Connection(SERVER, MANAGEMENT, AUTHORITY), [pulumi.Output.secret(MANAGEMENT)]
+        args = AclTokensArgs(servers, management, {}, {"user": RULES["verify"]}, generations)
         pulumi.export("tokens", AclTokens("acl", args).service_tokens)
 
     return deploy(program)
@@ -298,60 +302,3 @@ def test_another_process_than_the_sdks_is_left_as_it_is(
     monkeypatch.setitem(sys.modules, "__main__", process)
     provider.configure(ConfigureRequest(Config({}, "consul-staging")))
     assert "traceback" not in vars(process)
-
-
-# The management token, when another one comes in its place
-
-BEFORE = "f1b6d1c2-the-one-before"
-HOOK = "revoke-management-token"
-
-
-def forgotten(servers: FakeConsul, stashed: str = fingerprint(BEFORE)) -> str:
-    """What is said when the engine has updated the token."""
-    new = secret(fingerprint(MANAGEMENT))
-    return acl(Connection(servers.address, MANAGEMENT)).call(HOOK, {"input": secret(stashed)}, input=new)
-
-
-def test_the_state_knows_the_management_token_by_its_fingerprint() -> None:
-    # The first one would stay there for good, after its rotation too.
-    assert made().sent("acl-management") == {"input": secret(fingerprint(MANAGEMENT))}
-
-
-def test_a_management_token_is_forgotten_before_the_state_has_another_and_when_the_servers_are_there() -> None:
-    # A run that fails at it does it again.
-    assert made().bound("acl-management") == {"before_update": [HOOK]}
-    assert made().waits_for("acl-management") == {"server"}
-
-
-@pytest.mark.parametrize("stashed", [fingerprint(BEFORE), BEFORE], ids=["today", "of an earlier release"])
-def test_the_management_token_of_before_is_removed_by_the_new_one(servers: FakeConsul, stashed: str) -> None:
-    # No token can remove itself.
-    servers.secrets = {ACCESSOR: BEFORE, OTHER: MANAGEMENT}
-    assert forgotten(servers, stashed) == ""
-    assert servers.wrote == [("consul", f"DELETE /v1/acl/token/{ACCESSOR}", None)]
-    assert servers.tokens == {MANAGEMENT}
-
-
-def test_a_state_of_an_earlier_release_gets_the_fingerprint_and_the_token_stays(servers: FakeConsul) -> None:
-    servers.secrets = {OTHER: MANAGEMENT}
-    assert (forgotten(servers, MANAGEMENT), servers.wrote) == ("", [])
-
-
-def test_servers_that_refuse_to_remove_a_token_are_an_error_in_their_own_words(servers: FakeConsul) -> None:
-    servers.secrets = {ACCESSOR: BEFORE}
-    servers.refuses_writes = (403, "Permission denied")
-    assert forgotten(servers) == (
-        f"DELETE {servers.address}/v1/acl/token/{ACCESSOR}: Consul answers 403: Permission denied"
-    )
-
-
-def test_a_management_token_that_is_gone_already_is_no_error(servers: FakeConsul) -> None:
-    servers.secrets = {OTHER: MANAGEMENT}
-    assert (forgotten(servers), servers.wrote) == ("", [])
-
-
-@pytest.mark.usefixtures("_no_pauses")
-def test_a_management_token_that_nobody_revokes_is_an_error(servers: FakeConsul) -> None:
-    # It would stay valid, and no later run would know of it.
-    servers.address = "http://127.0.0.1:9"
-    assert forgotten(servers).startswith("the old management token is not revoked: GET http://127.0.0.1:9/")

@@ -63,6 +63,7 @@ def test_it_is_a_component_two_random_values_an_authority_and_a_certificate_for_
         "keys-gossip": BYTES,
         "keys-handed-over": STASH,
         "keys-authorities": STASH,
+        "keys-management-tokens": STASH,
         "keys-authority-key": PRIVATE_KEY,
         "keys-authority": AUTHORITY,
         "keys-staging-consul-key": PRIVATE_KEY,
@@ -100,7 +101,8 @@ def test_what_is_made_waits_for_what_it_is_made_of_and_for_nothing_else() -> Non
     certificate = "keys-staging-consul-certificate"
     assert {name: made().waits_for(name) for name in made().requests if "agent" not in name} == {
         "keys": set(),
-        "keys-management": set(),
+        "keys-management-tokens": set(),
+        "keys-management": {"keys-management-tokens"},
         "keys-gossip": set(),
         "keys-handed-over": {"keys-gossip"},
         "keys-authorities": set(),
@@ -300,6 +302,7 @@ def test_a_key_is_handed_over_before_it_is_another_and_not_when_it_is_the_first(
     assert {name: hooks for name, hooks in bound.items() if hooks} == {
         "keys-handed-over": {"before_update": [HOOK]},
         "keys-authorities": {"before_update": [REFUSE]},
+        "keys-management-tokens": {"before_update": ["refuse-keys-management-tokens"]},
     }
 
 

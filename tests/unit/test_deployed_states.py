@@ -98,7 +98,7 @@ _CHANGED = {
 
 
 # What today's program makes beside what was there.
-_NEW = re.compile(r"acl-services-(user|ai|grpc)-(policy|1-token|1-secret)|keys-authorities")
+_NEW = re.compile(r"acl-services-(user|ai|grpc)-(policy|1-token|1-secret)|keys-(authorities|management-tokens)")
 
 
 def without_changed(urn: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def without_intended_changes(resources: Mapping[str, Mapping[str, Any]]) -> dict
 def test_todays_program_states_the_resources_of_the_state_with_the_same_inputs(state: DeployedState) -> None:
     deployed = run(state)
     new = {name for name in deployed.requests if _NEW.fullmatch(name)}
-    assert len(new) == (10 if "acl" in deployed.requests else 0)
+    assert len(new) == (11 if "acl" in deployed.requests else 0)
     requests = {urn(state, each): name for name, each in deployed.requests.items() if name not in new}
     old = {each: stated(resource) for each, resource in state.resources.items()}
     inputs = {

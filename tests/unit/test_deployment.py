@@ -75,7 +75,7 @@ SECURITY = {
     "tls:index/locallySignedCert:LocallySignedCert": 2,
     "consul-staging:security:Acl": 1,
     "pulumi:providers:consul": 1,
-    "pulumi:index:Stash": 3,
+    "pulumi:index:Stash": 4,
     "consul:index/aclPolicy:AclPolicy": 5 + 3,
     "consul:index/aclToken:AclToken": 5 + 3,
     "pulumi-python:dynamic/consul:AclTokenSecret": 5 + 3,

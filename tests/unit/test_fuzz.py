@@ -73,6 +73,7 @@ RIGHT = {
     "externalNode": ["staging-external", "external_1"],
     "security": ["off", "accepted", "sent", "on", ""],
     "tokenGenerations": ["[1]", '["a", "b"]', "[]", "[1, 1]"],
+    "managementTokens": ["[1]", '["a", "b"]', "[]", "[1, 1]"],
     "authorities": ["[1]", '["a", "b"]', "[]", "[1, 1]"],
     "leaveOut": ["[]", '["billing_service"]'],
     "locations": ["{}", '{"billing_service": "10.0.0.7:9216", "mcp_service": ":80", "auth_service": "[::1]"}'],
@@ -195,6 +196,7 @@ def assert_usable(found: Settings) -> None:
         "leaveOut": json.dumps(sorted(found.leave_out)),
         "tokenGenerations": json.dumps(found.token_generations),
         "authorities": json.dumps(found.authorities),
+        "managementTokens": json.dumps(found.management_tokens),
         "locations": json.dumps({key: place(*each) for key, each in found.locations.items()}),
         "agentAddress": found.agent_address or "",
     }

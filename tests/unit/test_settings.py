@@ -323,8 +323,8 @@ KEYS = (
     "registration, agentAddress, agentToken, agentCaFile, nodeToken, gossipKey, clusterCaFile, agentCertificateFile, "
     "agentCertificateKey, serverAddress, environment, serviceHost, locations, "
     "leaveOut, adopt, docker, sandbox, network, server, standIns, consulImage, esmImage, externalNode, templates, "
-    "consulTemplateImage, security, tokenGenerations, authorities, publishOn, kvConfiguration, hosts, monitoring, "
-    "prometheusAddress, prometheusImage, consulExporterImage"
+    "consulTemplateImage, security, tokenGenerations, authorities, managementTokens, publishOn, kvConfiguration, "
+    "hosts, monitoring, prometheusAddress, prometheusImage, consulExporterImage"
 )
 GENERATIONS = "must be one name or more, each once, such as [1, 2]"
 REGISTRATION = "input should be 'agent', 'catalog' or 'files'"
