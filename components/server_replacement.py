@@ -14,7 +14,15 @@ import pulumi
 from components.consul_connection import Connection
 from components.consul_container import ConsulContainerArgs
 from components.resource_hooks import consul_hook, in_own_thread, stash
-from consul_cluster.autopilot import Servers, another_leads, is_healthy_voter, members_of, servers_of, states
+from consul_cluster.autopilot import (
+    Servers,
+    another_leads,
+    is_healthy_voter,
+    members_of,
+    refusal_of,
+    servers_of,
+    states,
+)
 from consul_cluster.client import Consul, ConsulError
 from waiting import wait_until
 
@@ -57,8 +65,14 @@ class ServerReplacement:
 
     async def _hand_over(self, _old: str, _new: str) -> None:
         others = await self._others()
-        if servers_of(others) is not None:  # else this one is alone, or the others are down
+        if servers_of(others) is not None:
             await in_own_thread(lambda: self._wait_until_it_can_go(others))
+        elif refusal := refusal_of(others):
+            raise ConsulError(
+                f"{self.node} is not replaced: the others do not accept the stack's new token or authority: {refusal}. "
+                "Import the state of before (pulumi stack import), and replace it in steps: docs/security.md"
+            )
+        # else it is the only one, or the others are down
 
     def _wait_until_it_can_go(self, others: Sequence[Consul]) -> None:
         if wait_until(lambda: self._can_go(others), _TIMEOUT, pause=0.5):

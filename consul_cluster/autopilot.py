@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from consul_cluster.client import Consul, ConsulError
+from consul_cluster.client import Consul, ConsulError, UnknownTokenError, UntrustedError
 
 Servers = Sequence[Mapping[str, Any]]
 """What the leader knows of each server."""
@@ -18,6 +18,18 @@ def servers_of(asked: Sequence[Consul]) -> Servers | None:
     for each in asked:
         with suppress(ConsulError):
             return each.autopilot_servers()
+    return None
+
+
+def refusal_of(asked: Sequence[Consul]) -> ConsulError | None:
+    """Return why a server does not accept its client's token or certificates; None: none of them refuses."""
+    for each in asked:
+        try:
+            each.autopilot_servers()
+        except (UnknownTokenError, UntrustedError) as error:
+            return error
+        except ConsulError:
+            pass
     return None
 
 

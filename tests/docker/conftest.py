@@ -16,6 +16,7 @@ from unittest.mock import patch
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 import toolchain
 from consul_cluster.agent_configuration import agent_config, server_config
@@ -23,6 +24,7 @@ from consul_cluster.client import Consul, ConsulError
 from consul_cluster.cluster_names import STAGING_NAMES
 from operations import down, up
 from operations.paths import ROOT
+from operations.snapshot.snapshot import app as snapshot_commands
 from operations.stack import Stack
 from services.roster import Roster
 from tests.forty_services import forty_roster
@@ -117,6 +119,13 @@ def run_pulumi(stack: Stack, *arguments: str, stdin: str | None = None) -> str:
         command, cwd=engine.project, env=environment, input=stdin, capture_output=True, text=True, check=True
     )
     return done.stdout
+
+
+def snapshot(stack: Stack, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    """Run a command of `operations snapshot` on a stack."""
+    monkeypatch.setattr(Stack, "load", lambda _: stack)
+    done = CliRunner().invoke(snapshot_commands, [*arguments, "--stack", stack.name])
+    assert done.exit_code == 0, done.exception
 
 
 def forget(stack: Stack, name: str) -> None:

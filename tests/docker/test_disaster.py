@@ -4,12 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from operations import up
-from operations.snapshot.snapshot import app
 from operations.stack import Stack
-from tests.docker.conftest import HTTPS, SERVER, all_40, deployed, docker, instances, passing, project
+from tests.docker.conftest import HTTPS, SERVER, all_40, deployed, docker, instances, passing, project, snapshot
 from tests.waiting import within
 
 pytestmark = pytest.mark.timeout(900)
@@ -25,12 +23,6 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
 def lose_the_server() -> None:
     docker("rm", "--force", SERVER, f"{SERVER}-carry")
     docker("volume", "rm", f"{SERVER}-data", f"{SERVER}-config")
-
-
-def snapshot(stack: Stack, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
-    monkeypatch.setattr(Stack, "load", lambda _: stack)
-    done = CliRunner().invoke(app, [*arguments, "--stack", stack.name])
-    assert done.exit_code == 0, done.exception
 
 
 def test_a_snapshot_brings_back_what_no_program_states_and_the_tokens_stay(

@@ -21,7 +21,7 @@ from operations.stack import Stack
 from operations.verify.report import report
 from services.roster import Roster
 from tests.docker.catalog_watch import watch_catalog
-from tests.docker.conftest import changes, instances
+from tests.docker.conftest import changes, instances, run_pulumi, snapshot
 from tests.docker.hosts_lab import (
     PROGRAM,
     SERVICES,
@@ -308,6 +308,22 @@ def test_the_authority_is_replaced_in_three_steps_and_who_trusts_both_reaches_ev
 
 
 @pytest.mark.usefixtures("stack")
+@pytest.mark.parametrize("key", ["keys-management", "keys-authority-key-2"])
+def test_a_key_that_is_replaced_at_once_is_refused_before_a_server_is_replaced_and_the_state_of_before_mends_it(
+    hosts: dict[str, LabHost], folder: Path, key: str
+) -> None:
+    stack = hosts_stack(folder, hosts, authorities=["2"])
+    before = run_pulumi(stack, "stack", "export")
+    [urn] = [each for each in stack.engine.urns() if each.endswith(f"::{key}")]
+    with watch_catalog(stack.roster, *stack.servers.values()) as watch, pytest.raises(EngineError, match="in steps"):
+        stack.engine.up(replace=[urn])
+    run_pulumi(stack, "stack", "import", stdin=before)
+    assert changes(hosts_stack(folder, hosts, authorities=["2"])).keys() == {"same"}
+    assert (watch.twice, watch.missing < 5) == (set(), True)
+    assert healthy_voters(stack) == ALL_SERVERS
+
+
+@pytest.mark.usefixtures("stack")
 def test_the_management_token_is_replaced_in_two_steps(hosts: dict[str, LabHost], folder: Path) -> None:
     before = hosts_stack(folder, hosts, authorities=["2"])
     old = before.with_role("management").server
@@ -326,12 +342,39 @@ def test_after_the_state_was_lost_up_gives_the_running_cluster_new_keys(
 ) -> None:
     old = stack.engine.outputs()["tokens"]["verify"]
     stack.engine.forget()
-    deploy(hosts_stack(folder, hosts))
+    up.deploy(hosts_stack(folder, hosts))
     after = hosts_stack(folder, hosts)
+    within(60, lambda: is_well(after))
     assert changes(after).keys() == {"same"}
     assert healthy_voters(after) == ALL_SERVERS
     with pytest.raises(UnknownTokenError):
         Consul(after.server.address, old, after.engine.outputs()["ca"]).own_accessor()
+
+
+@pytest.mark.parametrize("with_a_snapshot", [True, False])
+def test_after_all_servers_and_their_data_were_lost_up_creates_them_and_every_service_is_back(
+    stack: Stack,
+    hosts: dict[str, LabHost],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    with_a_snapshot: bool,
+) -> None:
+    tokens = stack.engine.outputs()["serviceTokens"]
+    if with_a_snapshot:
+        snapshot(stack, monkeypatch, "save", "--folder", str(folder / "snapshots"))
+    for name, host in hosts.items():
+        server = f"staging-consul-{name}"
+        host.docker("rm", "--force", server, f"{server}-carry")
+        host.docker("volume", "rm", f"{server}-data", f"{server}-config")
+    if with_a_snapshot:
+        stack.engine.up(refresh=True, target=[urn for urn in stack.engine.urns() if "::server-" in urn])
+        [file] = (folder / "snapshots").glob("*.snap")
+        snapshot(stack, monkeypatch, "restore", str(file))
+    up.deploy(hosts_stack(folder, hosts))
+    again = hosts_stack(folder, hosts)
+    within(60, lambda: is_well(again))
+    assert (healthy_voters(again), instances(again)) == (ALL_SERVERS, placed(again))
+    assert (stack.engine.outputs()["serviceTokens"] == tokens) == with_a_snapshot
 
 
 def test_destroy_leaves_nothing_on_any_host(stack: Stack, hosts: dict[str, LabHost]) -> None:

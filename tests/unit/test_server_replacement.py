@@ -26,6 +26,7 @@ class Cluster:
     better: dict[str, tuple[str, bool]] = field(default_factory=dict)
     leaders: bool = True
     left: tuple[str, ...] = ()
+    refuses: bool = False
 
     def answer(self, request: Request) -> Answer:
         self.asked.append(request.path)
@@ -38,6 +39,8 @@ class Cluster:
             return 200, json.dumps([{"Name": node} for node in (*self.servers, *self.left)]).encode(), {}
         if request.path == "/v1/status/leader":
             return 200, b'""', {}
+        if self.refuses:
+            return 403, b"ACL not found", {}
         if not self.leaders:
             return 500, b"No cluster leader", {}
         shown = {
@@ -119,6 +122,14 @@ def test_where_no_other_server_has_a_leader_nothing_is_waited_for(method: str, m
     with replacing(cluster, B) as replacement:
         run_to_end(replacement._join() if method == "_join" else replacement._hand_over("", ""))
     assert "/v1/operator/raft/transfer-leader" not in cluster.asked
+
+
+def test_a_server_is_not_replaced_while_the_others_do_not_know_the_new_management_token() -> None:
+    # `--replace keys-management`: nobody could say whether they have a majority.
+    with replacing(Cluster(well(leader=A), refuses=True), B) as replacement, pytest.raises(ConsulError) as caught:
+        run_to_end(replacement._hand_over("", ""))
+    assert str(caught.value).startswith(f"{B} is not replaced: the others do not accept the stack's new token")
+    assert str(caught.value).endswith("and replace it in steps: docs/security.md")
 
 
 def test_the_next_server_waits_until_the_last_one_is_a_healthy_voter_again() -> None:
