@@ -308,7 +308,7 @@ def test_the_authority_is_replaced_in_three_steps_and_who_trusts_both_reaches_ev
 
 
 @pytest.mark.usefixtures("stack")
-@pytest.mark.parametrize("key", ["keys-management", "keys-authority-key-2"])
+@pytest.mark.parametrize("key", ["keys-management", "keys-authority-2-key"])
 def test_a_key_that_is_replaced_at_once_is_refused_before_a_server_is_replaced_and_the_state_of_before_mends_it(
     hosts: dict[str, LabHost], folder: Path, key: str
 ) -> None:
