@@ -1,4 +1,4 @@
-"""What each host of a secured stack costs: `python -m tests.docker.hosts_bench`, with DOCKER_HOSTS_LAB (hosts_lab.py)."""
+"""What each host of a secured stack costs: `python -m tests.docker.hosts_bench`, with a lab (hosts_lab.py)."""
 
 import tempfile
 from collections.abc import Mapping

@@ -110,6 +110,19 @@ def test_what_was_deployed_is_verified() -> None:
     assert steps("deploy")[-1]["run"] == "make verify STACK=staging WAIT=1m"
 
 
+@pytest.mark.parametrize(
+    ("name", "command", "secret"),
+    [
+        ("deploy", "make verify", "CONSUL_HTTP_TOKEN"),
+        ("drift", "make heal", "CONSUL_HTTP_TOKEN"),
+        ("snapshot", "make snapshot", "CONSUL_SNAPSHOT_TOKEN"),
+    ],
+)
+def test_a_command_gets_the_token_of_a_consul_that_others_secured(name: str, command: str, secret: str) -> None:
+    [step] = [step for step in steps(name) if step.get("run", "").startswith(command)]
+    assert step["env"]["CONSUL_HTTP_TOKEN"] == f"${{{{ secrets.{secret} }}}}"
+
+
 def test_a_drift_run_that_waits_pushes_out_no_deployment_that_waits() -> None:
     assert WORKFLOWS["drift"]["concurrency"] != WORKFLOWS["deploy"]["concurrency"]
 
@@ -117,6 +130,11 @@ def test_a_drift_run_that_waits_pushes_out_no_deployment_that_waits() -> None:
 @pytest.mark.parametrize("name", ["deploy", "destroy"])
 def test_only_one_run_at_a_time_changes_staging(name: str) -> None:
     assert WORKFLOWS[name]["concurrency"] == {"group": "staging"}
+
+
+def test_what_changes_staging_waits_for_approval_and_what_runs_on_a_schedule_does_not() -> None:
+    environments = {name: job.get("environment") for name in WORKFLOWS for job in WORKFLOWS[name]["jobs"].values()}
+    assert {name: each for name, each in environments.items() if each} == {"deploy": "staging", "destroy": "staging"}
 
 
 def test_a_destroy_is_confirmed_by_the_stacks_name() -> None:
