@@ -24,6 +24,7 @@ from consul_cluster.client import Consul, ConsulError
 from consul_cluster.cluster_names import STAGING_NAMES
 from operations import down, up
 from operations.paths import ROOT
+from operations.pulumi_engine import EngineError
 from operations.snapshot.snapshot import app as snapshot_commands
 from operations.stack import Stack
 from services.roster import Roster
@@ -108,6 +109,14 @@ def changes(stack: Stack, **options: object) -> dict[str, int]:
     """Run `up`; returns how many resources were created, changed and so on."""
     summary = stack.engine.up(**options).summary.resource_changes or {}
     return {str(what): count for what, count in summary.items()}
+
+
+def failed_up(stack: Stack, **options: object) -> str:
+    """Run an `up` that has to fail; returns what it prints."""
+    said: list[str] = []
+    with pytest.raises(EngineError):
+        replace(stack.engine, print_line=said.append).up(**options)
+    return "\n".join(said)
 
 
 def run_pulumi(stack: Stack, *arguments: str, stdin: str | None = None) -> str:
