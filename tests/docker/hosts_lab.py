@@ -74,9 +74,10 @@ def hosts_stack(
     hosts: Mapping[str, LabHost],
     servers: tuple[str, ...] = ("h1", "h2", "h3"),
     services: Mapping[str, list[str]] = SERVICES,
+    asked: str = "h1",
     **config: object,
 ) -> Stack:
-    """Return a secured stack on all hosts, with stand-ins."""
+    """Return a secured stack on all hosts, with stand-ins; one host is asked, at the stack's addresses."""
     stated = {
         name: {
             "engine": f"unix://{host.socket}",
@@ -86,8 +87,8 @@ def hosts_stack(
         }
         for name, host in hosts.items()
     }
-    first = hosts["h1"].address
-    apis = {"agentAddress": f"https://{first}:8501", "serverAddress": f"https://{first}:8500"}
+    address = hosts[asked].address
+    apis = {"agentAddress": f"https://{address}:8501", "serverAddress": f"https://{address}:8500"}
     return project(folder, "docker-local", network="existing", security="on", hosts=stated, **apis, **config)
 
 

@@ -19,7 +19,7 @@ from operations.stack import Stack
 from operations.verify.report import report
 from services.roster import Roster
 from tests.docker.catalog_watch import watch_catalog
-from tests.docker.conftest import changes, failed_up, instances, run_pulumi, snapshot
+from tests.docker.conftest import changes, failed_up, forget, instances, run_pulumi, snapshot
 from tests.docker.hosts_lab import (
     PROGRAM,
     SERVICES,
@@ -193,6 +193,21 @@ def test_while_a_host_is_away_the_others_are_deployed_and_its_own_services_stay_
     within(120, lambda: healthy_voters(stack) == ALL_SERVERS)
     deploy(changed)
     assert tagged(changed, "changed") == every_service
+    deploy(hosts_stack(folder, hosts))
+
+
+def test_while_the_host_of_the_addresses_is_away_the_others_are_deployed_by_those_of_another_host(
+    stack: Stack, hosts: dict[str, LabHost], folder: Path
+) -> None:
+    changed = hosts_stack(folder, hosts, environment="changed", asked="h2")
+    on_h1 = {service.id for service in stack.roster.services if stack.node_of(service).endswith("-h1")}
+    lab("kill", "1")
+    try:
+        changed.engine.up(exclude=["**-h1", "**-h1-*"], run_program=True)
+        assert tagged(changed, "changed") == {service.id for service in stack.roster.services} - on_h1
+    finally:
+        lab("up", "3")
+    within(120, lambda: healthy_voters(changed) == ALL_SERVERS)
     deploy(hosts_stack(folder, hosts))
 
 
@@ -371,6 +386,32 @@ def test_after_all_servers_and_their_data_were_lost_up_creates_them_and_every_se
     within(60, lambda: is_well(again))
     assert (healthy_voters(again), instances(again)) == (ALL_SERVERS, placed(again))
     assert (stack.engine.outputs()["serviceTokens"] == tokens) == with_a_snapshot
+
+
+def test_a_host_that_is_lost_for_good_is_taken_out_of_the_state_and_its_services_go_to_another(
+    stack: Stack, hosts: dict[str, LabHost], folder: Path
+) -> None:
+    two = {name: host for name, host in hosts.items() if name != "h3"}
+    server, smaller = stack.servers["staging-consul-h1"], hosts_stack(folder, two, servers=("h1",))
+    others = Roster(services=tuple(each for each in stack.roster.services if each.id not in SERVICES["h3"]))
+    lab("kill", "3")
+    try:
+        with watch_catalog(others, server) as watch:
+            forget(stack, "docker-h3")
+            up.deploy(smaller)
+            token = smaller.engine.outputs()["tokens"]["management"]
+            leave = ("consul", "force-leave", "-prune", "consul-agent-h3")
+            hosts["h1"].docker("exec", "--env", f"CONSUL_HTTP_TOKEN={token}", "staging-consul-h1", *leave)
+            within(60, lambda: is_well(smaller))
+        assert instances(smaller) == placed(smaller)
+        assert healthy_voters(smaller) == {"staging-consul-h1"}
+        assert (watch.twice, watch.missing < 5) == (set(), True)
+    finally:
+        lab("up", "3")
+    h3 = hosts["h3"]
+    h3.docker("rm", "--force", *h3.docker("ps", "--all", "--quiet").split())
+    h3.docker("volume", "rm", *h3.docker("volume", "ls", "--quiet").split())
+    deploy(hosts_stack(folder, hosts))
 
 
 def test_destroy_leaves_nothing_on_any_host(stack: Stack, hosts: dict[str, LabHost]) -> None:

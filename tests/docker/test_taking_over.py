@@ -41,12 +41,13 @@ def test_an_open_server_is_taken_over_with_its_data_and_secured_from_there(befor
     docker("stop", SERVER)
     to_volume = ("--volumes-from", SERVER, "--volume", f"{SERVER}-data:/to", "--entrypoint", "cp")
     docker("run", "--rm", "--user", "root", *to_volume, CONSUL, "-a", "/consul/data/.", "/to")
-    docker("rm", SERVER)
+    docker("rename", SERVER, f"{SERVER}-before")
     for name, config in STAGES:
         stack = stage(before, name, **config)
         changes(stack)
         assert instances(stack) == stood, name
         assert statuses(stack.server, stack.roster, stack.node)["billing_service"] == "passing", name
+    docker("rm", f"{SERVER}-before")
     made = stack.engine.outputs()
     https = urllib3.PoolManager(ca_cert_data=made["ca"], headers={"X-Consul-Token": made["tokens"]["management"]})
     answer = https.request("GET", f"{KEPT.replace('http:', 'https:')}?raw")
