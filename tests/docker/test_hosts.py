@@ -99,15 +99,14 @@ def test_a_service_that_moves_to_another_host_is_in_the_catalog_once_at_every_lo
 
 
 def test_servers_are_replaced_one_at_a_time_and_the_catalog_always_answers(stack: Stack) -> None:
-    voters: list[int] = []
+    answering: list[int] = []
 
-    def look() -> None:
-        with suppress(ConsulError, StopIteration):
-            voters.append(len(healthy_voters(stack)))
+    def look() -> None:  # autopilot says more, but calls a server unhealthy that a busy machine delays by 0.2 s
+        answering.append(sum(server.answers() for server in stack.servers.values()))
 
     with other_servers(), polling(look, 0.2), watch_catalog(stack.roster, *stack.servers.values()) as watch:
         deploy(stack)
-    assert (min(voters), watch.twice) == (2, set())
+    assert (min(answering), watch.twice) == (2, set())
     assert watch.missing < 5
     assert healthy_voters(stack) == ALL_SERVERS
     deploy(stack)  # as the other tests state them: while a host is away, no server can be replaced
