@@ -1,13 +1,14 @@
 """`down`: destroys a stack, and stops what `up` started."""
 
 from operations.command_line import DEFAULT_STACK, StackName
+from operations.output import print_change
 from operations.stack import Stack
 from operations.up import refuse_unless_trial
 
 
 def down(stack: StackName = DEFAULT_STACK) -> None:
     """Destroy the stack, and stop what `up` started, and only that."""
-    loaded = Stack.load(stack)
+    loaded = Stack.load(stack, output=print_change)
     refuse_unless_trial(loaded, "down")
     destroy(loaded)
 

@@ -1,6 +1,7 @@
 """What the commands print."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 
 import typer
@@ -20,12 +21,25 @@ STATUS_COLOURS: Mapping[str, str] = {
 }
 """Colours by status, in the order in which counts are printed."""
 
+# Such as "    consul:index:Node external", or " +  consul:index:Node external creating (0s)". What Docker begins is shown: it
+# can take minutes.
+_RESOURCE, _TIME = r"[^: ]+:[^: ]+:[^: ]+ \S+", r"\([0-9.]+s\)"
+_NO_CHANGE = re.compile(
+    rf" [ ~+-]+ (?:{_RESOURCE}(?: running| refresh(?:ing)? {_TIME})?|(?!docker:){_RESOURCE} [a-z]+ing {_TIME})$"
+)
+
 _COLOURS = {**STATUS_COLOURS, "kept": "green", "missed": "red", "wrong:": "red"}
 
 
 def print_line(text: str) -> None:
     """Print a line as it is, without breaking it."""
     console.print(text, markup=False, soft_wrap=True)
+
+
+def print_change(line: str) -> None:
+    """Print a line of the engine's, unless it is of a resource that is being worked on, or that stays as it is."""
+    if not _NO_CHANGE.match(line):
+        print_line(line)
 
 
 def print_json(document: object) -> None:

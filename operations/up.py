@@ -10,7 +10,7 @@ from consul_cluster.health_status import UNCHECKED, service_statuses
 from consul_cluster.ownership import is_owned_by
 from operations.command_line import DEFAULT_STACK, StackName
 from operations.lost_server import has_lost_its_server
-from operations.output import console, print_line
+from operations.output import console, print_change, print_line
 from operations.stack import Stack, StackError
 from operations.status import checks_of, status_table
 from waiting import wait_until
@@ -21,7 +21,7 @@ _MARGIN = 5  # seconds beyond those in which every check has reported
 
 def up(stack: StackName = DEFAULT_STACK) -> None:
     """Start a Consul and stand-ins on this machine, deploy, and wait until every check passes."""
-    loaded = Stack.load(stack)
+    loaded = Stack.load(stack, output=print_change)
     refuse_unless_trial(loaded, "up")
     deploy(loaded)
     statuses = wait_for_passing(loaded)
