@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +15,8 @@ import typer
 from consul_cluster.agent_configuration import server_config
 from consul_cluster.client import Consul, ConsulError, UnknownTokenError, UntrustedError
 from operations import down, up
+from operations.drill.drill import drill_of
+from operations.heal.heal import once, reconcilers_of
 from operations.host_maintenance import drain_host, return_host
 from operations.stack import Stack
 from operations.verify.report import report
@@ -96,6 +99,21 @@ def test_a_service_that_moves_to_another_host_is_in_the_catalog_once_at_every_lo
     assert len(seen) > 100
     assert set(seen) == {1}
     deploy(hosts_stack(folder, hosts))
+
+
+def test_a_drill_of_a_service_on_another_host_keeps_its_promises(stack: Stack) -> None:
+    steps = drill_of(stack, "billing_service", lambda _: None).run()
+    assert [step for step in steps if not step.kept] == []
+    within(60, lambda: is_well(stack))
+
+
+def test_heal_registers_again_what_is_gone_from_the_agent_of_each_host(stack: Stack) -> None:
+    agents = stack.with_role("removal").agents
+    for host in stack.hosts:
+        agents[host.node].deregister(host.roster.services[0].id)
+    assert [once(reconciler, time.sleep) for reconciler in reconcilers_of(stack)] == [True, True, True]
+    within(60, lambda: is_well(stack))
+    assert instances(stack) == placed(stack)
 
 
 def test_servers_are_replaced_one_at_a_time_and_the_catalog_always_answers(stack: Stack) -> None:
