@@ -303,6 +303,15 @@ def test_with_definition_files_each_agent_reads_those_of_its_own_host(
     deploy(hosts_stack(folder, hosts))
 
 
+def test_the_gossip_key_is_replaced_with_one_up(stack: Stack) -> None:
+    [urn] = [each for each in stack.engine.urns() if each.endswith("::keys-gossip")]
+    with watch_catalog(stack.roster, *stack.servers.values()) as watch:
+        assert changes(stack, replace=[urn])["replace"] > 1
+        within(60, lambda: is_well(stack))
+    assert (watch.twice, watch.missing < 5) == (set(), True)
+    assert healthy_voters(stack) == ALL_SERVERS
+
+
 @pytest.mark.usefixtures("stack")
 def test_the_authority_is_replaced_in_three_steps_and_who_trusts_both_reaches_every_server_and_agent(
     hosts: dict[str, LabHost], folder: Path
