@@ -312,6 +312,21 @@ def test_the_gossip_key_is_replaced_with_one_up(stack: Stack) -> None:
     assert healthy_voters(stack) == ALL_SERVERS
 
 
+@pytest.mark.parametrize("key", ["keys-management", "keys-authority-key"])
+def test_a_key_that_is_replaced_at_once_is_refused_before_a_server_is_replaced_and_the_state_of_before_mends_it(
+    stack: Stack, hosts: dict[str, LabHost], folder: Path, key: str
+) -> None:
+    before = run_pulumi(stack, "stack", "export")
+    [urn] = [each for each in stack.engine.urns() if each.endswith(f"::{key}")]
+    with watch_catalog(stack.roster, *stack.servers.values()) as watch:
+        assert "and replace it in steps" in failed_up(stack, replace=[urn])
+        run_pulumi(stack, "stack", "import", stdin=before)
+        deploy(hosts_stack(folder, hosts))  # writes the configuration of before again
+    assert changes(hosts_stack(folder, hosts)).keys() == {"same"}
+    assert (watch.twice, watch.missing < 5) == (set(), True)
+    assert healthy_voters(stack) == ALL_SERVERS
+
+
 @pytest.mark.usefixtures("stack")
 def test_the_authority_is_replaced_in_three_steps_and_who_trusts_both_reaches_every_server_and_agent(
     hosts: dict[str, LabHost], folder: Path
@@ -346,23 +361,6 @@ def test_the_authority_is_replaced_in_three_steps_and_who_trusts_both_reaches_ev
 
 
 @pytest.mark.usefixtures("stack")
-@pytest.mark.parametrize("key", ["keys-management", "keys-authority-2-key"])
-def test_a_key_that_is_replaced_at_once_is_refused_before_a_server_is_replaced_and_the_state_of_before_mends_it(
-    hosts: dict[str, LabHost], folder: Path, key: str
-) -> None:
-    stack = hosts_stack(folder, hosts, authorities=["2"])
-    before = run_pulumi(stack, "stack", "export")
-    [urn] = [each for each in stack.engine.urns() if each.endswith(f"::{key}")]
-    with watch_catalog(stack.roster, *stack.servers.values()) as watch:
-        assert "and replace it in steps" in failed_up(stack, replace=[urn])
-        run_pulumi(stack, "stack", "import", stdin=before)
-        deploy(hosts_stack(folder, hosts, authorities=["2"]))  # writes the configuration of before again
-    assert changes(hosts_stack(folder, hosts, authorities=["2"])).keys() == {"same"}
-    assert (watch.twice, watch.missing < 5) == (set(), True)
-    assert healthy_voters(stack) == ALL_SERVERS
-
-
-@pytest.mark.usefixtures("stack")
 def test_the_management_token_is_replaced_in_two_steps(hosts: dict[str, LabHost], folder: Path) -> None:
     before = hosts_stack(folder, hosts, authorities=["2"])
     old = before.with_role("management").server
@@ -390,14 +388,15 @@ def test_after_the_state_was_lost_up_gives_the_running_cluster_new_keys(
         Consul(after.server.address, old, after.engine.outputs()["ca"]).own_accessor()
 
 
+@pytest.mark.usefixtures("stack")
 @pytest.mark.parametrize("with_a_snapshot", [True, False])
 def test_after_all_servers_and_their_data_were_lost_up_creates_them_and_every_service_is_back(
-    stack: Stack,
     hosts: dict[str, LabHost],
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     with_a_snapshot: bool,
 ) -> None:
+    stack = hosts_stack(folder, hosts)  # with the keys of now
     tokens = stack.engine.outputs()["serviceTokens"]
     if with_a_snapshot:
         snapshot(stack, monkeypatch, "save", "--folder", str(folder / "snapshots"))
@@ -416,9 +415,11 @@ def test_after_all_servers_and_their_data_were_lost_up_creates_them_and_every_se
     assert (stack.engine.outputs()["serviceTokens"] == tokens) == with_a_snapshot
 
 
+@pytest.mark.usefixtures("stack")
 def test_a_host_that_is_lost_for_good_is_taken_out_of_the_state_and_its_services_go_to_another(
-    stack: Stack, hosts: dict[str, LabHost], folder: Path
+    hosts: dict[str, LabHost], folder: Path
 ) -> None:
+    stack = hosts_stack(folder, hosts)  # with the keys of now
     two = {name: host for name, host in hosts.items() if name != "h3"}
     server, smaller = stack.servers["staging-consul-h1"], hosts_stack(folder, two, servers=("h1",))
     others = Roster(services=tuple(each for each in stack.roster.services if each.id not in SERVICES["h3"]))
