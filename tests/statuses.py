@@ -1,6 +1,6 @@
 """The statuses of services in the catalog."""
 
-from consul_cluster.client import Consul
+from consul_cluster.client import Consul, NoAnswerError
 from consul_cluster.cluster_names import STAGING_NAMES
 from consul_cluster.health_status import service_statuses
 from services.roster import Roster
@@ -16,6 +16,10 @@ def require_passing(consul: Consul, roster: Roster, seconds: float = 30, node: s
     """Wait until every service passes, and fail if one does not in time."""
 
     def others() -> dict[str, str]:
-        return {key: status for key, status in statuses(consul, roster, node).items() if status != "passing"}
+        try:
+            found = statuses(consul, roster, node)
+        except NoAnswerError as error:  # it has just started
+            return {"the servers": str(error)}
+        return {key: status for key, status in found.items() if status != "passing"}
 
     assert wait_until(lambda: not others(), seconds, pause=0.5), others()

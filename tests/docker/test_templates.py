@@ -12,9 +12,20 @@ import urllib3
 
 from operations.paths import ROOT
 from operations.stack import Stack
-from tests.docker.conftest import AGENT, HTTPS, NETWORK, SERVER, changes, deployed, docker, failed_up, ours, project
+from tests.docker.conftest import (
+    AGENT,
+    HTTPS,
+    NETWORK,
+    SERVER,
+    changes,
+    deployed,
+    docker,
+    failed_up,
+    ours,
+    passing,
+    project,
+)
 from tests.forty_services import FORTY
-from tests.statuses import statuses
 from tests.waiting import within
 
 HTTP = [line.name for line in FORTY if line.kind != "grpc"]
@@ -111,8 +122,7 @@ def test_while_consul_is_away_the_files_stay_and_the_gateway_answers(gateway: Ga
     assert set(gateway.answering().values()) == {200}
     assert docker("inspect", "--format", "{{.State.StartedAt}} {{.RestartCount}}", "consul-template") == started
     docker("start", SERVER, AGENT)
-    stack = gateway.stack
-    within(60, lambda: set(statuses(stack.server, stack.roster, stack.node).values()) == {"passing"})
+    passing(gateway.stack, 60)
     within(15, lambda: set(gateway.answering().values()) == {200})
 
 
