@@ -132,8 +132,9 @@ def run_pulumi(stack: Stack, *arguments: str, stdin: str | None = None) -> str:
 
 def snapshot(stack: Stack, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
     """Run a command of `operations snapshot` on a stack."""
-    monkeypatch.setattr(Stack, "load", lambda _: stack)
-    done = CliRunner().invoke(snapshot_commands, [*arguments, "--stack", stack.name])
+    with monkeypatch.context() as patched:
+        patched.setattr(Stack, "load", lambda _: stack)
+        done = CliRunner().invoke(snapshot_commands, [*arguments, "--stack", stack.name])
     assert done.exit_code == 0, done.exception
 
 

@@ -56,9 +56,9 @@ def lab(*arguments: str) -> str:
     return subprocess.run((PROGRAM, *arguments), capture_output=True, text=True, check=True, timeout=300).stdout
 
 
-def lab_hosts() -> Mapping[str, LabHost]:
-    """Have three hosts run, with the images that a stack needs, and return them by name."""
-    hosts = {name: LabHost(name, socket, address) for name, socket, address in _HOST.findall(lab("up", "3"))}
+def lab_hosts(count: int = 3) -> Mapping[str, LabHost]:
+    """Have some hosts run, with the images that a stack needs, and return them by name."""
+    hosts = {name: LabHost(name, socket, address) for name, socket, address in _HOST.findall(lab("up", str(count)))}
     images = subprocess.run(("docker", "save", *_IMAGES), capture_output=True, check=True).stdout
     for host in hosts.values():
         command = ("docker", "-H", f"unix://{host.socket}", "load")

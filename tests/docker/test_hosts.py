@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import re
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,11 +20,12 @@ from operations import down, up
 from operations.drill.drill import drill_of
 from operations.heal.heal import once, reconcilers_of
 from operations.host_maintenance import drain_host, return_host
+from operations.paths import ROOT
 from operations.stack import Stack
 from operations.verify.report import report
 from services.roster import Roster
 from tests.docker.catalog_watch import watch_catalog
-from tests.docker.conftest import changes, failed_up, forget, instances, run_pulumi, snapshot
+from tests.docker.conftest import changes, failed_up, instances, run_pulumi, snapshot
 from tests.docker.hosts_lab import (
     PROGRAM,
     SERVICES,
@@ -232,11 +235,9 @@ def test_while_the_host_of_the_addresses_is_away_the_others_are_deployed_by_thos
 def test_a_host_whose_containers_and_volumes_are_lost_is_deployed_again(
     stack: Stack, hosts: dict[str, LabHost]
 ) -> None:
-    h3 = hosts["h3"]
     others = Roster(services=tuple(each for each in stack.roster.services if each.id not in SERVICES["h3"]))
     with watch_catalog(others, *stack.servers.values()) as watch:
-        h3.docker("rm", "--force", *h3.docker("ps", "--all", "--quiet").split())
-        h3.docker("volume", "rm", *h3.docker("volume", "ls", "--quiet").split())
+        remove_all(hosts["h3"])
         deploy(stack)
     assert (watch.twice, watch.missing < 5) == (set(), True)
     within(60, lambda: healthy_voters(stack) == ALL_SERVERS)
@@ -415,6 +416,34 @@ def test_after_all_servers_and_their_data_were_lost_up_creates_them_and_every_se
     assert (stack.engine.outputs()["serviceTokens"] == tokens) == with_a_snapshot
 
 
+def remove_all(host: LabHost) -> None:
+    """Remove a stack's containers and volumes from a host, as if its disk was erased."""
+    host.docker("rm", "--force", *host.docker("ps", "--all", "--quiet").split())
+    host.docker("volume", "rm", *host.docker("volume", "ls", "--quiet").split())
+
+
+@pytest.mark.usefixtures("stack")
+def test_another_machine_takes_the_name_of_a_host_that_is_lost(hosts: dict[str, LabHost], folder: Path) -> None:
+    h3, h4 = hosts["h3"], lab_hosts(4)["h4"]
+    moved = hosts_stack(folder, {**hosts, "h3": replace(h4, name="h3")})
+    lab("kill", "3")
+    try:
+        moved.engine.up(run_program=True)
+        within(90, lambda: is_well(moved))
+        assert (instances(moved), healthy_voters(moved)) == (placed(moved), ALL_SERVERS)
+    finally:
+        lab("up", "4")
+        remove_all(h3)
+    lab("kill", "4")
+    try:
+        back = hosts_stack(folder, hosts)
+        back.engine.up(run_program=True)
+        within(90, lambda: is_well(back))
+    finally:
+        lab("up", "4")
+        remove_all(h4)
+
+
 @pytest.mark.usefixtures("stack")
 def test_a_host_that_is_lost_for_good_is_taken_out_of_the_state_and_its_services_go_to_another(
     hosts: dict[str, LabHost], folder: Path
@@ -426,7 +455,12 @@ def test_a_host_that_is_lost_for_good_is_taken_out_of_the_state_and_its_services
     lab("kill", "3")
     try:
         with watch_catalog(others, server) as watch:
-            forget(stack, "docker-h3")
+            state = run_pulumi(stack, "stack", "export")
+            [of_the_page] = re.findall(
+                r"^ *jq '(.*)' state.json", (ROOT / "docs" / "hosts.md").read_text(), re.MULTILINE
+            )
+            rest = subprocess.run(("jq", of_the_page), input=state, capture_output=True, text=True, check=True)
+            run_pulumi(stack, "stack", "import", stdin=rest.stdout)
             up.deploy(smaller)
             token = smaller.engine.outputs()["tokens"]["management"]
             leave = ("consul", "force-leave", "-prune", "consul-agent-h3")
@@ -437,9 +471,7 @@ def test_a_host_that_is_lost_for_good_is_taken_out_of_the_state_and_its_services
         assert (watch.twice, watch.missing < 5) == (set(), True)
     finally:
         lab("up", "3")
-    h3 = hosts["h3"]
-    h3.docker("rm", "--force", *h3.docker("ps", "--all", "--quiet").split())
-    h3.docker("volume", "rm", *h3.docker("volume", "ls", "--quiet").split())
+    remove_all(hosts["h3"])
     deploy(hosts_stack(folder, hosts))
 
 
