@@ -21,8 +21,8 @@ STATUS_COLOURS: Mapping[str, str] = {
 }
 """Colours by status, in the order in which counts are printed."""
 
-# Such as "    consul:index:Node external", or " +  consul:index:Node external creating (0s)". What Docker begins is shown: it
-# can take minutes.
+# Such as "    consul:index:Node external", or " +  consul:index:Node external creating (0s)". What Docker begins is
+# shown: it can take minutes.
 _RESOURCE, _TIME = r"[^: ]+:[^: ]+:[^: ]+ \S+", r"\([0-9.]+s\)"
 _NO_CHANGE = re.compile(
     rf" [ ~+-]+ (?:{_RESOURCE}(?: running| refresh(?:ing)? {_TIME})?|(?!docker:){_RESOURCE} [a-z]+ing {_TIME})$"
