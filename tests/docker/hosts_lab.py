@@ -42,6 +42,16 @@ class LabHost:
         command = ("docker", "-H", f"unix://{self.socket}", *arguments)
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout.strip()
 
+    def saved(self, *images: str) -> bytes:
+        """Return images of its engine."""
+        command = ("docker", "-H", f"unix://{self.socket}", "save", *images)
+        return subprocess.run(command, capture_output=True, check=True).stdout
+
+    def load(self, images: bytes) -> None:
+        """Give its engine images that another one has."""
+        command = ("docker", "-H", f"unix://{self.socket}", "load")
+        subprocess.run(command, input=images, capture_output=True, check=True)
+
     @property
     def ours(self) -> str:
         """The names of a stack's containers and volumes that are there."""
@@ -61,8 +71,7 @@ def lab_hosts(count: int = 3) -> Mapping[str, LabHost]:
     hosts = {name: LabHost(name, socket, address) for name, socket, address in _HOST.findall(lab("up", str(count)))}
     images = subprocess.run(("docker", "save", *_IMAGES), capture_output=True, check=True).stdout
     for host in hosts.values():
-        command = ("docker", "-H", f"unix://{host.socket}", "load")
-        subprocess.run(command, input=images, capture_output=True, check=True)
+        host.load(images)
     return hosts
 
 
