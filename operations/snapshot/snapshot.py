@@ -23,6 +23,8 @@ from operations.stack import Stack
 from waiting import wait_until
 
 _LEADER_SECONDS = 60
+_NODES_SECONDS = 120  # an agent that was refused tries again after 15 to 30 s
+_ALIVE = 1
 
 app = typer.Typer(no_args_is_help=True, help="Save what Consul's servers hold, look at a file, and put it back.")
 
@@ -71,12 +73,32 @@ def restore(file: File, stack: StackName = DEFAULT_STACK) -> None:
     _consul("restore", snapshot, loaded)
     if not wait_until(lambda: _leads(loaded.server), _LEADER_SECONDS):
         raise SnapshotCommandError(f"the servers have no leader {_LEADER_SECONDS} s after the restore: see their logs")
+    servers = loaded.with_role("management").server
+    if not wait_until(lambda: _has_its_own_nodes(servers), _NODES_SECONDS, pause=1):
+        raise SnapshotCommandError(f"a node of the lost servers is still in the catalog after {_NODES_SECONDS} s")
     print_line(f"{_summary(snapshot)}: restored. What has changed since it was saved, the next up deploys again")
 
 
 def _leads(server: Consul) -> bool:
     with suppress(ConsulError):
         return bool(server.leader())
+    return False
+
+
+def _has_its_own_nodes(servers: Consul) -> bool:
+    """Return whether each member is in the catalog as itself; remove what has its name there, and another id.
+
+    A snapshot has the nodes of the servers that were lost. Consul keeps a name for the node that had it first, so a new
+    server could register neither itself nor, while an agent is replaced, the services that it checks meanwhile.
+    https://developer.hashicorp.com/consul/docs/agent/config/config-files#node_id
+    """
+    with suppress(ConsulError):
+        nodes = {name: node["ID"] for name, node in servers.catalog_nodes().items()}
+        ids = {member["Name"]: member["Tags"]["id"] for member in servers.members() if member["Status"] == _ALIVE}
+        for name, own in ids.items():
+            if nodes.get(name, own) != own:
+                servers.deregister_node(name)
+        return all(nodes.get(name) == own for name, own in ids.items())
     return False
 
 

@@ -40,6 +40,8 @@ def test_a_snapshot_brings_back_what_no_program_states_and_the_tokens_stay(
     up.deploy(stack)
     passing(stack)
     assert instances(stack) == all_40(stack)
+    own_id = docker("exec", SERVER, "cat", "/consul/data/node-id")
+    assert management.server.catalog_nodes()[SERVER]["ID"] == own_id
     assert management.server._ask("GET", f"/v1/kv/{KEY}")
     assert stack.engine.outputs()["serviceTokens"] == tokens
 

@@ -1,0 +1,44 @@
+from collections.abc import Iterator
+
+import pytest
+
+from consul_cluster.client import Consul
+from operations.snapshot.snapshot import _has_its_own_nodes
+from tests.fake_consul import FakeConsul, running
+
+SERVER = "staging-consul"
+
+
+@pytest.fixture
+def consul() -> Iterator[FakeConsul]:
+    with running(FakeConsul()) as made:
+        made.members[SERVER] = {"Name": SERVER, "Status": 1, "Tags": {"id": "new"}}
+        yield made
+
+
+def test_the_node_of_a_lost_server_is_removed_from_a_restored_catalog_and_the_new_one_is_waited_for(
+    consul: FakeConsul,
+) -> None:
+    # Else Consul keeps its name for it, and the new server can register nothing.
+    consul.add_node(SERVER, ID="lost")
+    assert not _has_its_own_nodes(Consul(consul.address))
+    assert [(path, body) for _, path, body in consul.wrote] == [("/v1/catalog/deregister", {"Node": SERVER})]
+
+
+def test_nodes_that_are_themselves_and_external_ones_stay(consul: FakeConsul) -> None:
+    consul.add_node(SERVER, ID="new")
+    consul.add_node("staging-external", ID="")
+    assert _has_its_own_nodes(Consul(consul.address))
+    assert consul.wrote == []
+
+
+def test_a_member_that_is_not_in_the_catalog_yet_is_waited_for(consul: FakeConsul) -> None:
+    assert not _has_its_own_nodes(Consul(consul.address))
+    consul.add_node(SERVER, ID="new")
+    assert _has_its_own_nodes(Consul(consul.address))
+
+
+def test_a_member_that_has_failed_is_not_waited_for(consul: FakeConsul) -> None:
+    consul.members["agent"] = {"Name": "agent", "Status": 4, "Tags": {"id": "gone"}}
+    consul.add_node(SERVER, ID="new")
+    assert _has_its_own_nodes(Consul(consul.address))
