@@ -6,7 +6,7 @@ import re
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ from tests.docker.hosts_lab import (
 from tests.docker.killed_runs import change_the_agent, killed_at
 from tests.polling import polling
 from tests.waiting import within
+from waiting import wait_until
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason=WHY_NOT)
 
@@ -70,20 +71,27 @@ def stack(hosts: dict[str, LabHost], folder: Path) -> Iterator[Stack]:
         down.destroy(hosts_stack(folder, hosts))
 
 
-def is_well(stack: Stack) -> bool:
-    with suppress(ConsulError):
-        return report(stack).well
-    return False
+def well_within(seconds: float, stack: Stack) -> None:
+    """Wait until `verify` finds nothing, and fail with what it still finds."""
+
+    def found() -> list[str]:
+        try:
+            return [str(verdict) for verdict in report(stack).verdicts if not verdict.well]
+        except ConsulError as error:
+            return [str(error)]
+
+    wait_until(lambda: not found(), seconds)
+    assert found() == []
 
 
 def deploy(stack: Stack) -> None:
     up.deploy(stack)
-    within(60, lambda: is_well(stack))
+    well_within(60, stack)
     assert instances(stack) == placed(stack)
 
 
 def test_three_hosts_have_a_server_and_an_agent_each_and_every_service_is_on_its_own_hosts_node(stack: Stack) -> None:
-    within(60, lambda: is_well(stack))
+    well_within(60, stack)
     assert instances(stack) == placed(stack)
     assert healthy_voters(stack) == ALL_SERVERS
 
@@ -108,7 +116,7 @@ def test_a_service_that_moves_to_another_host_is_in_the_catalog_once_at_every_lo
 def test_a_drill_of_a_service_on_another_host_keeps_its_promises(stack: Stack) -> None:
     steps = drill_of(stack, "billing_service", lambda _: None).run()
     assert [step for step in steps if not step.kept] == []
-    within(60, lambda: is_well(stack))
+    well_within(60, stack)
 
 
 def test_heal_registers_again_what_is_gone_from_the_agent_of_each_host(stack: Stack) -> None:
@@ -116,7 +124,7 @@ def test_heal_registers_again_what_is_gone_from_the_agent_of_each_host(stack: St
     for host in stack.hosts:
         agents[host.node].deregister(host.roster.services[0].id)
     assert [once(reconciler, time.sleep) for reconciler in reconcilers_of(stack)] == [True, True, True]
-    within(60, lambda: is_well(stack))
+    well_within(60, stack)
     assert instances(stack) == placed(stack)
 
 
@@ -173,7 +181,7 @@ def test_of_a_host_that_is_cut_off_clients_find_nothing_and_of_the_others_everyt
         assert set(not_passing(stack)) == on_h3
     finally:
         lab("mend", "3")
-    within(90, lambda: is_well(stack))
+    well_within(90, stack)
 
 
 def test_where_the_leaders_host_dies_another_leads_and_the_services_of_the_others_stay(
@@ -190,7 +198,7 @@ def test_where_the_leaders_host_dies_another_leads_and_the_services_of_the_other
         within(UNTOUCHED, lambda: set(not_passing(stack, client)) == on_it)
     finally:
         lab("up", "3")
-    within(120, lambda: is_well(stack))
+    well_within(120, stack)
     within(60, lambda: healthy_voters(stack) == ALL_SERVERS)  # autopilot looks at a server for 10 s first
 
 
@@ -309,7 +317,7 @@ def test_the_gossip_key_is_replaced_with_one_up(stack: Stack) -> None:
     [urn] = [each for each in stack.engine.urns() if each.endswith("::keys-gossip")]
     with watch_catalog(stack.roster, *stack.servers.values()) as watch:
         assert changes(stack, replace=[urn])["replace"] > 1
-        within(60, lambda: is_well(stack))
+        well_within(60, stack)
     assert (watch.twice, watch.missing < 5) == (set(), True)
     assert healthy_voters(stack) == ALL_SERVERS
 
@@ -383,7 +391,7 @@ def test_after_the_state_was_lost_up_gives_the_running_cluster_new_keys(
     stack.engine.forget()
     up.deploy(hosts_stack(folder, hosts))
     after = hosts_stack(folder, hosts)
-    within(60, lambda: is_well(after))
+    well_within(60, after)
     assert changes(after).keys() == {"same"}
     assert healthy_voters(after) == ALL_SERVERS
     with pytest.raises(UnknownTokenError):
@@ -412,7 +420,7 @@ def test_after_all_servers_and_their_data_were_lost_up_creates_them_and_every_se
         snapshot(stack, monkeypatch, "restore", str(file))
     up.deploy(hosts_stack(folder, hosts))
     again = hosts_stack(folder, hosts)
-    within(60, lambda: is_well(again))
+    well_within(60, again)
     assert (healthy_voters(again), instances(again)) == (ALL_SERVERS, placed(again))
     assert (stack.engine.outputs()["serviceTokens"] == tokens) == with_a_snapshot
 
@@ -440,7 +448,7 @@ def test_another_machine_takes_the_name_of_a_host_that_is_lost(hosts: dict[str, 
     try:
         take_out_of_the_state(moved)
         up.deploy(moved)
-        within(90, lambda: is_well(moved))
+        well_within(90, moved)
         assert (instances(moved), healthy_voters(moved)) == (placed(moved), ALL_SERVERS)
     finally:
         lab("up", "4")
@@ -450,7 +458,7 @@ def test_another_machine_takes_the_name_of_a_host_that_is_lost(hosts: dict[str, 
         back = hosts_stack(folder, hosts)
         take_out_of_the_state(back)
         up.deploy(back)
-        within(90, lambda: is_well(back))
+        well_within(90, back)
     finally:
         lab("up", "4")
         remove_all(h4)
@@ -473,7 +481,7 @@ def test_a_host_that_is_lost_for_good_is_taken_out_of_the_state_and_its_services
             consul = ("exec", "--env", f"CONSUL_HTTP_TOKEN={token}", "staging-consul-h1", "consul")
             if "consul-agent-h3" in hosts["h1"].docker(*consul, "members"):
                 hosts["h1"].docker(*consul, "force-leave", "-prune", "consul-agent-h3")
-            within(120, lambda: is_well(smaller))
+            well_within(120, smaller)
         assert instances(smaller) == placed(smaller)
         assert healthy_voters(smaller) == {"staging-consul-h1"}
         assert (watch.twice, watch.missing < 5) == (set(), True)
