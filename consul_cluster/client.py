@@ -244,6 +244,13 @@ class Consul:
         """
         return list(self._ask("GET", "/v1/health/state/any"))
 
+    def join(self, member: str) -> None:
+        """Have the agent join the cluster of a member, by its host name or address.
+
+        https://developer.hashicorp.com/consul/api-docs/agent#join-agent
+        """
+        self._ask("PUT", f"/v1/agent/join/{_path(member)}")
+
     def members(self) -> list[dict[str, Any]]:
         """Return the members of the cluster as this agent's gossip knows them; a `Status` of 1 is alive.
 

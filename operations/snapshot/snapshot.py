@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 import toolchain
-from consul_cluster.client import Consul, ConsulError
+from consul_cluster.client import Consul, ConsulError, NoAnswerError
 from errors import UserError
 from operations.command_line import DEFAULT_STACK, StackName
 from operations.output import print_line
@@ -73,7 +73,11 @@ def restore(file: File, stack: StackName = DEFAULT_STACK) -> None:
     _consul("restore", snapshot, loaded)
     if not wait_until(lambda: _leads(loaded.server), _LEADER_SECONDS):
         raise SnapshotCommandError(f"the servers have no leader {_LEADER_SECONDS} s after the restore: see their logs")
-    servers = loaded.with_role("management").server
+    managed = loaded.with_role("management")
+    agents, servers = managed.agents, managed.server
+    joins = {host.node: host.docker.names.retry_join for host in managed.hosts if host.node in agents}
+    if not wait_until(lambda: all(_finds_servers(agents[node], joins[node]) for node in joins), _LEADER_SECONDS):
+        raise SnapshotCommandError(f"an agent does not find the servers: restart {', '.join(joins)}")
     if not wait_until(lambda: _has_its_own_nodes(servers), _NODES_SECONDS, pause=1):
         raise SnapshotCommandError(f"a node of the lost servers is still in the catalog after {_NODES_SECONDS} s")
     print_line(f"{_summary(snapshot)}: restored. What has changed since it was saved, the next up deploys again")
@@ -82,6 +86,20 @@ def restore(file: File, stack: StackName = DEFAULT_STACK) -> None:
 def _leads(server: Consul) -> bool:
     with suppress(ConsulError):
         return bool(server.leader())
+    return False
+
+
+def _finds_servers(agent: Consul, servers: str) -> bool:
+    """Return whether an agent finds the servers; if not, have it join them: new ones have other addresses."""
+    try:
+        if agent.leader():
+            return True
+    except NoAnswerError:  # the next `up` creates its container, and it joins by itself
+        return True
+    except ConsulError:  # "No known Consul servers"
+        pass
+    with suppress(ConsulError):
+        agent.join(servers)
     return False
 
 

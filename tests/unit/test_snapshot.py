@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import pytest
 
 from consul_cluster.client import Consul
-from operations.snapshot.snapshot import _has_its_own_nodes
+from operations.snapshot.snapshot import _finds_servers, _has_its_own_nodes
 from tests.fake_consul import FakeConsul, running
 
 SERVER = "staging-consul"
@@ -42,3 +42,15 @@ def test_a_member_that_has_failed_is_not_waited_for(consul: FakeConsul) -> None:
     consul.members["agent"] = {"Name": "agent", "Status": 4, "Tags": {"id": "gone"}}
     consul.add_node(SERVER, ID="new")
     assert _has_its_own_nodes(Consul(consul.address))
+
+
+@pytest.mark.parametrize(("leader", "wrote"), [("10.0.0.1:8300", []), ("", ["/v1/agent/join/staging-consul"])])
+def test_an_agent_that_finds_no_servers_joins_the_new_ones(consul: FakeConsul, leader: str, wrote: list[str]) -> None:
+    # They have other addresses than the lost ones, and know no agent.
+    consul.leader = leader
+    assert _finds_servers(Consul(consul.address), SERVER) == bool(leader)
+    assert [path for _, path, _ in consul.wrote] == wrote
+
+
+def test_an_agent_that_is_not_there_is_not_waited_for() -> None:
+    assert _finds_servers(Consul("http://127.0.0.1:9"), SERVER)
