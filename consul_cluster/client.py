@@ -245,7 +245,7 @@ class Consul:
         return list(self._ask("GET", "/v1/health/state/any"))
 
     def join(self, member: str) -> None:
-        """Have the agent join the cluster of a member, by its host name or address.
+        """Have another agent in the cluster, by its host name or address.
 
         https://developer.hashicorp.com/consul/api-docs/agent#join-agent
         """

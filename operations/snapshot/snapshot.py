@@ -75,9 +75,11 @@ def restore(file: File, stack: StackName = DEFAULT_STACK) -> None:
         raise SnapshotCommandError(f"the servers have no leader {_LEADER_SECONDS} s after the restore: see their logs")
     managed = loaded.with_role("management")
     agents, servers = managed.agents, managed.server
-    joins = {host.node: host.docker.names.retry_join for host in managed.hosts if host.node in agents}
-    if not wait_until(lambda: all(_finds_servers(agents[node], joins[node]) for node in joins), _LEADER_SECONDS):
-        raise SnapshotCommandError(f"an agent does not find the servers: restart {', '.join(joins)}")
+    containers = {host.node: host.docker.names.agent_container for host in managed.hosts}
+    if not wait_until(
+        lambda: all(_finds_servers(agent, servers, containers[node]) for node, agent in agents.items()), _LEADER_SECONDS
+    ):
+        raise SnapshotCommandError(f"an agent does not find the servers: restart {', '.join(containers.values())}")
     if not wait_until(lambda: _has_its_own_nodes(servers), _NODES_SECONDS, pause=1):
         raise SnapshotCommandError(f"a node of the lost servers is still in the catalog after {_NODES_SECONDS} s")
     print_line(f"{_summary(snapshot)}: restored. What has changed since it was saved, the next up deploys again")
@@ -89,8 +91,12 @@ def _leads(server: Consul) -> bool:
     return False
 
 
-def _finds_servers(agent: Consul, servers: str) -> bool:
-    """Return whether an agent finds the servers; if not, have it join them: new ones have other addresses."""
+def _finds_servers(agent: Consul, servers: Consul, container: str) -> bool:
+    """Return whether an agent finds the servers; if not, have them join it, by its container's name.
+
+    New servers have other addresses than the lost ones. The agent itself cannot be asked to join: without servers, it
+    knows no token.
+    """
     try:
         if agent.leader():
             return True
@@ -99,7 +105,7 @@ def _finds_servers(agent: Consul, servers: str) -> bool:
     except ConsulError:  # "No known Consul servers"
         pass
     with suppress(ConsulError):
-        agent.join(servers)
+        servers.join(container)
     return False
 
 

@@ -44,13 +44,18 @@ def test_a_member_that_has_failed_is_not_waited_for(consul: FakeConsul) -> None:
     assert _has_its_own_nodes(Consul(consul.address))
 
 
-@pytest.mark.parametrize(("leader", "wrote"), [("10.0.0.1:8300", []), ("", ["/v1/agent/join/staging-consul"])])
-def test_an_agent_that_finds_no_servers_joins_the_new_ones(consul: FakeConsul, leader: str, wrote: list[str]) -> None:
+@pytest.mark.parametrize(("leader", "wrote"), [("10.0.0.1:8300", []), ("", ["/v1/agent/join/consul-agent-h1"])])
+def test_an_agent_that_finds_no_servers_is_joined_by_the_new_ones(
+    consul: FakeConsul, leader: str, wrote: list[str]
+) -> None:
     # They have other addresses than the lost ones, and know no agent.
-    consul.leader = leader
-    assert _finds_servers(Consul(consul.address), SERVER) == bool(leader)
-    assert [path for _, path, _ in consul.wrote] == wrote
+    agent = FakeConsul(leader=leader)
+    with running(agent):
+        assert _finds_servers(Consul(agent.address), Consul(consul.address), "consul-agent-h1") == bool(leader)
+    assert ([path for _, path, _ in consul.wrote], agent.wrote) == (wrote, [])
 
 
-def test_an_agent_that_is_not_there_is_not_waited_for() -> None:
-    assert _finds_servers(Consul("http://127.0.0.1:9"), SERVER)
+def test_an_agent_that_is_not_there_is_not_waited_for(consul: FakeConsul) -> None:
+    # The next `up` creates its container, and it joins by itself.
+    assert _finds_servers(Consul("http://127.0.0.1:9"), Consul(consul.address), "consul-agent-h1")
+    assert consul.wrote == []
