@@ -12,9 +12,7 @@ import pulumi
 
 from components.consul_connection import Connection
 from components.resource_hooks import consul_hook
-from consul_cluster.client import ConsulError
-
-_ALIVE = 1
+from consul_cluster.client import ALIVE, ConsulError
 
 
 def remove_dead_node(servers: Connection, node: str) -> pulumi.ResourceHookBinding:
@@ -28,7 +26,7 @@ def remove_dead_node(servers: Connection, node: str) -> pulumi.ResourceHookBindi
         consul = await servers.consul()
         try:
             statuses = [member["Status"] for member in consul.members() if member["Name"] == node]
-            if _ALIVE not in statuses and (statuses or _is_drained(consul.catalog_node(node))):
+            if ALIVE not in statuses and (statuses or _is_drained(consul.catalog_node(node))):
                 consul.deregister_node(node)
         except ConsulError as error:  # if the agent's data is still there, it can join all the same
             pulumi.log.warn(f"the catalog may have a dead node {node}, which keeps a new agent out: {error}")

@@ -12,7 +12,7 @@ import pulumi_random as random
 
 from components.consul_connection import Connection
 from components.resource_hooks import stash
-from consul_cluster.client import ConsulError, NoAnswerError
+from consul_cluster.client import Consul, ConsulError, NoAnswerError
 from consul_cluster.fingerprint import fingerprint
 
 _FINGERPRINT = re.compile("[0-9a-f]{64}")  # the states of earlier releases have the token itself
@@ -50,22 +50,21 @@ def register_management_tokens(
         opts: as of every resource.
     """
 
-    async def create_others() -> list[str]:
-        consul = await servers.consul()
-        valid = [await token.future() or "" for token in tokens]
-        for token in valid[1:]:
-            if not consul.token_with(fingerprint(token)):
-                consul.create_management_token(token)
-        return [fingerprint(token) for token in valid]
+    async def create_others(consul: Consul) -> None:
+        for secret in [await token.future() or "" for token in tokens[1:]]:
+            if not consul.token_with(fingerprint(secret)):
+                consul.create_management_token(secret)
 
     async def before_creation(_args: pulumi.ResourceHookArgs) -> None:
-        await create_others()
+        await create_others(await servers.consul())
 
-    async def replace(before: str, _after: str) -> None:
+    async def replace(before: str, after: str) -> None:
+        consul = await servers.consul()
         try:
-            valid, consul = await create_others(), await servers.consul()
-            for old in (each if _FINGERPRINT.fullmatch(each) else fingerprint(each) for each in before.split()):
-                if old not in valid and (found := consul.token_with(old)):
+            await create_others(consul)
+            known = {each if _FINGERPRINT.fullmatch(each) else fingerprint(each) for each in before.split()}
+            for old in sorted(known.difference(after.split())):
+                if found := consul.token_with(old):
                     consul.delete_token(found["AccessorID"])
         except NoAnswerError as error:  # the old one would stay valid, and no later run would know of it
             raise ConsulError(f"the management tokens are not replaced: {error}") from None

@@ -38,6 +38,9 @@ _NO_TLS = re.compile("wrong version number|record layer failure|packet length to
 
 _TOKEN = re.compile(r"[!-~]+")
 
+ALIVE = 1
+"""The `Status` of a member of the cluster that gossip reaches."""
+
 # What a transaction keeps. It ignores some of what the catalog shows beside that, and refuses the rest.
 _SERVICE_IN_TRANSACTION = ("ID", "Service", "Address", "Port", "Tags", "Meta", "Weights", "EnableTagOverride")
 _CHECK_IN_TRANSACTION = ("CheckID", "Name", "Status", "Notes", "Output", "ServiceID", "ServiceName", "ServiceTags")
@@ -252,7 +255,7 @@ class Consul:
         self._ask("PUT", f"/v1/agent/join/{_path(member)}")
 
     def members(self) -> list[dict[str, Any]]:
-        """Return the members of the cluster as this agent's gossip knows them; a `Status` of 1 is alive.
+        """Return the members of the cluster as this agent's gossip knows them.
 
         https://developer.hashicorp.com/consul/api-docs/agent#list-members
         """

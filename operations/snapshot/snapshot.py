@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 import toolchain
-from consul_cluster.client import Consul, ConsulError, NoAnswerError
+from consul_cluster.client import ALIVE, Consul, ConsulError, NoAnswerError
 from errors import UserError
 from operations.command_line import DEFAULT_STACK, StackName
 from operations.output import print_line
@@ -24,7 +24,6 @@ from waiting import wait_until
 
 _LEADER_SECONDS = 60
 _NODES_SECONDS = 120  # an agent that was refused tries again after 15 to 30 s
-_ALIVE = 1
 
 app = typer.Typer(no_args_is_help=True, help="Save what Consul's servers hold, look at a file, and put it back.")
 
@@ -118,7 +117,7 @@ def _has_its_own_nodes(servers: Consul) -> bool:
     """
     with suppress(ConsulError):
         nodes = {name: node["ID"] for name, node in servers.catalog_nodes().items()}
-        ids = {member["Name"]: member["Tags"]["id"] for member in servers.members() if member["Status"] == _ALIVE}
+        ids = {member["Name"]: member["Tags"]["id"] for member in servers.members() if member["Status"] == ALIVE}
         for name, own in ids.items():
             if nodes.get(name, own) != own:
                 servers.deregister_node(name)

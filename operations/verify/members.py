@@ -10,7 +10,6 @@ from operations.verify.observed_state import Catalog, ObservedState
 # The part that a member says it has in the cluster: https://developer.hashicorp.com/consul/api-docs/agent#list-members
 _SERVER, _CLIENT = "consul", "node"
 _STATUSES = ("none", "alive", "leaving", "left", "failed")
-_ALIVE = 1
 
 
 def apis(observed: ObservedState) -> Verdict:

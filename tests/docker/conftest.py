@@ -138,10 +138,15 @@ def snapshot(stack: Stack, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> 
     assert done.exit_code == 0, done.exception
 
 
+def urn_of(stack: Stack, name: str) -> str:
+    """Return the URN of a resource in the state, by its name."""
+    [urn] = [each for each in stack.engine.urns() if each.endswith(f"::{name}")]
+    return urn
+
+
 def forget(stack: Stack, name: str) -> None:
     """Remove a resource and its dependents from the state, as if a run was killed before it wrote the state."""
-    [urn] = [each for each in stack.engine.urns() if each.endswith(f"::{name}")]
-    run_pulumi(stack, "state", "delete", urn, "--target-dependents", "--yes")
+    run_pulumi(stack, "state", "delete", urn_of(stack, name), "--target-dependents", "--yes")
 
 
 def without_billing(stack: Stack) -> Roster:

@@ -26,7 +26,7 @@ from operations.stack import Stack
 from operations.verify.report import report
 from services.roster import Roster
 from tests.docker.catalog_watch import watch_catalog
-from tests.docker.conftest import changes, failed_up, instances, run_pulumi, snapshot
+from tests.docker.conftest import changes, failed_up, instances, run_pulumi, snapshot, urn_of
 from tests.docker.hosts_lab import (
     PROGRAM,
     SERVICES,
@@ -314,9 +314,8 @@ def test_with_definition_files_each_agent_reads_those_of_its_own_host(
 
 
 def test_the_gossip_key_is_replaced_with_one_up(stack: Stack) -> None:
-    [urn] = [each for each in stack.engine.urns() if each.endswith("::keys-gossip")]
     with watch_catalog(stack.roster, *stack.servers.values()) as watch:
-        assert changes(stack, replace=[urn])["replace"] > 1
+        assert changes(stack, replace=[urn_of(stack, "keys-gossip")])["replace"] > 1
         well_within(60, stack)
     assert (watch.twice, watch.missing < 5) == (set(), True)
     assert healthy_voters(stack) == ALL_SERVERS
@@ -327,9 +326,8 @@ def test_a_key_that_is_replaced_at_once_is_refused_before_a_server_is_replaced_a
     stack: Stack, hosts: dict[str, LabHost], folder: Path, key: str
 ) -> None:
     before = run_pulumi(stack, "stack", "export")
-    [urn] = [each for each in stack.engine.urns() if each.endswith(f"::{key}")]
     with watch_catalog(stack.roster, *stack.servers.values()) as watch:
-        assert "and replace it in steps" in failed_up(stack, replace=[urn])
+        assert "and replace it in steps" in failed_up(stack, replace=[urn_of(stack, key)])
         run_pulumi(stack, "stack", "import", stdin=before)
         deploy(hosts_stack(folder, hosts))  # writes the configuration of before again
     assert changes(hosts_stack(folder, hosts)).keys() == {"same"}

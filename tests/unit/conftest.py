@@ -1,5 +1,7 @@
 """Unit tests bring services of their own. Only a test with the marker `real_roster` sees those of the project."""
 
+import time
+
 import pytest
 
 from services import roster
@@ -17,3 +19,9 @@ def _no_roster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     """Keep the project's services from a test, so that no edit of them can break it."""
     if not request.node.get_closest_marker("real_roster"):
         monkeypatch.setattr(roster, "_SERVICES", ((USER, _refuse),))
+
+
+@pytest.fixture(name="_no_pauses")
+def _pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a request that is tried again be tried at once."""
+    monkeypatch.setattr(time, "sleep", lambda _: None)

@@ -2,7 +2,6 @@ import base64
 import json
 import pickletools
 import sys
-import time
 from collections.abc import Iterator
 from functools import cache
 from types import ModuleType
@@ -220,11 +219,6 @@ def _servers() -> Iterator[FakeConsul]:
     secrets = {ACCESSOR: "2d1c6f1a-of-the-token", OTHER: "8ca5a3e4-of-another"}
     with running(FakeConsul(secrets=secrets)) as consul:
         yield consul
-
-
-@pytest.fixture(name="_no_pauses")
-def _pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "sleep", lambda _: None)
 
 
 def test_the_secret_is_read_when_the_token_is_made(servers: FakeConsul) -> None:

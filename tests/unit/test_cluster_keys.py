@@ -1,5 +1,4 @@
 import base64
-import time
 from collections.abc import Iterator
 from functools import cache
 from uuid import UUID
@@ -277,11 +276,6 @@ def test_a_nodes_certificate_comes_with_its_own_private_key_as_a_secret(node: st
 def _servers() -> Iterator[FakeConsul]:
     with running(FakeConsul()) as consul:
         yield consul
-
-
-@pytest.fixture(name="_no_pauses")
-def _pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "sleep", lambda _: None)
 
 
 HOOK = "replace-gossip-key"

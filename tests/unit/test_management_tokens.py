@@ -1,4 +1,3 @@
-import time
 from collections.abc import Iterator, Sequence
 
 import pulumi
@@ -20,11 +19,6 @@ NOBODY = "http://127.0.0.1:9"
 def servers() -> Iterator[FakeConsul]:
     with running(FakeConsul()) as consul:
         yield consul
-
-
-@pytest.fixture(name="_no_pauses")
-def _pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "sleep", lambda _: None)
 
 
 def registered(address: str, *tokens: str) -> Deployed:

@@ -1,4 +1,3 @@
-import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -88,11 +87,6 @@ def _platform() -> Iterator[Platform]:
     wrote: Wrote = []
     with running(FakeConsul("agent", wrote)) as agent, running(FakeConsul("servers", wrote)) as servers:
         yield Platform(agent, servers, wrote)
-
-
-@pytest.fixture(name="_no_pauses")
-def _pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "sleep", lambda _: None)
 
 
 def nobody(consul: FakeConsul) -> None:
