@@ -128,7 +128,8 @@ class Settings(BaseModel):
     leave_out: Annotated[frozenset[Identifier], Structured] = frozenset()
     """Ids of the services that this stack does not have."""
     adopt: bool = False
-    """Take over service ids and keys of the KV store that another party wrote, instead of stopping."""
+    """Take over service ids and keys of the KV store that another party wrote, instead of stopping. From then on they
+    are the stack's: `destroy` removes them."""
     docker: bool = True
     """Deploy the agent, and what else is to be created, as containers. `false`: Consul runs outside of Docker."""
     sandbox: bool = False
@@ -162,7 +163,8 @@ class Settings(BaseModel):
     """With `security`: names of the management tokens that are valid; the first one is the servers' own
     (docs/security.md)."""
     publish_on: Interface = "127.0.0.1"
-    """IP address of the Docker host on which the APIs are published, on the ports of their addresses."""
+    """IP address of the Docker host on which the APIs are published, on the ports of their addresses. One that is not a
+    loopback address opens them to whoever reaches it: without tokens, to changes too."""
     kv_configuration: bool = False
     """Write the services' values into Consul's KV store (docs/kv-configuration.md)."""
     hosts: Annotated[Hosts, Structured] = {}

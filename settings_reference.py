@@ -26,7 +26,7 @@ _PAGE_OF_DOCS = re.compile(r"docs/([a-z-]+\.md)")
 
 def page() -> str:
     """Return docs/configuration.md with the table of today's settings."""
-    rows = [f"| `{field.alias}` | {_description(field)} | {_shown_default(field)} |" for field in _fields()]
+    rows = [f"| `{field.alias}` | {_meaning(field)} | {_shown_default(field)} |" for field in _fields()]
     table = "\n".join(["| key | meaning | default |", "| --- | --- | --- |", *rows]) + "\n"
     return _TABLE.sub(lambda _: _PAGE_OF_DOCS.sub(r"[\g<0>](\1)", table), PAGE.read_text())
 
@@ -69,6 +69,10 @@ def descriptions() -> Mapping[str, str]:
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
         if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
     }
+
+
+def _meaning(field: FieldInfo) -> str:
+    return _description(field) if field.repr else f"Secret. {_description(field)}"
 
 
 def _description(field: FieldInfo) -> str:

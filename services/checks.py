@@ -76,6 +76,16 @@ class _Check(Frozen):
     name: str = ""
     deregister_critical_service_after: Annotated[Duration, AfterValidator(_above_floor)] | None = timedelta(seconds=90)
 
+    def _passes_in_time(self, first_pass: timedelta) -> None:
+        """Refuse what Consul would remove while it is still well: each check begins in critical."""
+        removal = self.deregister_critical_service_after
+        if removal is not None and first_pass > removal:
+            raise ValueError(
+                f"a check begins in critical, and this one can take {first_pass.total_seconds():g} s until it passes: "
+                f"Consul would remove the service after {removal.total_seconds():g} s. State "
+                "deregister_critical_service_after=None, or a longer time"
+            )
+
 
 class _RunByAgent(_Check):
     """What every check has that the agent runs.
@@ -109,6 +119,7 @@ class _RunByAgent(_Check):
             raise ValueError("tls_server_name and tls_skip_verify are for use_tls=True")
         if (self.failures_before_warning or 0) > self.failures_before_critical:
             raise ValueError("failures_before_warning must be at most failures_before_critical")
+        self._passes_in_time(max(1, self.success_before_passing) * self.interval)
         return self
 
     @property
@@ -169,6 +180,11 @@ class TtlCheck(_Check):
     suffix: ClassVar[str] = "ttl"
     kind: Literal["ttl"] = "ttl"
     ttl: Annotated[Duration, AfterValidator(_runnable)] = timedelta(seconds=30)
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        self._passes_in_time(self.ttl)
+        return self
 
     @property
     def reports_within(self) -> timedelta:

@@ -160,14 +160,16 @@ def _refuse_unknown(named: Mapping[str, Iterable[str]], ids: Collection[str]) ->
 
 def _messages(error: ValidationError) -> Iterator[str]:
     for each in error.errors(include_url=False):
-        if each["loc"]:
-            yield f"{_line(error)}: {_message(each)}"
-        else:  # of two services, which the message names
+        if error.title == Roster.__name__:  # of two services, which the message names
             yield str(each["ctx"]["error"])
+        else:
+            yield f"{_line(error)}: {_message(each)}"
 
 
 def _message(each: ErrorDetails) -> str:
     field, message = ".".join(map(str, each["loc"])), each["msg"].removeprefix("Value error, ")
+    if not field:  # of a check whose fields do not fit each other
+        return message
     if each["type"] == "extra_forbidden":
         return f"{field}: a service has no such field: it has {', '.join(Options.__annotations__)}"
     given = f"{each['input']!r}: " if isinstance(each["input"], _SHOWN) else ""

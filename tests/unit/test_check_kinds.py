@@ -1,5 +1,6 @@
 """What each kind of check says to Consul, and what Consul shows of it again."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -146,6 +147,34 @@ def test_a_check_reports_a_change_within_the_runs_that_it_needs(check: Check, se
 
 
 # What is refused
+
+
+@pytest.mark.parametrize(
+    ("make", "seconds"),
+    [
+        (lambda: HttpCheck(interval=91 * SECOND), 91),
+        (lambda: GrpcCheck(interval=31 * SECOND, success_before_passing=3), 93),
+        (lambda: TtlCheck(ttl=300 * SECOND), 300),
+        (lambda: TcpCheck(interval=61 * SECOND, deregister_critical_service_after=60 * SECOND), 61),
+    ],
+)
+def test_a_check_that_consul_would_remove_before_it_can_pass_is_refused(
+    make: Callable[[], Check], seconds: int
+) -> None:
+    with pytest.raises(ValidationError, match=f"begins in critical, and this one can take {seconds} s until it passes"):
+        make()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"interval": 90 * SECOND},
+        {"interval": 3600 * SECOND, "deregister_critical_service_after": None},
+        {"interval": 60 * SECOND, "failures_before_critical": 10},
+    ],
+)
+def test_a_check_that_passes_before_consul_removes_its_service_is_accepted(fields: dict[str, Any]) -> None:
+    assert HttpCheck(**fields).interval == fields["interval"]
 
 
 @pytest.mark.parametrize("name", ["Authorization", "Cookie", "X-Consul-Token", "X-API-Key", "x-auth-user", "X-Secret"])

@@ -351,13 +351,13 @@ addresses = st.ip_addresses().filter(lambda address: not address.is_unspecified)
 YEAR = timedelta(days=365) // timedelta(milliseconds=1)
 
 
-def durations(least: int) -> st.SearchStrategy[timedelta]:
-    return st.integers(least, YEAR).map(lambda milliseconds: timedelta(milliseconds=milliseconds))
+def durations(least: int, most: int = YEAR) -> st.SearchStrategy[timedelta]:
+    return st.integers(least, most).map(lambda milliseconds: timedelta(milliseconds=milliseconds))
 
 
 common = {
     "id": identifiers,
-    "interval": durations(1000),
+    "interval": durations(1000, most=60_000),
     "timeout": durations(1),
     "deregister_critical_service_after": durations(60_000),
 }

@@ -142,7 +142,7 @@ def test_a_group_of_ones_own_is_its_tags_its_meta_and_its_check() -> None:
         suffix="_job",
         tags=("v1", "batch"),
         meta={"team": "data"},
-        check=TtlCheck(ttl=timedelta(minutes=5)),
+        check=TtlCheck(ttl=timedelta(minutes=5), deregister_critical_service_after=None),
     )
     assert definition(batch.service(STAGING, "invoice", None)) == {
         "id": "invoice_job",
@@ -155,7 +155,6 @@ def test_a_group_of_ones_own_is_its_tags_its_meta_and_its_check() -> None:
             "invoice_job-ttl": {
                 "name": "invoice_job TTL",
                 "ttl": "5m0s",
-                "deregister_critical_service_after": "1m30s",
             }
         },
     }
@@ -390,6 +389,13 @@ def edited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], N
         (
             'user("billing", 8216, interval=30),',
             "interval: 30: must be a timedelta with its unit, such as timedelta(seconds=30)",
+        ),
+        (
+            'user("billing", 8216, interval=timedelta(minutes=2)),',
+            (
+                "a check begins in critical, and this one can take 120 s until it passes: Consul would remove the "
+                "service after 90 s. State deregister_critical_service_after=None, or a longer time"
+            ),
         ),
         (
             'user("billing", 8216, pth="/ready"),',
