@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_docker as docker
 
-from components.container_hardening import HARDENED
+from components.container_arguments import HARDENED
 from components.interrupted_creation import container_options
 from docker_engine import DockerEngine
 

@@ -10,7 +10,7 @@ import pulumi_docker as docker
 
 from components.cluster_keys import ClusterKeys
 from components.config_volume import CONFIG_FOLDER, ConfigVolume, Uploads, config_volume
-from components.container_hardening import HARDENED
+from components.container_arguments import http_check, kept_running, published
 from components.interrupted_creation import container_options
 from components.joined_cluster import JoinedCluster
 from consul_cluster.agent_configuration import HTTPS_PORT
@@ -30,22 +30,11 @@ _ENVS = ["CONSUL_DISABLE_PERM_MGMT=true"]
 _RUN: Mapping[str, Any] = {
     "user": "consul",
     "read_only": True,
+    "stop_timeout": GRACE_SECONDS,
     # The check asks whether the process answers, not whether it has a server: an agent without a server still checks
     # its services, and a tool that restarts unhealthy containers must not stop it. The request needs no token, and
     # inside the container plain HTTP always stays open.
-    "healthcheck": {
-        "tests": ["CMD", "wget", "-q", "-O", "/dev/null", "http://127.0.0.1:8500/v1/agent/version"],
-        "interval": "5s",
-        "timeout": "5s",
-        "start_period": "10s",
-        "retries": 6,
-    },
-    "wait": True,
-    "wait_timeout": 60,
-    "restart": "unless-stopped",
-    "destroy_grace_seconds": GRACE_SECONDS,
-    "stop_timeout": GRACE_SECONDS,
-    **HARDENED,
+    **kept_running(http_check("http://127.0.0.1:8500/v1/agent/version"), GRACE_SECONDS),
 }
 
 
@@ -185,7 +174,7 @@ def consul_container(
         networks_advanced=[
             docker.ContainerNetworksAdvancedArgs(name=args.network, aliases=[args.alias] if args.alias else None)
         ],
-        ports=_ports(args.publish),
+        ports=published(args.publish, HTTPS_PORT if args.publish and args.publish.https else 8500),
         volumes=[docker.ContainerVolumeArgs(container_path=path, volume_name=name) for path, name in volumes.items()],
         opts=pulumi.ResourceOptions.merge(
             container_options(opts, args.engine),
@@ -193,10 +182,3 @@ def consul_container(
         ),
         **{**_RUN, "wait": args.waits_for_health},
     )
-
-
-def _ports(publish: Publish | None) -> list[docker.ContainerPortArgs]:
-    if not publish:
-        return []
-    internal = HTTPS_PORT if publish.https else 8500
-    return [docker.ContainerPortArgs(internal=internal, ip=publish.ip, external=publish.port)]

@@ -6,7 +6,7 @@ import pulumi
 import pulumi_docker as docker
 
 from components.config_volume import uploads
-from components.container_hardening import HARDENED
+from components.container_arguments import http_check, kept_running
 from components.interrupted_creation import container_options
 from consul_cluster.agent_configuration import ESM_METRICS, ESM_NODE, esm_config
 from consul_cluster.cluster_names import STAGING_NAMES, ClusterNames
@@ -59,18 +59,7 @@ class ConsulEsm(pulumi.ComponentResource):
             command=["consul-esm", f"-config-file={_CONFIG}"],
             networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=args.network)],
             uploads=uploads(files),
-            healthcheck=docker.ContainerHealthcheckArgs(
-                tests=["CMD", "wget", "-q", "-O", "/dev/null", f"http://{ESM_METRICS}/metrics"],
-                interval="5s",
-                timeout="5s",
-                start_period="10s",
-                retries=6,
-            ),
-            wait=True,
-            wait_timeout=60,
-            restart="unless-stopped",
-            destroy_grace_seconds=10,
             opts=container_options(child, args.engine),
-            **HARDENED,
+            **kept_running(http_check(f"http://{ESM_METRICS}/metrics")),
         )
         self.register_outputs({})

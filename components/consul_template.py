@@ -8,7 +8,7 @@ import pulumi_docker as docker
 
 from components.child_options import child_options
 from components.config_volume import Uploads, uploads
-from components.container_hardening import HARDENED
+from components.container_arguments import kept_running
 from components.interrupted_creation import container_options
 from consul_cluster.agent_configuration import consul_template_config
 from consul_cluster.cluster_names import STAGING_NAMES, ClusterNames
@@ -71,16 +71,9 @@ class ConsulTemplate(pulumi.ComponentResource):
             networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=args.network)],
             volumes=[docker.ContainerVolumeArgs(container_path=_WRITTEN, volume_name=volume.name)],
             uploads=uploads(_files(args)),
-            # It is up when it has written all of its files once. It has no API that could be asked.
-            healthcheck=docker.ContainerHealthcheckArgs(
-                tests=["CMD", "ls", *written], interval="5s", timeout="5s", start_period="10s", retries=6
-            ),
-            wait=True,
-            wait_timeout=60,
-            restart="unless-stopped",
-            destroy_grace_seconds=10,
             opts=container_options(child, args.engine),
-            **HARDENED,
+            # It is up when it has written all of its files once. It has no API that could be asked.
+            **kept_running(["ls", *written]),
         )
         self.register_outputs({})
 

@@ -1,6 +1,5 @@
 """Prometheus, which scrapes Consul and evaluates the alert rules, and consul_exporter, which asks for the services."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pulumi
@@ -8,7 +7,7 @@ import pulumi_docker as docker
 
 from components.child_options import after, child_options
 from components.config_volume import Uploads, uploads
-from components.container_hardening import HARDENED
+from components.container_arguments import http_check, kept_running, published
 from components.interrupted_creation import container_options
 from docker_engine import OWN_ENGINE, DockerEngine
 from docker_hosts import Publish
@@ -29,6 +28,7 @@ from services.roster import Roster
 _USER = "nobody"  # as in both images
 _PROMETHEUS_PORT = 9090
 _DATA = "/prometheus"
+_GRACE_SECONDS = 30
 
 # What comes first ends it. https://prometheus.io/docs/prometheus/latest/storage/#operational-aspects
 _RETENTION = ("--storage.tsdb.retention.time=15d", "--storage.tsdb.retention.size=2GB")
@@ -110,13 +110,8 @@ def _exporter(name: str, args: MonitoringArgs, opts: pulumi.ResourceOptions) -> 
         envs=[f"CONSUL_HTTP_TOKEN_FILE={TOKEN_FILE}"] if args.token is not None else [],
         networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=args.network)],
         uploads=uploads(args.access_files),
-        healthcheck=_healthcheck(EXPORTER_PORT, "/"),  # its metrics would ask Consul
-        wait=True,
-        wait_timeout=60,
-        restart="unless-stopped",
-        destroy_grace_seconds=10,
         opts=container_options(opts, args.engine),
-        **HARDENED,
+        **kept_running(http_check(f"http://127.0.0.1:{EXPORTER_PORT}/")),  # its metrics would ask Consul
     )
 
 
@@ -136,35 +131,14 @@ def _prometheus(name: str, args: MonitoringArgs, opts: pulumi.ResourceOptions) -
         user=_USER,
         command=[f"--config.file={FOLDER}/prometheus.yml", f"--storage.tsdb.path={_DATA}", *_RETENTION, _LOOKBACK],
         networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=args.network)],
-        ports=_ports(args.publish),
+        ports=published(args.publish, _PROMETHEUS_PORT),
         volumes=[docker.ContainerVolumeArgs(container_path=_DATA, volume_name=data.name)],
         uploads=uploads(files),
-        healthcheck=_healthcheck(_PROMETHEUS_PORT, "/-/ready"),
-        wait=True,
-        wait_timeout=60,
-        restart="unless-stopped",
-        destroy_grace_seconds=30,
-        stop_timeout=30,
+        stop_timeout=_GRACE_SECONDS,
         opts=container_options(opts, args.engine),
-        **HARDENED,
+        **kept_running(http_check(f"http://127.0.0.1:{_PROMETHEUS_PORT}/-/ready"), _GRACE_SECONDS),
     )
 
 
 def _image(name: str, tag: str, opts: pulumi.ResourceOptions) -> docker.RemoteImage:
     return docker.RemoteImage(f"{name}-image", name=tag, keep_locally=True, opts=opts)
-
-
-def _healthcheck(port: int, path: str) -> docker.ContainerHealthcheckArgs:
-    return docker.ContainerHealthcheckArgs(
-        tests=["CMD", "wget", "-q", "-O", "/dev/null", f"http://127.0.0.1:{port}{path}"],
-        interval="5s",
-        timeout="5s",
-        start_period="10s",
-        retries=6,
-    )
-
-
-def _ports(publish: Publish | None) -> Sequence[docker.ContainerPortArgs]:
-    if not publish:
-        return []
-    return [docker.ContainerPortArgs(internal=_PROMETHEUS_PORT, ip=publish.ip, external=publish.port)]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pulumi
 import pulumi_docker as docker
 
-from components.container_hardening import HARDENED
+from components.container_arguments import HARDENED
 from components.interrupted_creation import container_options
 from docker_engine import OWN_ENGINE, DockerEngine
 from services.roster import Roster

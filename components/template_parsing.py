@@ -10,7 +10,7 @@ import docker
 from docker.errors import APIError, ImageNotFound, NotFound
 from docker.models.containers import Container
 
-from components.container_hardening import HARDENED
+from components.container_arguments import HARDENED
 from consul_cluster.template_files import Template
 
 _CONTAINER = "consul-template-parse"

@@ -15,7 +15,7 @@ from requests.exceptions import RequestException
 from components.child_options import child_options
 from components.config_volume import Uploads, uploads
 from components.consul_agent import FILES_FOLDER, ConsulAgent
-from components.container_hardening import HARDENED
+from components.container_arguments import HARDENED
 from components.interrupted_creation import container_options
 from components.registration.switching import stack_owner_prefix
 from consul_cluster.agent_configuration import HTTPS_PORT, reloadable_config
