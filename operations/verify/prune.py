@@ -4,8 +4,7 @@ from collections.abc import Callable
 
 from operations.stack import Stack
 from operations.verify.duplicates import Stray
-from operations.verify.report import Report, report
-from waiting import wait_until
+from operations.verify.report import Report, report_once
 
 # An agent tells the servers of a removal within milliseconds, or on its next try if it has just lost them.
 _CATALOG_SECONDS = 8
@@ -24,14 +23,9 @@ def prune(stack: Stack, latest: Report, output: Callable[[str], object]) -> tupl
         _remove(stack, stray)
         output(f"removed {stray.name}: id {stray.place.id} on {stray.place.node}")
     places = {stray.place for stray in left_behind}
-    reports: list[Report] = []
-
-    def gone() -> bool:
-        reports[:] = [report(stack)]
-        return not places & {stray.place for stray in reports[0].strays}
-
-    wait_until(gone, _CATALOG_SECONDS)
-    return left_behind, reports[0]
+    return left_behind, report_once(
+        stack, lambda found: places.isdisjoint(stray.place for stray in found.strays), _CATALOG_SECONDS
+    )
 
 
 def _remove(stack: Stack, stray: Stray) -> None:

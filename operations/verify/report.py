@@ -12,6 +12,7 @@ from operations.verify.kv_entries import kv_entries
 from operations.verify.members import apis, members
 from operations.verify.observed_state import ObservedState, observe
 from operations.verify.registrations import registrations
+from waiting import wait_until
 
 AREAS: tuple[Callable[[ObservedState], Verdict | None], ...] = (
     apis,
@@ -53,3 +54,22 @@ def report(stack: Stack) -> Report:
     observed = observe(stack)
     verdicts = tuple(verdict for judge in AREAS if (verdict := judge(observed)))
     return Report(stack.name, verdicts, strays(observed), time.monotonic() - started)
+
+
+def report_once(stack: Stack, holds: Callable[[Report], bool], seconds: float, pause: float = 0.1) -> Report:
+    """Return the first report for which a condition holds, or the last one before the time is over.
+
+    Args:
+        stack: the stack whose cluster is observed.
+        holds: the condition.
+        seconds: how long to wait at most.
+        pause: seconds between two reports.
+    """
+    latest: list[Report] = []
+
+    def holds_now() -> bool:
+        latest[:] = [report(stack)]
+        return holds(latest[0])
+
+    wait_until(holds_now, seconds, pause)
+    return latest[0]

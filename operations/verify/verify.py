@@ -12,8 +12,7 @@ from operations.stack import Stack
 from operations.verify.duplicates import Stray
 from operations.verify.print_report import print_report, report_as_json
 from operations.verify.prune import prune
-from operations.verify.report import Report, report
-from waiting import wait_until
+from operations.verify.report import report_once
 
 Fix = Annotated[
     bool,
@@ -41,7 +40,8 @@ def verify(stack: StackName = DEFAULT_STACK, wait: Wait = None, fix: Fix = False
     """
     loaded = Stack.load(stack).with_role("removal" if fix else "verify")
     console = Console(highlight=False, quiet=as_json)
-    latest, pruned = _wait_for_well(loaded, wait or timedelta()), list[Stray]()
+    seconds = (wait or timedelta()).total_seconds()
+    latest, pruned = report_once(loaded, lambda found: found.well, seconds, pause=1), list[Stray]()
     print_report(console, latest)
     if fix:
         pruned, latest = prune(loaded, latest, lambda line: console.print(line, markup=False, soft_wrap=True))
@@ -50,15 +50,3 @@ def verify(stack: StackName = DEFAULT_STACK, wait: Wait = None, fix: Fix = False
     if as_json:
         sys.stdout.write(report_as_json(latest, pruned) + "\n")
     raise typer.Exit(not latest.well)
-
-
-def _wait_for_well(stack: Stack, wait: timedelta) -> Report:
-    """Return the first report that finds all well, or the last one before the time is over."""
-    reports: list[Report] = []
-
-    def well() -> bool:
-        reports[:] = [report(stack)]
-        return reports[0].well
-
-    wait_until(well, wait.total_seconds(), pause=1)
-    return reports[0]

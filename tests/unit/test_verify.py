@@ -655,7 +655,7 @@ def test_it_is_let_in_to_read_and_with_fix_to_do_anything(
         roles.append(aim.role)
         return report(aim)
 
-    monkeypatch.setattr(command, "report", looked)
+    monkeypatch.setattr("operations.verify.report.report", looked)
     assert run.invoke(app(), options).exit_code == 0
     assert set(roles) == {role}
 
