@@ -7,26 +7,20 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-import typer
-
 from consul_cluster.agent_configuration import agent_config, bind_address
 from consul_cluster.cluster_names import ClusterNames
 from consul_cluster.ownership import DEFINITION_FILES, roster_with_owner
 from consul_cluster.security_stages import stage_config
 from operations.command_line import DEFAULT_STACK, StackName
+from operations.rendered_files import OUT, write_files
 from operations.stack import Stack, StackHost
 from services.consul_definition import definition_files
 
 # The image gives it on the command line. A file that is validated alone must name it.
 _DATA = "/consul/data"
 
-Out = Annotated[
-    Path | None,
-    typer.Option("--out", metavar="DIR", file_okay=False, help="Write the files there; DIR is created if need be."),
-]
 
-
-def render_config(stack: StackName = DEFAULT_STACK, out: Out = None) -> None:
+def render_config(stack: StackName = DEFAULT_STACK, out: Annotated[Path | None, OUT] = None) -> None:
     """Write agent-config.json, user-services.json, ai-services.json and grpc-services.json, as an agent reads them.
 
     Without --out, print one JSON object that holds them by name, such as for `jq '."user-services.json"'`.
@@ -37,14 +31,7 @@ def render_config(stack: StackName = DEFAULT_STACK, out: Out = None) -> None:
     if out is None:
         sys.stdout.write(_text(files))
         return
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            (out / name).parent.mkdir(exist_ok=True)
-            (out / name).write_text(_text(content))
-            typer.echo(out / name)
-    except OSError as error:
-        raise typer.BadParameter(f"{error.filename}: {error.strerror}", param_hint="--out") from None
+    write_files(out, {name: _text(content) for name, content in files.items()})
 
 
 def contents(stack: Stack) -> Mapping[str, Any]:

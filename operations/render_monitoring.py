@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from errors import UserError
 from monitoring.alert_rules import alert_rules
 from monitoring.grafana_provisioning import dashboard_provider, data_source
@@ -14,33 +12,22 @@ from monitoring.monitored_cluster import PROMETHEUS_CONTAINER, monitored_cluster
 from monitoring.scrape_configuration import RULES_FILE, scrape_configuration
 from monitoring.yaml_text import yaml_text
 from operations.command_line import DEFAULT_STACK, StackName
+from operations.rendered_files import OUT, write_files
 from operations.stack import Stack
 
 _PROVISIONING = "grafana/provisioning"
-
-Out = Annotated[
-    Path,
-    typer.Option("--out", metavar="DIR", file_okay=False, help="Write the files there; DIR is created if need be."),
-]
 
 
 class RenderMonitoringError(UserError):
     """The stack has more than one Docker host."""
 
 
-def render_monitoring(out: Out, stack: StackName = DEFAULT_STACK) -> None:
+def render_monitoring(out: Annotated[Path, OUT], stack: StackName = DEFAULT_STACK) -> None:
     """Write prometheus.yml, consul-rules.yml, and Grafana's provisioning with the dashboard.
 
     Two runs give the same bytes. Nobody is asked: `promtool check config DIR/prometheus.yml` judges them.
     """
-    files = contents(Stack.load(stack))
-    try:
-        for name, content in files.items():
-            (out / name).parent.mkdir(parents=True, exist_ok=True)
-            (out / name).write_text(content)
-            typer.echo(out / name)
-    except OSError as error:
-        raise typer.BadParameter(f"{error.filename}: {error.strerror}", param_hint="--out") from None
+    write_files(out, contents(Stack.load(stack)))
 
 
 def contents(stack: Stack) -> Mapping[str, str]:
