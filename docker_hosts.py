@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
+from pydantic import AfterValidator, model_validator
 
 from consul_cluster.cluster_names import ClusterNames
 from docker_engine import OWN_ENGINE, DockerEngine
-from services.field_types import Identifier
+from services.field_types import Frozen, Identifier
 from setting_types import Interface, Unset
 
 # https://docs.docker.com/engine/reference/commandline/dockerd/#daemon-socket-option
@@ -43,7 +43,7 @@ def _host_name(value: str) -> str:
 HostName = Annotated[str, AfterValidator(_host_name)]
 
 
-class HostSettings(BaseModel):
+class HostSettings(Frozen):
     """What a stack says of one of its Docker hosts.
 
     Attributes:
@@ -53,8 +53,6 @@ class HostSettings(BaseModel):
         server: whether it has a Consul server.
         services: groups and ids of the services whose containers run there.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     engine: Annotated[str, AfterValidator(_engine)]
     certificates: Annotated[Annotated[str, AfterValidator(_certificates)] | None, Unset] = None

@@ -7,12 +7,13 @@ from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from errors import UserError
 from services import configuration_values
 from services.environment import Environment
+from services.field_types import Frozen
 from services.group import Options
 from services.model import Service
 
@@ -37,15 +38,13 @@ class RosterError(UserError):
     """A line of a group's file is malformed, or two lines want the same thing."""
 
 
-class Roster(BaseModel):
+class Roster(Frozen):
     """Services that can stand side by side on one agent.
 
     Raises:
         ValidationError: two of them share an id or a check id, in whatever case; or a host and port, unless they say
             so; or their names differ only in case.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     services: tuple[Service, ...]
 
