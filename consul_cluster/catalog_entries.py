@@ -34,7 +34,7 @@ def catalog_entries(consul: Consul) -> Iterator[CatalogEntry]:
     checks = defaultdict[tuple[str, str], list[dict[str, Any]]](list)
     for check in consul.catalog_checks():
         checks[check["Node"], check["ServiceID"]].append(check)
-    for node in sorted(consul.nodes()):
+    for node in sorted(consul.catalog_nodes()):
         found = consul.catalog_node(node) or {"Node": {}, "Services": {}}
         for service_id, service in found["Services"].items():
             yield CatalogEntry(found["Node"], service, checks[node, service_id], checks[node, ""])

@@ -229,10 +229,6 @@ class Consul:
         """
         return list(self._ask("GET", "/v1/catalog/datacenters"))
 
-    def nodes(self) -> set[str]:
-        """Return the names of the catalog's nodes."""
-        return {entry["Node"] for entry in self._ask("GET", "/v1/catalog/nodes")}
-
     def catalog_nodes(self) -> dict[str, dict[str, Any]]:
         """Return the catalog's nodes, by name.
 

@@ -93,7 +93,7 @@ def passing(stack: Stack, patience: float = 45) -> None:
 def instances(stack: Stack) -> list[tuple[str, str]]:
     """Return name and node of everything in the catalog, but for Consul's own; nothing while no server answers."""
     with suppress(ConsulError):
-        nodes = sorted(stack.server.nodes())
+        nodes = sorted(stack.server.catalog_nodes())
         services = {node: stack.server.node_services(node).values() for node in nodes}
         found = sorted((each["Service"], node) for node in nodes for each in services[node])
         return [(name, node) for name, node in found if name not in ("consul", "consul-esm")]
@@ -261,5 +261,5 @@ def server_and_service() -> Iterator[Consul]:
 
 def leads(server: Consul) -> bool:
     with suppress(ConsulError):
-        return server.nodes() == {SERVER}
+        return server.catalog_nodes().keys() == {SERVER}
     return False

@@ -82,7 +82,7 @@ def test_destroy_leaves_what_was_adopted_and_what_a_service_registered_itself(
     # An agent that leaves still sends a check's change, which makes its node anew: the server sees to it each minute.
     within(75, lambda: instances(stack) == [("billing_service", SERVER)])
     assert platform.service("isa-billing-8216")
-    assert platform.nodes() == {SERVER}
+    assert platform.catalog_nodes().keys() == {SERVER}
     assert docker("ps", "--all", "--format", "{{.Names}}").split() == ["isa-billing", SERVER]
 
 

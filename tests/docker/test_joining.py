@@ -87,7 +87,7 @@ def joined(
         yield stack
     finally:
         stack.engine.destroy()
-    within(75, lambda: cluster.server.nodes() == {SERVER})
+    within(75, lambda: cluster.server.catalog_nodes().keys() == {SERVER})
 
 
 def test_each_of_the_40_is_in_the_catalog_once_and_passes(joined: Stack) -> None:

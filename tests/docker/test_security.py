@@ -220,7 +220,7 @@ def test_a_client_without_the_authority_is_not_talked_to(secured: Secured, at: s
 @every_api
 def test_a_client_without_a_token_reads_nothing(secured: Secured, at: str) -> None:
     api = secured.api(at, None)
-    assert (api.nodes(), api.members(), api.catalog_checks(), api.all_services()) == (set(), [], [], {})
+    assert (api.catalog_nodes(), api.members(), api.catalog_checks(), api.all_services()) == ({}, [], [], {})
     with pytest.raises(ForbiddenError):
         api.metrics()
 

@@ -186,7 +186,10 @@ class Laboratory:
         if found != wanted:
             yield f"on the agent: {found.keys()} as stated: {[key for key in wanted if found.get(key) == wanted[key]]}"
         places = [
-            (node, key) for node in consul.nodes() for key in consul.node_services(node) if not key.startswith("consul")
+            (node, key)
+            for node in consul.catalog_nodes()
+            for key in consul.node_services(node)
+            if not key.startswith("consul")
         ]
         if sorted(key for _, key in places) != sorted(wanted):
             yield f"in the catalog: {sorted(places)}"

@@ -118,7 +118,7 @@ class Fleet:
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
             with suppress(ConsulError):
-                if names == self.server.nodes():
+                if names == self.server.catalog_nodes().keys():
                     return
             time.sleep(0.5)
         raise SandboxError(f"not all of {len(names)} nodes are in the catalog after {patience:.0f} s")

@@ -199,7 +199,7 @@ def repair(sandbox: Sandbox) -> None:
     for consul in (agent, server):
         for service_id in consul.all_services().keys() - services.keys():
             consul.deregister(service_id)
-    for node in server.nodes() - {STAGING_NAMES.agent_node, STAGING_NAMES.server_node}:
+    for node in server.catalog_nodes().keys() - {STAGING_NAMES.agent_node, STAGING_NAMES.server_node}:
         for service_id in server.node_services(node):
             server.deregister_from_catalog(node, service_id)
     for service_id, service in services.items():

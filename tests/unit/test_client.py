@@ -377,7 +377,7 @@ def test_a_register_is_never_missing(agent: Agent) -> None:
 
 def test_the_catalogs_nodes_are_known_by_name(agent: Agent) -> None:
     agent.says(200, b'[{"Node": "staging-consul"}, {"Node": "consul-agent-shared"}]')
-    assert Consul(agent.address).nodes() == {"staging-consul", "consul-agent-shared"}
+    assert Consul(agent.address).catalog_nodes().keys() == {"staging-consul", "consul-agent-shared"}
 
 
 def test_a_node_that_the_catalog_does_not_have_is_none(agent: Agent) -> None:
