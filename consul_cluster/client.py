@@ -537,28 +537,41 @@ class Consul:
         """Send a request, again after each pause while nobody is there or the answer is a 5xx."""
         if time.monotonic() < self._silent_until:
             raise NoAnswerError(f"{_without_query(method, url)}: no answer: a request before this one timed out")
+        answer = self._try_once(method, url, body)
+        for pause in pauses:
+            if not _is_temporary(answer):
+                break
+            time.sleep(pause)
+            answer = self._try_once(method, url, body)
+        if isinstance(answer, http_errors.ReadTimeoutError):
+            self._silent_until = time.monotonic() + _SILENCE
+        if isinstance(answer, HTTPError):
+            raise _error(_without_query(method, url), answer) from None
+        return answer
+
+    def _try_once(self, method: str, url: str, body: object) -> BaseHTTPResponse | HTTPError:
+        """Send a request, and return the answer, or why there is none."""
         try:
-            for pause in pauses:
-                try:
-                    response = self._http.request(method, url, json=body, redirect=False)
-                    if response.status < HTTPStatus.INTERNAL_SERVER_ERROR or _is_missing(response):
-                        return response
-                except http_errors.ReadTimeoutError:
-                    raise
-                except HTTPError:
-                    pass
-                time.sleep(pause)
             return self._http.request(method, url, json=body, redirect=False)
-        except _NO_ANSWER as error:
-            if isinstance(error, http_errors.ReadTimeoutError):
-                self._silent_until = time.monotonic() + _SILENCE
-            raise NoAnswerError(f"{_without_query(method, url)}: no answer: {error}") from None
-        except HTTPError as error:  # such as an SSLError: somebody answers
-            if _NO_TLS.search(str(error)):
-                asked = _without_query(method, url)
-                raise NoAnswerError(f"{asked}: no answer over TLS: what listens there speaks plain HTTP") from None
-            kind = UntrustedError if "certificate verify failed" in str(error) else ConsulError
-            raise kind(f"{_without_query(method, url)}: {error}") from None
+        except HTTPError as error:
+            return error
+
+
+def _is_temporary(answer: BaseHTTPResponse | HTTPError) -> bool:
+    """Return whether another try may go better. Who took a request and was silent is not asked again."""
+    if isinstance(answer, HTTPError):
+        return not isinstance(answer, http_errors.ReadTimeoutError)
+    return answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not _is_missing(answer)
+
+
+def _error(asked: str, error: HTTPError) -> ConsulError:
+    if isinstance(error, _NO_ANSWER):
+        return NoAnswerError(f"{asked}: no answer: {error}")
+    if _NO_TLS.search(str(error)):
+        return NoAnswerError(f"{asked}: no answer over TLS: what listens there speaks plain HTTP")
+    # Such as an SSLError: somebody answers.
+    kind = UntrustedError if "certificate verify failed" in str(error) else ConsulError
+    return kind(f"{asked}: {error}")
 
 
 def _only(keys: Sequence[str], fields: Mapping[str, Any]) -> dict[str, Any]:
