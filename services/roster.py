@@ -16,6 +16,7 @@ from services.environment import Environment
 from services.field_types import Frozen
 from services.group import Options
 from services.model import Service
+from services.validation_errors import field_and_message
 
 try:
     from services.ai_services import AI, ai_services
@@ -166,7 +167,7 @@ def _messages(error: ValidationError) -> Iterator[str]:
 
 
 def _message(each: ErrorDetails) -> str:
-    field, message = ".".join(map(str, each["loc"])), each["msg"].removeprefix("Value error, ")
+    field, message = field_and_message(each)
     if not field:  # of a check whose fields do not fit each other
         return message
     if each["type"] == "extra_forbidden":

@@ -18,6 +18,7 @@ from services.group import Group
 from services.grpc_services import grpc_service
 from services.model import Service, TaggedAddress, Weights
 from services.user_services import USER
+from services.validation_errors import field_and_message
 
 IMPORTED = Group(kind="imported", title="Imported services", suffix="", tags=(), meta={}, check=HttpCheck())
 """The group of what has a name of no other group."""
@@ -227,7 +228,7 @@ def _reasons(error: Exception) -> Iterator[str]:
         yield str(error)
         return
     for each in error.errors(include_url=False):
-        yield f"{'.'.join(map(str, each['loc']))}: {each['msg'].removeprefix('Value error, ')}"
+        yield ": ".join(field_and_message(each))
 
 
 def _lower(fields: Mapping[str, Any] | None) -> dict[str, Any]:
