@@ -1,7 +1,7 @@
 """The Docker hosts of a stack: how each is reached, and what of the cluster is on it."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Self
@@ -171,25 +171,21 @@ def docker_hosts(
         agent_address: the API of one of the agents: all of them have its scheme and port.
         server_address: the same of the servers.
     """
-    return tuple(_docker_hosts(hosts, names, agent_address, server_address))
-
-
-def _docker_hosts(
-    hosts: Mapping[str, HostSettings], names: ClusterNames, agent_address: str | None, server_address: str
-) -> Iterator[DockerHost]:
     first = next(name for name, host in hosts.items() if host.server)
-    for name, host in hosts.items():
-        server = name if host.server else first
-        yield DockerHost(
+    servers = {name: name if host.server else first for name, host in hosts.items()}
+    return tuple(
+        DockerHost(
             name,
             DockerEngine(host.engine, host.certificates),
-            _names_on(name, server, names),
+            _names_on(name, servers[name], names),
             host.address,
             agent_address and _at(agent_address, host.address),
             _at(server_address, host.address) if host.server else None,
-            _at(server_address, hosts[server].address),
+            _at(server_address, hosts[servers[name]].address),
             frozenset(host.services),
         )
+        for name, host in hosts.items()
+    )
 
 
 def single_host(
