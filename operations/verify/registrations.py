@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from consul_cluster.drift import normalize, recognize
+from consul_cluster.drift import normalize, recognize, stated_fields
 from consul_cluster.ownership import DEFINITION_FILES, is_owned_by, with_owner, without_owner
 from operations.stack import Stack
 from operations.verify import advice
@@ -103,7 +103,7 @@ def stated(stack: Stack, service: Service) -> dict[str, Any]:
     fields = definition(with_owner(service, stack.owner_prefix + resource))
     if kind == "catalog":
         fields["meta"] |= _OF_THE_PROVIDER
-    return {key: value for key, value in fields.items() if key != "id"}
+    return stated_fields(fields)
 
 
 # The Consul provider adds this to a service's meta. Consul's UI shows a sign for it.
