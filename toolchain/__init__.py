@@ -1,7 +1,9 @@
-"""Gets the programs `pulumi` and `consul`, and `actionlint` for the tests, onto a machine that has none."""
+"""Gets the programs `pulumi` and `consul`, and `actionlint` for the tests, onto a machine that has none.
 
-from functools import cache
-from pathlib import Path
+Each function returns the program's path, and raises a ToolchainError where no way leads to one.
+"""
+
+from functools import cache, partial
 
 from toolchain.actionlint_program import ACTIONLINT
 from toolchain.consul_program import CONSUL
@@ -10,32 +12,11 @@ from toolchain.pulumi_program import PULUMI
 
 __all__ = ["ToolchainError", "actionlint", "consul", "pulumi"]
 
+pulumi = cache(partial(find, PULUMI))
+"""A `pulumi` that fits the SDK in this environment."""
 
-@cache
-def pulumi() -> Path:
-    """Return the path of a `pulumi` that fits the SDK in this environment.
+consul = cache(partial(find, CONSUL))
+"""A `consul` of the version that staging runs."""
 
-    Raises:
-        ToolchainError: there is none, and no way led to one.
-    """
-    return find(PULUMI)
-
-
-@cache
-def consul() -> Path:
-    """Return the path of a `consul` of the version that staging runs.
-
-    Raises:
-        ToolchainError: there is none, and no way led to one.
-    """
-    return find(CONSUL)
-
-
-@cache
-def actionlint() -> Path:
-    """Return the path of the `actionlint` that the tests check the workflows with.
-
-    Raises:
-        ToolchainError: there is none, and no way led to one.
-    """
-    return find(ACTIONLINT)
+actionlint = cache(partial(find, ACTIONLINT))
+"""The `actionlint` that the tests check the workflows with."""
