@@ -579,11 +579,6 @@ def test_the_token_is_not_in_the_error_about_no_answer() -> None:
     assert TOKEN not in error_of(Consul(f"http://127.0.0.1:{nobodys_port()}", TOKEN).leader)
 
 
-def test_the_token_is_not_in_the_repr() -> None:
-    consul = Consul("http://127.0.0.1:8501", TOKEN)
-    assert TOKEN not in repr(consul)
-
-
 def test_the_token_is_not_sent_to_where_an_agent_redirects(agent: Agent, elsewhere: Agent) -> None:
     elsewhere.says(200, b'""')
     agent.says(302, Location=elsewhere.url)

@@ -175,11 +175,6 @@ def test_the_management_token_is_made_of_32_hexadecimal_digits() -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["keys-management", "keys-gossip"])
-def test_a_random_value_is_a_secret(name: str) -> None:
-    assert "result" in made().requests[name].additionalSecretOutputs
-
-
 def test_the_management_token_is_a_uuid_made_of_its_digits_and_a_secret() -> None:
     # Consul takes no other; a RandomUuid would have it as its id, in plain text.
     assert made().sent_exports["management"] == secret(MANAGEMENT)
@@ -225,12 +220,6 @@ def test_the_authoritys_certificate_is_no_secret() -> None:
 @pytest.mark.parametrize("name", ["authority", *NODES])
 def test_a_private_key_is_exactly_this(name: str) -> None:
     assert made().inputs(f"keys-{name}-key") == {"algorithm": "ECDSA", "ecdsaCurve": "P256"}
-
-
-@pytest.mark.parametrize("name", ["authority", *NODES])
-def test_a_private_key_is_a_secret_in_all_its_spellings(name: str) -> None:
-    secrets = set(made().requests[f"keys-{name}-key"].additionalSecretOutputs)
-    assert secrets == {"privateKeyOpenssh", "privateKeyPem", "privateKeyPemPkcs8"}
 
 
 @pytest.mark.parametrize(

@@ -124,11 +124,8 @@ def test_a_duration_is_written_as_consul_returns_it(seconds: float, text: str) -
 
 @pytest.mark.parametrize("value", [timedelta(seconds=59, microseconds=123456), timedelta(hours=1_000_000)], ids=str)
 def test_a_duration_that_does_not_survive_its_text_is_refused(value: timedelta) -> None:
-    try:
-        accepted = check(interval=value)
-    except ValidationError:
-        return
-    assert durationpy.from_str(duration(accepted.interval)) == value
+    with pytest.raises(ValidationError, match="must be whole milliseconds, and at most 365 days"):
+        check(interval=value)
 
 
 # Hosts

@@ -15,15 +15,17 @@ from tests.event_loop import run_to_end
 from tests.fake_consul import Answer, Request, serve
 
 A, B, C = "staging-consul-h1", "staging-consul-h2", "staging-consul-h3"
+STATE = "/v1/operator/autopilot/state"
 
 
 @dataclass
 class Cluster:
-    """Servers as autopilot shows them: each with its status, and whether it is healthy."""
+    """Servers as autopilot shows them: each with its status, and whether it is healthy; and those that get better."""
 
     servers: dict[str, tuple[str, bool]]
     asked: list[str] = field(default_factory=list)
     better: dict[str, tuple[str, bool]] = field(default_factory=dict)
+    better_after: int = 1  # looks at their state
     leaders: bool = True
     left: tuple[str, ...] = ()
     refuses: bool = False
@@ -47,7 +49,8 @@ class Cluster:
             node: {"ID": node, "Name": node, "Status": status, "Healthy": healthy}
             for node, (status, healthy) in self.servers.items()
         }
-        self.servers |= self.better
+        if self.asked.count(STATE) == self.better_after:
+            self.servers |= self.better
         return 200, json.dumps({"Servers": shown}).encode(), {}
 
 
@@ -108,10 +111,10 @@ def test_one_that_was_never_there_is_not_waited_for() -> None:
 
 
 def test_it_waits_until_the_others_are_healthy_voters() -> None:
-    cluster = Cluster({**well(leader=A), C: ("voter", False)}, better={C: ("voter", True)})
+    cluster = Cluster({**well(leader=A), C: ("voter", False)}, better={C: ("voter", True)}, better_after=2)
     with replacing(cluster, B) as replacement:
         run_to_end(replacement._hand_over("", ""))
-    assert len(cluster.asked) > 1
+    assert cluster.asked.count(STATE) == 3  # whether there is a leader, and twice whether the others are well
 
 
 @pytest.mark.parametrize("method", ["_hand_over", "_join"])
@@ -132,11 +135,15 @@ def test_a_server_is_not_replaced_while_the_others_do_not_know_the_new_managemen
     assert str(caught.value).endswith("and replace it in steps: docs/security.md")
 
 
-def test_the_next_server_waits_until_the_last_one_is_a_healthy_voter_again() -> None:
-    cluster = Cluster({**well(leader=A), B: ("non-voter", True)}, better={B: ("voter", True)})
+@pytest.mark.parametrize(("method", "looks_before"), [("_rejoin", 0), ("_join", 1)])
+def test_one_that_was_replaced_or_added_to_a_running_cluster_is_waited_for_until_it_is_a_healthy_voter(
+    method: str, looks_before: int
+) -> None:
+    unwell, well_again = {B: ("non-voter", True)}, {B: ("voter", True)}
+    cluster = Cluster(well(leader=A) | unwell, better=well_again, better_after=looks_before + 1)
     with replacing(cluster, B) as replacement:
-        run_to_end(replacement._rejoin("", ""))
-    assert len(cluster.asked) > 1
+        run_to_end(replacement._join() if method == "_join" else replacement._rejoin("", ""))
+    assert cluster.asked.count(STATE) == looks_before + 2
 
 
 def test_a_server_that_does_not_come_back_is_an_error_that_names_it() -> None:
@@ -145,19 +152,12 @@ def test_a_server_that_does_not_come_back_is_an_error_that_names_it() -> None:
         run_to_end(replacement._rejoin("", ""))
 
 
-def test_one_that_was_added_to_a_running_cluster_is_waited_for() -> None:
-    cluster = Cluster({**well(leader=A), B: ("non-voter", True)}, better={B: ("voter", True)})
-    with replacing(cluster, B) as replacement:
-        run_to_end(replacement._join())
-    assert len(cluster.asked) > 1
-
-
 def test_the_only_one_that_is_stated_votes_before_those_that_are_stated_no_more_are_removed() -> None:
     cluster = Cluster({**well(leader=A), B: ("non-voter", True)}, better={B: ("voter", True)})
     with serve(cluster.answer) as address:
         run_to_end(ServerReplacement(B, {B: Connection(address)})._rejoin("", ""))
     assert cluster.servers[B] == ("voter", True)
-    assert cluster.asked.count("/v1/operator/autopilot/state") > 1
+    assert cluster.asked.count(STATE) == 2
 
 
 def test_while_too_few_have_started_to_elect_a_leader_nothing_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,4 +167,4 @@ def test_while_too_few_have_started_to_elect_a_leader_nothing_is_waited_for(monk
     with serve(cluster.answer) as address:
         silent = Connection("http://127.0.0.1:9")
         run_to_end(ServerReplacement(B, {A: silent, B: Connection(address), C: silent})._rejoin("", ""))
-    assert "/v1/operator/autopilot/state" not in cluster.asked
+    assert STATE not in cluster.asked
