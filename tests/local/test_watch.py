@@ -17,13 +17,6 @@ def _repair(clone: Clone) -> Iterator[None]:
     repair(clone.sandbox)
 
 
-def test_a_change_shows(clone: Clone) -> None:
-    with watching(clone) as watch:
-        watch.says(r"12 of 12 passing on consul-agent-shared\n")
-        clone.agent.deregister("billing_service")
-        watch.says(r"\S+ billing_service passing -> missing\n")
-
-
 def test_a_service_that_stops_and_starts_is_two_lines(clone: Clone) -> None:
     with watching(clone) as watch:
         watch.says("12 of 12")
