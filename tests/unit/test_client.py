@@ -82,15 +82,14 @@ def error_of(ask: Callable[[], object]) -> str:
 # What is asked
 
 
-def test_the_token_is_sent_as_x_consul_token(agent: Agent) -> None:
+@pytest.mark.parametrize(
+    "ask",
+    [Consul.leader, lambda consul: consul.register_in_catalog({"Node": "staging-external"})],
+    ids=["without a body", "with a body"],
+)
+def test_the_token_is_sent_as_x_consul_token(agent: Agent, ask: Callable[[Consul], object]) -> None:
     agent.says(200, b'""')
-    Consul(agent.address, TOKEN).leader()
-    assert agent.asked[0].headers["X-Consul-Token"] == TOKEN
-
-
-def test_the_token_is_sent_with_a_body_too(agent: Agent) -> None:
-    agent.says(200)
-    Consul(agent.address, TOKEN).register_in_catalog({"Node": "staging-external"})
+    ask(Consul(agent.address, TOKEN))
     assert agent.asked[0].headers["X-Consul-Token"] == TOKEN
 
 
@@ -163,30 +162,30 @@ def test_the_catalog_is_asked_for_one_service_of_one_node(agent: Agent) -> None:
     )
 
 
-def test_a_node_of_the_catalog_is_asked_for_by_name(agent: Agent) -> None:
-    agent.says(200, b"null")
-    Consul(agent.address).catalog_node("staging/external")
-    assert (agent.asked[0].method, agent.asked[0].path) == ("GET", "/v1/catalog/node/staging%2Fexternal")
-
-
-def test_a_nodes_services_are_asked_for_with_the_node(agent: Agent) -> None:
-    agent.says(200, b"null")
-    Consul(agent.address).node_services("staging-external")
-    assert (agent.asked[0].method, agent.asked[0].path) == ("GET", "/v1/catalog/node/staging-external")
-
-
-def test_a_nodes_checks_are_asked_for_by_the_nodes_name(agent: Agent) -> None:
-    agent.says(200, b"[]")
-    Consul(agent.address).node_checks("staging/external")
-    assert (agent.asked[0].method, agent.asked[0].path) == ("GET", "/v1/health/node/staging%2Fexternal")
-
-
-def test_a_service_is_removed_from_a_node_of_the_catalog_with_exactly_this_body(agent: Agent) -> None:
-    # Without its id, the whole node would be removed.
+@pytest.mark.parametrize(
+    ("remove", "body"),
+    [
+        (
+            lambda consul: consul.deregister_from_catalog("staging-external", "billing_service"),
+            {"Node": "staging-external", "ServiceID": "billing_service"},
+        ),
+        (
+            lambda consul: consul.deregister_check("staging-external", "billing_service-health"),
+            {"Node": "staging-external", "CheckID": "billing_service-health"},
+        ),
+        (lambda consul: consul.deregister_node("staging-external"), {"Node": "staging-external"}),
+    ],
+    ids=["service", "check", "node"],
+)
+def test_what_is_removed_from_the_catalog_is_named_by_exactly_this_body(
+    agent: Agent, remove: Callable[[Consul], object], body: dict[str, str]
+) -> None:
+    # Without the id of a service or of a check, the whole node would be removed.
     agent.says(200, b"true")
-    Consul(agent.address).deregister_from_catalog("staging-external", "billing_service")
-    assert (agent.asked[0].method, agent.asked[0].path) == ("PUT", "/v1/catalog/deregister")
-    assert json.loads(agent.asked[0].body) == {"Node": "staging-external", "ServiceID": "billing_service"}
+    remove(Consul(agent.address))
+    [asked] = agent.asked
+    assert (asked.method, asked.path, asked.query) == ("PUT", "/v1/catalog/deregister", {})
+    assert json.loads(asked.body) == body
 
 
 def test_a_service_moves_in_the_catalog_with_exactly_this_body(agent: Agent) -> None:
@@ -210,21 +209,6 @@ def test_a_service_moves_in_the_catalog_with_exactly_this_body(agent: Agent) -> 
             {"Check": {"Verb": "set", "Check": {**check, "Node": "new"}}},
         ],
     )
-
-
-def test_a_check_is_removed_from_a_node_of_the_catalog_with_exactly_this_body(agent: Agent) -> None:
-    # Without its id, the whole node would be removed.
-    agent.says(200, b"true")
-    Consul(agent.address).deregister_check("staging-external", "billing_service-health")
-    assert (agent.asked[0].method, agent.asked[0].path, agent.asked[0].query) == ("PUT", "/v1/catalog/deregister", {})
-    assert json.loads(agent.asked[0].body) == {"Node": "staging-external", "CheckID": "billing_service-health"}
-
-
-def test_a_whole_node_is_removed_from_the_catalog_with_exactly_this_body(agent: Agent) -> None:
-    agent.says(200, b"true")
-    Consul(agent.address).deregister_node("staging-external")
-    assert (agent.asked[0].method, agent.asked[0].path) == ("PUT", "/v1/catalog/deregister")
-    assert json.loads(agent.asked[0].body) == {"Node": "staging-external"}
 
 
 def test_a_service_is_registered_in_the_catalog_with_the_body_that_was_given(agent: Agent) -> None:
@@ -385,10 +369,11 @@ def test_a_node_that_the_catalog_does_not_have_is_none(agent: Agent) -> None:
     assert Consul(agent.address).catalog_node("staging-external") is None
 
 
-def test_a_node_of_the_catalog_is_as_the_servers_return_it(agent: Agent) -> None:
-    agent.says(200, b'{"Node": {"Node": "staging-external"}, "Services": {}}')
-    found = Consul(agent.address).catalog_node("staging-external")
-    assert found == {"Node": {"Node": "staging-external"}, "Services": {}}
+def test_a_node_of_the_catalog_is_found_by_name_and_is_as_the_servers_return_it(agent: Agent) -> None:
+    agent.says(200, b'{"Node": {"Node": "staging/external"}, "Services": {}}')
+    found = Consul(agent.address).catalog_node("staging/external")
+    assert (agent.asked[0].method, agent.asked[0].path) == ("GET", "/v1/catalog/node/staging%2Fexternal")
+    assert found == {"Node": {"Node": "staging/external"}, "Services": {}}
 
 
 def test_a_node_that_the_catalog_does_not_have_has_no_services(agent: Agent) -> None:
@@ -396,14 +381,16 @@ def test_a_node_that_the_catalog_does_not_have_has_no_services(agent: Agent) -> 
     assert Consul(agent.address).node_services("staging-external") == {}
 
 
-def test_a_nodes_services_are_known_by_id(agent: Agent) -> None:
+def test_a_nodes_services_come_with_the_node_and_are_known_by_id(agent: Agent) -> None:
     agent.says(200, b'{"Node": {}, "Services": {"billing_service": {"Port": 8216}}}')
     assert Consul(agent.address).node_services("staging-external") == {"billing_service": {"Port": 8216}}
+    assert (agent.asked[0].method, agent.asked[0].path) == ("GET", "/v1/catalog/node/staging-external")
 
 
-def test_a_nodes_checks_are_as_the_servers_return_them(agent: Agent) -> None:
+def test_a_nodes_checks_are_found_by_the_nodes_name_and_are_as_the_servers_return_them(agent: Agent) -> None:
     agent.says(200, b'[{"CheckID": "a-health", "Status": "passing"}]')
-    assert Consul(agent.address).node_checks("staging-external") == [{"CheckID": "a-health", "Status": "passing"}]
+    assert Consul(agent.address).node_checks("staging/external") == [{"CheckID": "a-health", "Status": "passing"}]
+    assert (agent.asked[0].method, agent.asked[0].path) == ("GET", "/v1/health/node/staging%2Fexternal")
 
 
 @pytest.mark.parametrize(
@@ -456,29 +443,17 @@ def test_a_put_is_tried_again_with_the_same_body(agent: Agent) -> None:
     assert [each.body for each in agent.asked] == [b'{"Node":"staging-external"}'] * 2
 
 
-def test_a_5xx_that_stays_ends_after_five_tries(agent: Agent, pauses: list[float]) -> None:
-    agent.says(500, b"No cluster leader")
-    error_of(Consul(agent.address).leader)
+def test_a_5xx_that_stays_is_after_five_tries_an_error_in_consuls_own_words(agent: Agent, pauses: list[float]) -> None:
+    agent.says(500, b"No cluster leader\n")
+    assert error_of(Consul(agent.address).leader) == f"GET {agent.url}: Consul answers 500: No cluster leader"
     assert (len(agent.asked), pauses) == (5, [0, 0.4, 0.8, 1.6])
 
 
-@pytest.mark.usefixtures("pauses")
-def test_a_5xx_that_stays_is_an_error_in_consuls_own_words(agent: Agent) -> None:
-    agent.says(500, b"No cluster leader\n")
-    assert error_of(Consul(agent.address).leader) == f"GET {agent.url}: Consul answers 500: No cluster leader"
-
-
 @pytest.mark.parametrize("status", [400, 403, 404, 409, 429])
-def test_a_4xx_is_not_tried_again(agent: Agent, status: int) -> None:
-    agent.says(status, b"Permission denied")
-    error_of(Consul(agent.address).leader)
-    assert len(agent.asked) == 1
-
-
-@pytest.mark.parametrize("status", [400, 403, 404, 409, 429])
-def test_a_4xx_is_an_error_in_consuls_own_words(agent: Agent, status: int) -> None:
+def test_a_4xx_is_after_one_try_an_error_in_consuls_own_words(agent: Agent, status: int) -> None:
     agent.says(status, b"Permission denied\n")
     assert error_of(Consul(agent.address).leader) == f"GET {agent.url}: Consul answers {status}: Permission denied"
+    assert len(agent.asked) == 1
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 429])
@@ -513,23 +488,16 @@ def test_an_agent_that_comes_up_meanwhile_is_reached(monkeypatch: pytest.MonkeyP
         assert Consul(f"http://127.0.0.1:{port}").leader() == "127.0.0.1:8300"
 
 
-def test_a_refused_connection_is_tried_five_times(pauses: list[float]) -> None:
-    error_of(Consul(f"http://127.0.0.1:{nobodys_port()}").leader)
-    assert pauses == [0, 0.4, 0.8, 1.6]
-
-
-@pytest.mark.usefixtures("pauses")
-def test_a_refused_connection_is_an_error_of_one_line() -> None:
+def test_a_refused_connection_is_after_five_tries_an_error_of_one_line_without_urllib3s_own(
+    pauses: list[float],
+) -> None:
     nobody = f"http://127.0.0.1:{nobodys_port()}"
-    said = error_of(Consul(nobody).leader)
-    assert re.fullmatch(rf"GET {re.escape(nobody)}/v1/status/leader: no answer: .*Connection refused", said)
-
-
-@pytest.mark.usefixtures("pauses")
-def test_the_error_of_a_refused_connection_has_nothing_of_urllib3s_retries() -> None:
     with pytest.raises(ConsulError) as caught:
-        Consul(f"http://127.0.0.1:{nobodys_port()}").leader()
+        Consul(nobody).leader()
+    said = rf"GET {re.escape(nobody)}/v1/status/leader: no answer: .*Connection refused"
+    assert re.fullmatch(said, str(caught.value))
     assert (caught.value.__cause__, caught.value.__suppress_context__) == (None, True)
+    assert pauses == [0, 0.4, 0.8, 1.6]
 
 
 def test_an_agent_that_never_answers_is_an_error_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -636,21 +604,15 @@ def test_an_api_is_trusted_whose_authority_is_given_as_text(own: Authority, encr
 
 
 @pytest.mark.usefixtures("pauses")
-def test_an_api_is_not_trusted_whose_authority_is_not_given(encrypted: str) -> None:
-    said = error_of(lambda: Consul(encrypted, TOKEN).leader())
-    assert "certificate verify failed" in said
-    assert TOKEN not in said
+def test_an_api_is_not_trusted_whose_authority_is_not_given_and_is_not_nobody(encrypted: str) -> None:
+    # What is nobody's counts as gone with its agent.
+    with pytest.raises(ConsulError, match="certificate verify failed") as caught:
+        Consul(encrypted, TOKEN).leader()
+    assert type(caught.value) is UntrustedError
+    assert TOKEN not in str(caught.value)
 
 
 @pytest.mark.usefixtures("pauses")
 def test_an_api_is_not_trusted_whose_authority_is_another(tmp_path: Path, encrypted: str) -> None:
     other = authority(tmp_path / "other")
     assert "certificate verify failed" in error_of(lambda: Consul(encrypted, TOKEN, other.certificate).leader())
-
-
-@pytest.mark.usefixtures("pauses")
-def test_who_answers_with_another_authority_is_not_nobody(encrypted: str) -> None:
-    # What is nobody's counts as gone with its agent.
-    with pytest.raises(ConsulError) as raised:
-        Consul(encrypted, TOKEN).leader()
-    assert type(raised.value) is UntrustedError
