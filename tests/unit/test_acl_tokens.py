@@ -18,7 +18,7 @@ from components.registration.agent import AgentServiceProvider
 from consul_cluster.acl_rules import Rules
 from consul_cluster.client import ConsulError, ForbiddenError, NoAnswerError
 from tests.fake_consul import FakeConsul, running
-from tests.unit.pulumi_mocks import ROOT, Deployed, deploy, secret
+from tests.unit.pulumi_mocks import Deployed, deploy, secret
 
 SERVER = "https://127.0.0.1:8500"
 MANAGEMENT = "15e0b259-4393-5b97-b647-ce7e3f877a99"
@@ -96,15 +96,6 @@ def test_the_services_of_a_group_have_one_policy_and_a_token_of_each_generation(
 def test_the_newest_token_of_a_group_is_shown_as_a_secret() -> None:
     made = services("1", "2")
     assert made.sent_exports["tokens"] == {"user": secret("secret-of-acl-services-user-2-token-id")}
-
-
-def test_the_component_is_the_stacks_child_and_no_resource_of_a_provider() -> None:
-    assert (made().requests["acl"].parent, made().requests["acl"].custom) == (ROOT, False)
-
-
-def test_all_else_is_the_components_child() -> None:
-    others = {request.parent for name, request in made().requests.items() if name not in ("acl", "server")}
-    assert others == {COMPONENT}
 
 
 def test_the_component_registers_the_tokens_names_alone_as_its_outputs() -> None:

@@ -12,7 +12,7 @@ from components.registration.catalog import CatalogRegistration, CatalogRegistra
 from services.roster import Roster
 from tests.fake_consul import FakeConsul, running
 from tests.forty_services import FORTY, Line, forty_roster
-from tests.unit.pulumi_mocks import ROOT, Deployed, deploy, secret
+from tests.unit.pulumi_mocks import Deployed, deploy, secret
 
 SERVER = "http://127.0.0.1:8500"
 TOKEN = "5c1b2b5e-consul-acl-token"  # noqa: S105 - no real one
@@ -77,14 +77,6 @@ def test_it_is_a_component_a_provider_a_node_and_a_resource_for_each_service() -
     }
 
 
-def test_the_component_is_the_stacks_child_and_no_resource_of_a_provider() -> None:
-    assert (plain().requests["registration"].parent, plain().requests["registration"].custom) == (ROOT, False)
-
-
-def test_all_else_is_the_components_child() -> None:
-    assert {request.parent for name, request in plain().requests.items() if name != "registration"} == {COMPONENT}
-
-
 def test_the_component_registers_the_ids_of_its_services_as_its_outputs() -> None:
     assert plain().outputs[COMPONENT] == {"service_ids": [line.name for line in FORTY]}
 
@@ -137,10 +129,6 @@ def test_the_provider_of_servers_with_a_token_and_tls_is_exactly_this() -> None:
 def test_the_token_stands_in_no_other_input_or_output() -> None:
     others = [guarded().inputs(name) for name in guarded().requests if name != "registration-consul"]
     assert TOKEN not in repr((others, guarded().outputs))
-
-
-def test_the_token_is_not_in_the_endpoints_repr() -> None:
-    assert TOKEN not in repr(Connection(SERVER, TOKEN))
 
 
 def test_the_node_and_every_service_are_with_that_provider() -> None:

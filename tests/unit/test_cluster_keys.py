@@ -11,7 +11,7 @@ from consul_cluster.cluster_names import STAGING_NAMES
 from consul_cluster.fingerprint import fingerprint
 from docker_hosts import single_host
 from tests.fake_consul import FakeConsul, running
-from tests.unit.pulumi_mocks import ROOT, Deployed, deploy, made_password, secret
+from tests.unit.pulumi_mocks import Deployed, deploy, made_password, secret
 
 SERVER = "https://127.0.0.1:8500"
 HOST = single_host(STAGING_NAMES, "10.0.0.5", None, "https://10.0.0.5:8500", creates_server=True)
@@ -72,10 +72,6 @@ def test_it_is_a_component_two_random_values_an_authority_and_a_certificate_for_
         "keys-consul-agent-shared-request": REQUEST,
         "keys-consul-agent-shared-certificate": CERTIFICATE,
     }
-
-
-def test_the_component_is_the_stacks_child_and_no_resource_of_a_provider() -> None:
-    assert (made().requests["keys"].parent, made().requests["keys"].custom) == (ROOT, False)
 
 
 def test_all_else_is_the_components_child() -> None:

@@ -2,10 +2,9 @@ import json
 from functools import cache
 
 import pulumi
-import pytest
 
 from components.consul_esm import ConsulEsm, ConsulEsmArgs
-from tests.unit.pulumi_mocks import CONTAINER, NETWORK, REMOTE_IMAGE, ROOT, Deployed, on_docker, secret
+from tests.unit.pulumi_mocks import CONTAINER, NETWORK, REMOTE_IMAGE, Deployed, on_docker, secret
 from tests.unit.test_docker_components import HARDENED
 
 ESM = "hashicorp/consul-esm:0.9.0"
@@ -33,15 +32,6 @@ def guarded() -> Deployed:
 def test_it_is_a_component_an_image_and_a_container() -> None:
     types = {name: request.type for name, request in plain().requests.items()}
     assert types == {"esm": TYPE, "esm-image": REMOTE_IMAGE, "esm-container": CONTAINER}
-
-
-def test_the_component_is_the_stacks_child_and_no_resource_of_a_provider() -> None:
-    assert (plain().requests["esm"].parent, plain().requests["esm"].custom) == (ROOT, False)
-
-
-@pytest.mark.parametrize("name", ["esm-image", "esm-container"])
-def test_the_image_and_the_container_are_the_components_children(name: str) -> None:
-    assert plain().requests[name].parent == COMPONENT
 
 
 def test_the_component_has_no_outputs() -> None:
@@ -94,23 +84,6 @@ def test_it_is_given_one_file_with_exactly_its_config() -> None:
     ]
 
 
-def test_its_command_reads_the_file_that_it_is_given() -> None:
-    inputs = plain().inputs("esm-container")
-    assert inputs["command"][1] == f"-config-file={inputs['uploads'][0]['file']}"
-
-
-def test_its_health_is_asked_where_its_config_has_it_answer() -> None:
-    inputs = plain().inputs("esm-container")
-    config = json.loads(inputs["uploads"][0]["content"])
-    assert inputs["healthcheck"]["tests"][-1] == f"http://{config['client_address']}/metrics"
-
-
-def test_it_answers_within_its_container_alone() -> None:
-    config = json.loads(plain().inputs("esm-container")["uploads"][0]["content"])
-    assert config["client_address"].startswith("127.")
-    assert "ports" not in plain().inputs("esm-container")
-
-
 def test_the_container_waits_for_its_image() -> None:
     assert plain().waits_for("esm-container") == {"esm-image"}
 
@@ -123,25 +96,10 @@ def test_the_container_is_deleted_before_it_is_replaced() -> None:
 # The token
 
 
-def test_a_token_stands_in_its_config() -> None:
-    [upload] = guarded().sent("esm-container")["uploads"]
-    assert json.loads(upload["content"]["value"])["token"] == TOKEN
-
-
-def test_a_config_with_a_token_is_a_secret() -> None:
-    [upload] = guarded().sent("esm-container")["uploads"]
-    assert upload["content"] == secret(upload["content"]["value"])
-
-
 def test_the_token_stands_nowhere_else() -> None:
     inputs = {name: guarded().sent(name) for name in guarded().requests}
     del inputs["esm-container"]["uploads"][0]["content"]
     assert TOKEN not in repr((inputs, guarded().outputs))
-
-
-def test_without_a_token_there_is_none_in_its_config_and_no_secret() -> None:
-    [upload] = plain().sent("esm-container")["uploads"]
-    assert "token" not in json.loads(upload["content"])
 
 
 # A secured cluster

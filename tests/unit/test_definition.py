@@ -310,11 +310,6 @@ def test_consul_esm_looks_after_a_node_with_the_meta_that_the_external_one_has_a
     assert EXTERNAL_NODE_META == {"external-node": "true", "external-probe": "false"}
 
 
-def test_no_script_check_comes_over_the_agents_open_api() -> None:
-    # With an open API, that is remote code execution; only files may hold one.
-    assert "enable_script_checks" not in agent_config(STAGING_NAMES, "staging-consul")
-
-
 def test_an_agent_takes_other_interfaces() -> None:
     found = agent_config(STAGING_NAMES, "127.0.0.1", bind="127.0.0.2", client="127.0.0.4")
     assert (found["bind_addr"], found["client_addr"]) == ("127.0.0.2", "127.0.0.4")

@@ -122,6 +122,8 @@ def test_todays_program_states_the_resources_of_the_state_with_the_same_inputs(s
         for each, name in requests.items()
     }
     assert without_intended_changes(inputs) == without_intended_changes(old)
+    custom = {each: deployed.requests[name].custom for each, name in requests.items()}
+    assert custom == {each: resource["custom"] for each, resource in state.resources.items()}
     changed = {each.rpartition("::")[2] for each in old if inputs[each] != old[each]}
     assert changed == {name for name in _CHANGED if any(each.endswith(f"::{name}") for each in old)}
 

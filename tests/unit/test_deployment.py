@@ -133,37 +133,20 @@ def test_a_stack_declares_exactly_these_resources(stack: str, registration: str)
     assert Counter(request.type for request in made(stack, registration).requests.values()) == expected
 
 
-def test_local_declares_nothing_on_docker() -> None:
-    assert [request.type for request in made("local").requests.values() if "docker" in request.type] == []
+@pytest.mark.parametrize(("stack", "registration"), DECLARED)
+def test_docker_is_asked_nothing_while_the_resources_of_a_stack_are_declared(stack: str, registration: str) -> None:
+    assert program(stack, registration)[1].asked == []
 
 
-def test_local_asks_docker_nothing() -> None:
-    assert program("local")[1].asked == []
-
-
-def test_docker_local_creates_the_network_and_looks_nothing_up() -> None:
+def test_docker_local_creates_the_network() -> None:
     network = made("docker-local").inputs("network-network")
-    assert (network, program("docker-local")[1].asked) == (
-        {"name": "staging_staging-network", "driver": "bridge"},
-        [],
-    )
+    assert network == {"name": "staging_staging-network", "driver": "bridge"}
 
 
 @pytest.mark.parametrize("component", ["Network", "ConsulServer", "ConsulAgent", "StandIns"])
 def test_docker_local_names_each_component_once(component: str) -> None:
     names = {"Network": "network", "ConsulServer": "server", "ConsulAgent": "agent", "StandIns": "standins"}
     assert named("docker-local", f"consul-staging:docker:{component}") == [names[component]]
-
-
-def test_staging_creates_no_network_no_server_and_no_stand_in() -> None:
-    assert named("staging", "docker:index/network:Network") == []
-    assert named("staging", "consul-staging:docker:ConsulServer") == []
-    assert named("staging", "consul-staging:docker:StandIns") == []
-
-
-@every_registration
-def test_staging_asks_docker_nothing_while_its_resources_are_declared(registration: str) -> None:
-    assert program("staging", registration)[1].asked == []
 
 
 @every_registration
@@ -201,11 +184,6 @@ def test_the_existing_server_has_to_give_both_tokens_their_rights(registration: 
     assert {each.consul.address for each in expected.server.rights} == {"http://127.0.0.1:8500"}
 
 
-def test_a_created_server_is_asked_for_no_rights() -> None:
-    [expected] = program("docker-local")[1].expected
-    assert expected.server is None
-
-
 def test_an_agent_that_joins_what_others_secured_has_their_keys_and_tells_its_own_token_to_read_files() -> None:
     keys = {
         "nodeToken": "of-the-node",
@@ -224,11 +202,6 @@ def test_an_agent_that_joins_what_others_secured_has_their_keys_and_tells_its_ow
     reload = found.inputs("files-reload")
     assert reload["command"] == ["reload", "-http-addr=http://consul-agent-shared:8500", "-token-file=/reload/token"]
     assert {"file": "/reload/token", "content": "of-the-node"} in reload["uploads"]["value"]
-
-
-def test_stagings_only_containers_are_the_agent_and_those_that_carry_its_config_and_have_it_reload() -> None:
-    names = ["agent-carry", "agent-container", "files-reload"]
-    assert named("staging", "docker:index/container:Container") == names
 
 
 def test_stagings_agent_joins_the_network_that_exists() -> None:
@@ -307,10 +280,6 @@ def test_an_input_of_a_service_is_whether_its_stack_deploys_the_agent(stack: str
 # What each way to register makes of a stack
 
 
-def test_over_the_agent_a_service_is_one_agent_service() -> None:
-    assert named("docker-local", "pulumi-python:dynamic/consul:AgentService") == sorted(SERVICES)
-
-
 def test_in_the_catalog_a_service_is_one_consul_service_on_the_external_node() -> None:
     whole = made("docker-local", "catalog")
     assert sorted(whole.of_type("consul:index/service:Service")) == sorted(SERVICES)
@@ -349,10 +318,6 @@ def test_where_services_are_registered_otherwise_the_three_files_are_emptied(sta
 @every_registration
 def test_the_agents_log_level_is_among_the_files_however_services_are_registered(stack: str, registration: str) -> None:
     assert file(stack, registration, "agent-reloaded.json") == {"log_level": "INFO"}
-
-
-def test_without_docker_there_are_no_files() -> None:
-    assert "files" not in made("local").requests
 
 
 @every_registration

@@ -33,7 +33,6 @@ from tests.unit.pulumi_mocks import (
     HOUSE,
     NETWORK,
     REMOTE_IMAGE,
-    ROOT,
     VOLUME,
     Deployed,
     made_password,
@@ -59,7 +58,6 @@ HARDENED = {
     "logOpts": {"max-size": "10m", "max-file": "3"},
 }
 
-every_component = pytest.mark.parametrize("component", COMPONENTS)
 NODES = ("server", "agent")
 every_node = pytest.mark.parametrize("node", NODES)
 
@@ -87,16 +85,6 @@ def children(component: str, of: Deployed | None = None) -> dict[str, str]:
 
 
 # Every component
-
-
-@every_component
-def test_a_component_has_its_type(component: str) -> None:
-    assert made().requests[component].type == COMPONENTS[component]
-
-
-@every_component
-def test_a_component_is_the_stacks_child_and_no_resource_of_a_provider(component: str) -> None:
-    assert (made().requests[component].parent, made().requests[component].custom) == (ROOT, False)
 
 
 @pytest.mark.parametrize(
@@ -258,15 +246,6 @@ def test_the_label_of_the_container_with_a_consul_nodes_config_replaces_none_tha
 
 
 @every_node
-def test_a_consul_nodes_config_is_carried_to_where_its_container_has_it(node: str) -> None:
-    [volume] = made().inputs(f"{node}-carry")["volumes"]
-    assert volume in made().inputs(f"{node}-container")["volumes"]
-    assert {upload["file"].rpartition("/")[0] for upload in made().inputs(f"{node}-carry")["uploads"]} == {
-        volume["containerPath"]
-    }
-
-
-@every_node
 def test_another_config_starts_another_container_of_its_consul_node(node: str) -> None:
     # The id of the one that carries it is a label.
     dependencies = made().requests[f"{node}-container"].propertyDependencies["labels"].urns
@@ -281,17 +260,6 @@ def test_a_consul_node_is_given_one_file_with_exactly_its_config(node: str, conf
     assert made().inputs(f"{node}-carry")["uploads"] == [
         {"file": "/consul/config/agent-config.json", "content": json.dumps(config, indent=2) + "\n"}
     ]
-
-
-@every_node
-def test_a_consul_nodes_container_has_the_name_that_consul_gives_the_node(node: str) -> None:
-    config = json.loads(made().inputs(f"{node}-carry")["uploads"][0]["content"])
-    assert config["node_name"] == made().inputs(f"{node}-container")["name"]
-
-
-def test_the_agent_joins_the_servers_container() -> None:
-    config = json.loads(made().inputs("agent-carry")["uploads"][0]["content"])
-    assert config["retry_join"] == [made().inputs("server-container")["name"]]
 
 
 @pytest.mark.parametrize(

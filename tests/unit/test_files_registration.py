@@ -11,11 +11,10 @@ from components.registration import files as files_registration
 from components.registration.files import FilesRegistration, FilesRegistrationArgs
 from services.roster import Roster
 from tests.forty_services import FORTY, Line, forty_roster
-from tests.unit.pulumi_mocks import CONSUL, CONTAINER, NETWORK, ROOT, Deployed, on_docker, secret
+from tests.unit.pulumi_mocks import CONSUL, CONTAINER, NETWORK, Deployed, on_docker, secret
 from tests.unit.test_docker_components import HARDENED
 
 TYPE = "consul-staging:registration:FilesRegistration"
-COMPONENT = f"urn:pulumi:test::consul-staging::pulumi:pulumi:Stack${TYPE}::files"
 FOLDER = "/consul/config/services"
 NOBODY = Roster(services=())
 
@@ -56,14 +55,6 @@ def files(of: Deployed) -> dict[str, Any]:
 def test_it_is_a_component_and_one_container() -> None:
     types = {name: request.type for name, request in made().requests.items() if name.startswith("files")}
     assert types == {"files": TYPE, "files-reload": CONTAINER}
-
-
-def test_the_component_is_the_stacks_child_and_no_resource_of_a_provider() -> None:
-    assert (made().requests["files"].parent, made().requests["files"].custom) == (ROOT, False)
-
-
-def test_the_container_is_the_components_child() -> None:
-    assert made().requests["files-reload"].parent == COMPONENT
 
 
 def test_another_name_for_the_component_is_another_name_for_its_container() -> None:

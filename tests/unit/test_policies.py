@@ -142,11 +142,6 @@ def test_every_image_that_is_pulled_has_an_exact_tag() -> None:
     assert {name: image for name, image in everywhere(pulled).items() if not EXACT.fullmatch(image)} == {}
 
 
-def test_no_image_is_the_latest() -> None:
-    images = {**everywhere(pulled), **everywhere(built)}
-    assert {name: image for name, image in images.items() if re.search(r":latest(@|$)", image)} == {}
-
-
 def test_every_image_that_is_built_has_a_tag_of_its_content() -> None:
     assert {name: image for name, image in everywhere(built).items() if image != image_name()} == {}
 

@@ -6,7 +6,7 @@ from components.certificates import certified_nodes
 from consul_cluster.acl_rules import agent_tokens, server_tokens, token_rules
 from consul_cluster.agent_configuration import agent_config, reloadable_config, server_config
 from consul_cluster.cluster_names import STAGING_NAMES, ClusterNames
-from consul_cluster.security_stages import CA_FILE, Stage, stage_config, why_change_is_refused
+from consul_cluster.security_stages import Stage, stage_config, why_change_is_refused
 from docker_hosts import single_host
 from services.roster import Roster
 from tests.forty_services import FORTY, forty_roster
@@ -76,12 +76,6 @@ def test_where_security_is_on_nothing_else_is_taken_and_plain_http_is_within_the
 
 
 @every_stage
-def test_no_secret_is_in_a_stages_configuration(stage: Stage) -> None:
-    found = stage_config(stage)
-    assert ("encrypt" in found, "tokens" in found.get("acl", {})) == (False, False)
-
-
-@every_stage
 @pytest.mark.parametrize(
     "others",
     [agent_config(STAGING_NAMES, "staging-consul"), server_config(STAGING_NAMES), reloadable_config()],
@@ -89,10 +83,6 @@ def test_no_secret_is_in_a_stages_configuration(stage: Stage) -> None:
 )
 def test_a_stage_overrides_nothing_of_an_agents_own_configuration(stage: Stage, others: dict[str, Any]) -> None:
     assert sorted(stage_config(stage).keys() & others.keys()) == []
-
-
-def test_the_authoritys_file_is_where_the_configuration_has_it() -> None:
-    assert stage_config("on")["tls"]["defaults"]["ca_file"] == CA_FILE
 
 
 # From one stage to another, of a cluster that runs
@@ -130,16 +120,6 @@ def test_back_to_off_is_too_far_from_anywhere(before: Stage) -> None:
 
 
 # The names of a certificate
-
-
-def test_the_servers_certificate_is_for_the_name_that_clients_verify_and_for_its_own() -> None:
-    server, _ = certified_nodes([single_host(STAGING_NAMES, "127.0.0.1", AGENT, SERVER, creates_server=True)])
-    assert server.host_names == ["server.dc1.consul", "staging-consul", "localhost"]
-
-
-def test_the_agents_certificate_is_none_of_a_servers() -> None:
-    _, agent = certified_nodes([single_host(STAGING_NAMES, "127.0.0.1", AGENT, SERVER, creates_server=True)])
-    assert agent.host_names == ["client.dc1.consul", "consul-agent-shared", "localhost"]
 
 
 def test_the_certificates_of_a_cluster_with_other_names_are_for_its_datacenter_its_containers_and_its_nodes() -> None:
