@@ -108,6 +108,10 @@ _ERRORS: Mapping[int, type[ConsulError]] = {
 }
 
 
+NODE_MAINTENANCE = "_node_maintenance"
+"""The check by which Consul keeps the maintenance mode of a node; an agent that starts again still has it."""
+
+
 def is_maintenance(check_id: str) -> bool:
     """Return whether a check is how Consul keeps the maintenance mode of a service."""
     return check_id.startswith("_service_maintenance:")

@@ -52,6 +52,9 @@ from services.roster import Roster
 
 _IDENTITY = ("agent", "service_id")
 
+# In a state: a refresh has not found the service on its agent alone, so this run has to look after it.
+_UNSETTLED = "unsettled"
+
 # Seconds. An agent applies a new policy within a second (`policy_ttl`).
 _POLICY_PAUSES = (0.5, 0.5, 1)
 # An agent synchronizes a registration with the servers within milliseconds. If they did not answer it, it tries again
@@ -94,6 +97,7 @@ class AgentServiceProvider(ResourceProvider):
                 "owned",
                 "drained_to",
                 "engine",
+                _UNSETTLED,
                 *COMPARED_FIELDS,
                 *OPTIONAL_FIELDS,
             )
@@ -119,16 +123,26 @@ class AgentServiceProvider(ResourceProvider):
         return UpdateResult(_apply(news, before=olds))
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        """Return the service as the agent has it. If the agent does not have it, the id is blank."""
+        """Return the service as the agent has it. If the agent does not have it, the id is blank.
+
+        An agent of the stack's own that does not answer may only be stopped, and has its services when it starts again.
+        """
         try:
             current = read_service(_remover(props), id_, await_run=True)
-        except (NoAnswerError, UnknownTokenError, UntrustedError):
+        except NoAnswerError:
             if not _makes_agent_again(props):
                 raise
-            current = None  # this run makes agent, token or authority again, and adopts what the agent has
-        current = current or _read_drained(props)
-        kept = {key: value for key, value in props.items() if key not in OPTIONAL_FIELDS}
-        return ReadResult(id_, {**kept, **recognize(current, stated_fields(props))}) if current else ReadResult("", {})
+            return ReadResult(id_, {**props, _UNSETTLED: True})
+        except (UnknownTokenError, UntrustedError):
+            if not _makes_agent_again(props):
+                raise
+            current = None  # this run makes token or authority again, and adopts what the agent has
+        drained = _read_drained(props)
+        if not (found := current or drained):
+            return ReadResult("", {})
+        kept = {key: value for key, value in props.items() if key not in (*OPTIONAL_FIELDS, _UNSETTLED)}
+        unsettled = {_UNSETTLED: True} if drained else {}
+        return ReadResult(id_, {**kept, **recognize(found, stated_fields(props)), **unsettled})
 
     def delete(self, id_: str, props: Props) -> None:
         """Deregister the service if this resource owns it, and wait until it is gone from the catalog."""

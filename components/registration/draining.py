@@ -17,15 +17,12 @@ from components.consul_connection import Connection
 from components.consul_container import ConsulContainerArgs
 from components.registration.switching import ServiceLocations, move_to_agent, register_with_status
 from components.resource_hooks import stash, wait_for_leader, wait_until_ready
-from consul_cluster.client import Consul, ConsulError, ForbiddenError, NoAnswerError
+from consul_cluster.client import NODE_MAINTENANCE, Consul, ConsulError, ForbiddenError, NoAnswerError
 from consul_cluster.drift import read_services, recognize, with_integers
 from consul_cluster.fingerprint import fingerprint
 from consul_cluster.ownership import is_owned_by
 from services.checks import SHORTEST_INTERVAL
 from services.consul_definition import UNSHOWN, definition, duration
-
-# The check by which Consul keeps the maintenance mode of a node; an agent that starts again still has it.
-_NODE_MAINTENANCE = "_node_maintenance"
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ class Draining:
         api = old["agent"]
         current = await pulumi.Output.from_input(self.agent.token).future()
         agent = Consul(api["address"], _token(api, servers, current) if current else None, api.get("ca"))
-        if _NODE_MAINTENANCE in agent.all_checks():
+        if NODE_MAINTENANCE in agent.all_checks():
             return  # clients find none of its services, and must not find them on the server
         stated = {service.id: definition(service) for service in self.locations.roster.services}
         services = {
@@ -99,9 +96,9 @@ class Draining:
         """Move one service, with the status of its checks. Clients never find it twice."""
         checks = agent.checks(service_id)
         agent.deregister(service_id)
-        # In case the agent has lost the servers.
-        servers.deregister_from_catalog(self.locations.names.agent_node, service_id)
         try:
+            # In case the agent has lost the servers.
+            servers.deregister_from_catalog(self.locations.names.agent_node, service_id)
             register_with_status(servers, service_id, _checked_at_once(fields), checks)
         except ConsulError:
             register_with_status(agent, service_id, fields, checks)

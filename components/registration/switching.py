@@ -14,7 +14,7 @@ import pulumi
 
 from components.consul_connection import Connection
 from components.resource_hooks import consul_hook
-from consul_cluster.client import Consul, ConsulError, is_maintenance
+from consul_cluster.client import NODE_MAINTENANCE, Consul, ConsulError, NoAnswerError, is_maintenance
 from consul_cluster.cluster_names import STAGING_NAMES, ClusterNames
 from consul_cluster.ownership import is_owned_by, owner_prefix
 from services.consul_definition import definition, register_request
@@ -65,12 +65,16 @@ def refuse_foreign_node(servers: Consul, node: str, prefix: str) -> None:
 
 
 def switch_to_agent(name: str, locations: ServiceLocations) -> pulumi.ResourceHookBinding:
-    """Return the hook of a name that moves a service, or all of them, to the agent before their resource is created."""
+    """Return the hook of a name that moves a service, or all of them, to the agent before their resource is written.
+
+    A resource that is updated may have its service on the server, after an interrupted run (`draining`).
+    """
 
     async def move(args: pulumi.ResourceHookArgs) -> None:
         await move_to_agent(locations, (args.new_inputs or {}).get("service_id"))
 
-    return pulumi.ResourceHookBinding(before_create=[consul_hook(name, move)])
+    hooks: list[pulumi.ResourceHook] = [consul_hook(name, move)]
+    return pulumi.ResourceHookBinding(before_create=hooks, before_update=hooks)
 
 
 async def move_to_agent(locations: ServiceLocations, only: str | None = None) -> None:
@@ -87,9 +91,15 @@ async def move_to_agent(locations: ServiceLocations, only: str | None = None) ->
         if agent and service_id in stated:
             fields = definition(stated[service_id])
             fields["meta"][OWNER_KEY] = meta[OWNER_KEY]
-            register_with_status(agent, service_id, fields, checks)
+            try:
+                register_with_status(agent, service_id, fields, checks)
+            except NoAnswerError as error:
+                raise ConsulError(f"{service_id} is registered nowhere for now: {error}. Run it again") from None
 
     on_node = _owned(servers.node_services(locations.node), locations)
+    on_server = _on_server(servers, agent, locations)
+    if agent and (on_node or on_server):
+        _refuse_silent_agent(agent)
     node_checks = servers.node_checks(locations.node) if on_node else []
     for service_id, meta in on_node.items():
         if only in (None, service_id):
@@ -97,11 +107,23 @@ async def move_to_agent(locations: ServiceLocations, only: str | None = None) ->
             register(service_id, meta, _checks_of(service_id, node_checks))
     if on_node:
         _remove_empty_node(servers, locations)
-    for service_id, meta in _on_server(servers, agent, locations).items():
+    for service_id, meta in on_server.items():
         if only in (None, service_id) or service_id not in stated:
             checks = servers.checks(service_id)
             servers.deregister(service_id)
             register(service_id, meta, checks)
+
+
+def _refuse_silent_agent(agent: Consul) -> None:
+    """Check that an agent answers, before a service leaves for it the place where it is found.
+
+    Raises:
+        ConsulError: it does not.
+    """
+    try:
+        agent.all_services()
+    except NoAnswerError as error:
+        raise ConsulError(f"the services stay where they are: {error}. Run it again when it answers") from None
 
 
 def _owned(services: Mapping[str, Mapping[str, Any]], locations: ServiceLocations) -> dict[str, Mapping[str, str]]:
@@ -151,11 +173,23 @@ def switch_to_catalog(locations: ServiceLocations) -> pulumi.ResourceHookBinding
     last_checks: dict[str, Checks] = {}
 
     async def deregister_from_agent(args: pulumi.ResourceHookArgs) -> None:
-        service_id = (args.new_inputs or {})["serviceId"]
-        agents = [await each.consul() for each in (locations.agent, locations.servers) if each]
+        service_id, servers = (args.new_inputs or {})["serviceId"], await locations.servers.consul()
+        agents = [await locations.agent.consul(), servers] if locations.agent else [servers]
         for agent in agents:  # on the server after an interrupted run
-            service = agent.service(service_id)
+            try:
+                service = agent.service(service_id)
+            except NoAnswerError as error:
+                if service_id in _owned(servers.node_services(locations.names.agent_node), locations):
+                    raise ConsulError(
+                        f"{service_id} stays on its agent: {error}. Run it again when it answers"
+                    ) from None
+                continue
             if service and is_owned_by(service["Meta"], locations.owner_prefix):
+                if NODE_MAINTENANCE in agent.all_checks():
+                    raise ConsulError(
+                        f"the agent {agent.address} is in maintenance, and {locations.node} would not be: end that "
+                        "first, with consul maint -disable"
+                    )
                 last_checks[service_id] = agent.checks(service_id)
                 agent.deregister(service_id)
 

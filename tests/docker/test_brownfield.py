@@ -13,11 +13,13 @@ from tests.docker.conftest import (
     NETWORK,
     REGISTRATIONS,
     SERVER,
+    all_40,
     changes,
     docker,
     instances,
     members,
     project,
+    without_billing,
 )
 from tests.docker.killed_runs import change_the_agent, killed_at
 from tests.statuses import statuses
@@ -84,6 +86,40 @@ def test_destroy_leaves_what_was_adopted_and_what_a_service_registered_itself(
     assert platform.service("isa-billing-8216")
     assert platform.catalog_nodes().keys() == {SERVER}
     assert docker("ps", "--all", "--format", "{{.Names}}").split() == ["isa-billing", SERVER]
+
+
+@pytest.fixture
+def deployed(platform: Consul, tmp_path: Path) -> Iterator[Stack]:
+    stack = project(tmp_path, "staging")
+    try:
+        changes(stack)
+        yield stack
+    finally:
+        stack.engine.destroy()
+
+
+def test_what_a_killed_up_left_on_the_server_comes_back_also_where_its_change_was_taken_back(
+    deployed: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as change:
+        change_the_agent(change)
+        killed_at("agent-parking updated", None, deployed)
+    deployed.engine.unlock()
+    changes(deployed, refresh=True)
+    assert instances(deployed) == sorted([*all_40(deployed), ("billing_service", SERVER)])
+    assert changes(deployed, refresh=True).keys() == {"same"}
+
+
+def test_a_service_that_the_roster_dropped_while_its_agent_was_stopped_is_removed(
+    deployed: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker("stop", "--time", "30", AGENT)
+    rest = without_billing(deployed)
+    monkeypatch.setattr("services.roster.load_roster", lambda *_: rest)
+    changes(deployed, refresh=True)
+    assert instances(deployed) == sorted(
+        [*((s.name, deployed.node) for s in rest.services), ("billing_service", SERVER)]
+    )
 
 
 @pytest.mark.parametrize("step", ["agent-parking updated", "agent-container deleted original"])

@@ -74,6 +74,23 @@ def test_what_was_killed_after_a_step_the_next_up_completes_and_a_stopped_servic
     assert changes(stack, refresh=True).keys() == {"same"}
 
 
+def test_a_service_that_stops_while_the_server_checks_it_is_critical_there(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passing(stack)
+    change_the_agent(monkeypatch)
+    killed_at("agent-container deleted original", None, stack)
+    try:
+        docker("pause", "isa-billing")
+        on_server = stack.server.checks
+        within(CRITICAL_WITHIN, lambda: on_server("billing_service")["billing_service-health"]["Status"] == "critical")
+    finally:
+        docker("unpause", "isa-billing")
+        stack.engine.unlock()
+        changes(stack)
+    passing(stack)
+
+
 @pytest.mark.parametrize("name", ["server-container", "agent-carry", "agent-container", "standins-isa-billing"])
 def test_a_container_that_the_state_does_not_know_is_created_again_by_the_next_up(stack: Stack, name: str) -> None:
     forget(stack, name)

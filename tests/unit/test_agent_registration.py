@@ -752,6 +752,25 @@ def test_a_drained_service_is_seen_and_removed_where_it_is(away: bool) -> None:
     assert server.services == {}
 
 
+@pytest.mark.parametrize("agent", [FakeConsul(), held(OURS)], ids=["on the server alone", "on both"])
+def test_a_service_that_is_still_on_the_server_is_to_be_moved_by_the_next_run(agent: FakeConsul) -> None:
+    # Also where its check has the same fields there, and where nothing of the agent's container changed.
+    server = held(OURS)
+    with running(agent), running(server):
+        state = {**STATE, "agent": agent.address, "owned": True, "drained_to": server.address}
+        found = AgentServiceProvider().read("billing_service", state)
+        diff = AgentServiceProvider().diff("billing_service", {**found.outs, **state, "unsettled": True}, state)
+    assert found.outs["unsettled"] is True
+    assert (diff.changes, diff.replaces) == (True, [])
+
+
+def test_a_service_that_is_on_its_agent_alone_is_settled_again() -> None:
+    agent, server = held(OURS), FakeConsul()
+    with running(agent), running(server):
+        state = {**STATE, "agent": agent.address, "drained_to": server.address, "unsettled": True}
+        assert "unsettled" not in AgentServiceProvider().read("billing_service", state).outs
+
+
 @pytest.mark.parametrize("mark", [None, "pulumi/consul-staging/another/registration-billing_service"])
 def test_what_another_party_has_on_the_server_is_not_taken_for_drained(mark: str | None) -> None:
     agent, server = FakeConsul(), held(mark)
@@ -848,7 +867,7 @@ def test_of_several_hosts_one_that_is_away_with_its_docker_engine_keeps_its_serv
     monkeypatch.setattr(agent, "engine_answers", answer)
     away = AWAY | {"owned": True, "engine": {"host": "ssh://h3"}}
     if answers:
-        assert AgentServiceProvider().read("billing_service", away).id == ""
+        assert AgentServiceProvider().read("billing_service", away).outs["unsettled"] is True
         AgentServiceProvider().delete("billing_service", away)
     else:
         with pytest.raises(NoAnswerError):
@@ -897,6 +916,13 @@ def test_where_the_agent_has_another_authority_by_now_its_services_are_adopted_b
 
 
 @pytest.mark.usefixtures("_no_pauses")
+def test_the_stacks_own_agent_may_have_its_registrations_when_it_answers_again() -> None:
+    # It may only be stopped. A service that the roster has dropped is then still to be removed.
+    found = AgentServiceProvider().read("billing_service", AWAY | {"owned": True})
+    assert (found.id, found.outs["unsettled"]) == ("billing_service", True)
+    assert AgentServiceProvider().diff("billing_service", found.outs, AWAY | {"owned": True}).changes is True
+
+
+@pytest.mark.usefixtures("_no_pauses")
 def test_the_stacks_own_agent_takes_its_registrations_along_when_it_goes() -> None:
-    assert AgentServiceProvider().read("billing_service", AWAY | {"owned": True}).id == ""
     AgentServiceProvider().delete("billing_service", AWAY | {"owned": True})

@@ -351,7 +351,8 @@ def test_the_owner_of_the_external_node_is_its_resource_of_the_stack() -> None:
 
 @every_docker_stack
 def test_over_the_agent_a_service_is_moved_from_the_external_node_before_it_is_created(stack: str) -> None:
-    assert [made(stack).bound(name) for name in SERVICES] == [{"before_create": ["move-to-agent"]}] * 40
+    hooks = {"before_create": ["move-to-agent"], "before_update": ["move-to-agent"]}
+    assert [made(stack).bound(name) for name in SERVICES] == [hooks] * 40
 
 
 def test_without_docker_there_is_nothing_to_move() -> None:

@@ -384,6 +384,13 @@ def test_a_service_that_the_server_refuses_stops_the_replacement_and_is_on_the_a
     assert platform.before.checks["billing_service-health"]["Status"] == "warning"
 
 
+def test_a_service_that_the_servers_do_not_let_go_is_on_the_agent_again(platform: Platform) -> None:
+    platform.on_agent(BILLING)
+    platform.servers.refuses_paths = {"/v1/catalog/deregister"}
+    assert "/v1/catalog/deregister: Consul answers 403" in platform.park()
+    assert list(platform.before.services) == ["billing_service"]
+
+
 @pytest.mark.usefixtures("no_pauses")
 def test_servers_that_go_away_in_between_stop_the_replacement(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
@@ -482,13 +489,12 @@ def test_the_new_agent_gets_the_new_token_and_the_servers_theirs(platform: Platf
 def test_an_agent_that_no_longer_answers_when_a_service_is_to_come_back_is_an_error(
     platform: Platform, no_pauses: None
 ) -> None:
-    # It has left the server by then.
     platform.joined()
     platform.on_server(BILLING)
     platform.after.address = "http://127.0.0.1:9"
     said = platform.leave()
-    assert "http://127.0.0.1:9/v1/agent/service/register: no answer: " in said
-    assert said.endswith("The next run moves the services back")
+    assert said.startswith("the services stay where they are: GET http://127.0.0.1:9/v1/agent/services: no answer: ")
+    assert list(platform.servers.services) == ["billing_service"]
 
 
 # Until the agent has joined

@@ -136,7 +136,10 @@ def test_no_service_is_registered_twice(deployed: Deployed) -> None:
 
 def test_a_service_may_move_to_its_host_from_another_and_from_where_else_the_stack_had_it(deployed: Deployed) -> None:
     bound = deployed.bound("registration-h3-billing_service")
-    assert bound == {"before_create": ["move-to-agent-h3", "move-from-host-h3"]}
+    assert bound == {
+        "before_create": ["move-to-agent-h3", "move-from-host-h3"],
+        "before_update": ["move-to-agent-h3"],
+    }
 
 
 def test_a_service_is_forgotten_only_where_the_engine_of_its_host_answers(deployed: Deployed) -> None:

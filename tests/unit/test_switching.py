@@ -9,7 +9,7 @@ import pytest
 from components.consul_connection import Connection
 from components.registration.switching import ServiceLocations, stack_owner_prefix, switch_to_agent, switch_to_catalog
 from services.roster import Roster
-from tests.fake_consul import FakeConsul, Fields, Wrote, running
+from tests.fake_consul import AGENT, FakeConsul, Fields, Wrote, running
 from tests.forty_services import FORTY, Line, forty_roster
 from tests.unit.pulumi_mocks import Deployed, deploy
 
@@ -143,8 +143,11 @@ def bound(
     return deploy(program).bound("service")
 
 
-def test_to_the_agent_a_service_is_moved_before_it_is_created_there(platform: Platform) -> None:
-    assert bound(partial(switch_to_agent, "move-to-agent"), platform.places()) == {"before_create": ["move-to-agent"]}
+def test_to_the_agent_a_service_is_moved_before_it_is_created_or_updated_there(platform: Platform) -> None:
+    assert bound(partial(switch_to_agent, "move-to-agent"), platform.places()) == {
+        "before_create": ["move-to-agent"],
+        "before_update": ["move-to-agent"],
+    }
 
 
 def test_to_the_catalog_a_service_leaves_before_it_is_created_there_and_keeps_its_status_then_and_when_it_changes(
@@ -367,11 +370,14 @@ def test_where_no_server_answers_nothing_is_moved_to_the_agent(platform: Platfor
 
 
 @pytest.mark.usefixtures("_no_pauses")
-def test_where_the_agent_does_not_answer_a_service_only_leaves_the_external_node(platform: Platform) -> None:
+def test_where_the_agent_does_not_answer_a_service_stays_where_it_is_and_the_run_stops(platform: Platform) -> None:
     platform.in_catalog(BILLING, {"managed-by": owner(BILLING)})
     nobody(platform.agent)
-    moved(platform.switch_to_agent(), BILLING)
-    assert platform.wrote == [left_the_catalog(BILLING)]
+    said = platform.switch_to_agent().call("move-to-agent", service_id=BILLING.name)
+    assert said.startswith(
+        f"the services stay where they are: GET {platform.agent.address}/v1/agent/services: no answer"
+    )
+    assert platform.wrote == []
 
 
 def test_what_the_servers_refuse_stops_the_move_with_consuls_own_words(platform: Platform) -> None:
@@ -432,7 +438,26 @@ def test_where_the_agents_api_is_not_published_no_service_leaves_it(platform: Pl
 
 
 @pytest.mark.usefixtures("_no_pauses")
-def test_where_the_agent_does_not_answer_no_service_leaves_it(platform: Platform) -> None:
+def test_a_service_whose_agent_does_not_answer_is_not_registered_a_second_time(platform: Platform) -> None:
+    platform.servers.add(AGENT, BILLING.name, BILLING.name, Meta={"managed-by": owner(BILLING)})
+    nobody(platform.agent)
+    said = platform.switch_to_catalog().call("deregister-from-agent", serviceId=BILLING.name)
+    assert said.startswith(f"billing_service stays on its agent: GET {platform.agent.address}/v1/agent/service/")
+
+
+def test_no_service_leaves_an_agent_in_maintenance_for_a_node_that_is_not(platform: Platform) -> None:
+    platform.on_agent(BILLING, {"managed-by": owner(BILLING)})
+    platform.agent.checks["_node_maintenance"] = {"CheckID": "_node_maintenance", "ServiceID": "", "Output": ""}
+    said = platform.switch_to_catalog().call("deregister-from-agent", serviceId=BILLING.name)
+    assert said == (
+        f"the agent {platform.agent.address} is in maintenance, and staging-external would not be: end that first, "
+        "with consul maint -disable"
+    )
+    assert platform.wrote == []
+
+
+@pytest.mark.usefixtures("_no_pauses")
+def test_where_the_agent_does_not_answer_and_has_no_service_none_leaves_it(platform: Platform) -> None:
     nobody(platform.agent)
     moved(platform.switch_to_catalog(), BILLING, "deregister-from-agent", "restore-check-status")
     assert platform.wrote == []
