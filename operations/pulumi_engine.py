@@ -179,9 +179,9 @@ class Engine:
 
     @property
     def _query_environment(self) -> Mapping[str, str]:
-        """The backend that the environment names; else this clone's own if it has the stack; else `pulumi login`'s."""
+        """This clone's own backend if it has the stack; else the one that the shell names; else `pulumi login`'s."""
         own = self.folder / "state" / ".pulumi" / "stacks" / self.project_name / f"{self.stack}.json"
-        return self.environment if own.is_file() and "PULUMI_BACKEND_URL" not in os.environ else {}
+        return self.environment if own.is_file() else {}
 
     @property
     def _output(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from operations.stack import Stack
 from services.consul_definition import duration
 
 _LIMIT = 60  # seconds for one round
+_LOOKS_AT_A_RUN = 120  # a second apart: a deployment that is at work has mostly ended by then
 _BACKOFF = (1, 2, 4, 8, 16, 30)  # seconds between tries while something does not answer
 
 
@@ -61,7 +62,7 @@ def _nothing_is_deployed(stack: Stack) -> bool:
 
 
 def once(reconciler: Reconciler, sleep: signals.Sleep) -> bool:
-    """Run a round, and more where a difference has to stand for a while; returns whether all is as deployed.
+    """Run a round, and more while a difference has to stand, or a run is at work; returns whether all is as deployed.
 
     Args:
         reconciler: whose rounds.
@@ -72,7 +73,9 @@ def once(reconciler: Reconciler, sleep: signals.Sleep) -> bool:
         EngineError: the state cannot be read.
         signals.TooLongError: a round took longer than it may.
     """
-    while (result := _round(reconciler)).waiting:
+    looks = 0  # at a run that is at work
+    while (result := _round(reconciler)).waiting or (result.busy and looks < _LOOKS_AT_A_RUN):
+        looks += result.busy
         sleep(1)
     return not result.troubles
 
@@ -127,15 +130,15 @@ def heal(stack: StackName = DEFAULT_STACK, every: Every = None) -> None:
     """Register again what Consul has removed since it was deployed, such as after 90 s in critical.
 
     Each round compares what the agent holds with the roster, field by field, in two requests. Only where they differ
-    does it look at the stack's state, and writes what that says: never an edit that was not deployed, never an id that
-    another party holds. What is gone is registered at once; what was changed by hand, when it has stood for one run of
-    its check. So the next `pulumi preview --refresh` shows no difference. It waits while a run of pulumi holds the
-    stack's lock, or has left operations unfinished.
+    does it look at the stack's state. What is gone is registered as that says: never an edit that was not deployed,
+    never an id that another party holds. What was changed by hand is reported when it has stood for one run of its
+    check, and stays. Nothing is written while a run of pulumi holds the stack's lock, or has left operations
+    unfinished: it is waited for, up to two minutes.
 
     With --every 30s, a service whose container was away is found again within 30 s and one interval of its check.
-    A token is taken from CONSUL_HTTP_TOKEN. The state is that of PULUMI_BACKEND_URL, else this clone's own where it has
-    the stack, else that of `pulumi login`; the first line says which. The exit code is 0 if all is as deployed, or
-    --every was ended by a signal.
+    A token is taken from CONSUL_HTTP_TOKEN. The state is this clone's own where it has the stack, else that of
+    PULUMI_BACKEND_URL, else that of `pulumi login`; the first line says which. The exit code is 0 if all is as
+    deployed, or --every was ended by a signal.
 
     Example: python -m operations heal --stack local --every 30s
     """

@@ -1,5 +1,6 @@
-"""One round of `heal`: what the agent holds becomes what the last `pulumi up` deployed, where the two differ.
+"""One round of `heal`: what the last `pulumi up` deployed and the agent has no more is registered again.
 
+What somebody has changed is reported, and stays: who did that may have had a reason.
 Compared first and field by field, as Nomad does: registering what is there already would restart its check's timer.
 https://github.com/hashicorp/nomad/blob/main/command/agent/consul/service_client.go
 """
@@ -13,7 +14,7 @@ from typing import Any
 
 from consul_cluster.client import Consul, ConsulError, NoAnswerError
 from consul_cluster.cluster_names import STAGING_NAMES
-from consul_cluster.drift import catalog_matches, read_service, read_services, recognize, seconds_of_one_run
+from consul_cluster.drift import catalog_matches, read_services, recognize, seconds_of_one_run
 from consul_cluster.ownership import definition_files_owner, without_owner
 from operations.pulumi_engine import Engine
 from operations.pulumi_state import DeployedService, DeployedState
@@ -32,6 +33,8 @@ _DISPLACED = (
     "does not, then pulumi up"
 )
 
+_BUSY = "a run of pulumi is at work on the stack, or was broken off: nothing is written until one has completed"
+
 log = logging.getLogger("heal")
 
 Fields = dict[str, Any]
@@ -43,15 +46,17 @@ class Round:
 
     Attributes:
         written: ids that were registered again.
-        waiting: ids that differ, but not yet for as long as a run of their checks takes.
+        waiting: ids that differ, but not yet for as long as a run of their checks takes, or that a run has touched.
         troubles: what keeps something from being as it was deployed, a line each.
         notices: what a person should know all the same, a line each.
+        busy: a run of pulumi is at work, or was broken off; it is one of the troubles.
     """
 
     written: list[str] = field(default_factory=list)
     waiting: list[str] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    busy: bool = False
 
 
 @dataclass
@@ -106,13 +111,10 @@ class Reconciler:
         )
 
     def _look_closer(self, found: Mapping[str, Fields], result: Round) -> None:
-        busy = "a run of pulumi is at work on the stack, or was broken off: nothing is written until one has completed"
-        if self.engine.locked:
-            result.troubles.append(busy)
-            return
-        deployed = self.engine.deployed_state().without_agents(self.others)
-        if deployed.unfinished:
-            result.troubles.append(busy)
+        deployed = None if self.engine.locked else self.engine.deployed_state().without_agents(self.others)
+        if deployed is None or deployed.unfinished:
+            result.busy = True
+            result.troubles.append(_BUSY)
             return
         self._deployed = deployed
         drained = self._drained(deployed, deployed.services.keys() - found.keys())
@@ -147,31 +149,31 @@ class Reconciler:
         elif found and (owner := found["meta"].get(OWNER_KEY)) not in (one.owner, definition_files_owner(one.owner)):
             holder = owner or "another party, such as the service itself"
             result.troubles.append(f"{service_id} is held by {holder}: it is left alone")
-        elif found != one.fields and self._stands(service_id, one, found):
-            self._write(service_id, one, found, result)
-        elif found != one.fields:
-            result.waiting.append(service_id)
-        else:
+        elif found is None:
+            self._write(service_id, one, result)
+        elif found == one.fields:
             self._differing.pop(service_id, None)
+        elif self._stands(service_id, one, found):
+            changed = ", ".join(key for key in one.fields if found.get(key) != one.fields[key])
+            result.troubles.append(f"{service_id} has other {changed} than deployed, and stays so: pulumi up undoes it")
+        else:
+            result.waiting.append(service_id)
 
-    def _stands(self, service_id: str, one: DeployedService, found: Fields | None) -> bool:
-        """Whether a service is gone, or has differed in the same way for as long as its checks take to run once.
+    def _stands(self, service_id: str, one: DeployedService, found: Fields) -> bool:
+        """Whether a service has differed in the same way for as long as its checks take to run once.
 
         Until then the agent shows, of a check that was just changed, the output of before.
         """
-        if found is None:
-            return True
         seen, since = self._differing.get(service_id, ({}, 0.0))
         if seen != found:
             self._differing[service_id] = found, time.monotonic()
             return False
         return time.monotonic() - since >= _seconds_of_one_run(one.fields)
 
-    def _write(self, service_id: str, one: DeployedService, found: Fields | None, result: Round) -> None:
-        """Register, if nobody has touched it since it was compared."""
+    def _write(self, service_id: str, one: DeployedService, result: Round) -> None:
+        """Register a service that is gone, if nobody has done so since it was looked for."""
         try:
-            now = read_service(self.agent, service_id)
-            if self.engine.locked or (now and recognize(now, one.fields)) != found:
+            if self.engine.locked or self.agent.service(service_id):
                 result.waiting.append(service_id)
                 return
             self.agent.register(register_request({"id": service_id, **one.fields}))
@@ -182,7 +184,7 @@ class Reconciler:
             return
         self._differing.pop(service_id, None)
         result.written.append(service_id)
-        log.info(f"{service_id}: registered as deployed; it {_difference(found, one.fields)}")
+        log.info(f"{service_id}: registered as deployed; it was gone")
 
     def _confirm(self, written: Mapping[str, Fields], result: Round) -> None:
         """See the servers hold what was written: an agent answers 200 to what they then refuse."""
@@ -228,9 +230,3 @@ def _without_owner(fields: Fields | None) -> Fields | None:
 
 def _seconds_of_one_run(fields: Fields) -> float:
     return max(seconds_of_one_run(check) for check in fields["checks"].values())
-
-
-def _difference(found: Fields | None, wanted: Fields) -> str:
-    if found is None:
-        return "was gone"
-    return f"had other {', '.join(key for key in wanted if found.get(key) != wanted[key])}"

@@ -59,14 +59,17 @@ def test_one_service_that_is_gone_is_one_request_and_no_other_check_starts_anew(
     assert deployed.register_requests() == before + 1
 
 
-def test_a_change_by_hand_is_undone_after_one_run_of_its_check(deployed: EditableStack) -> None:
+def test_a_change_by_hand_is_reported_after_one_run_of_its_check_and_stays(deployed: EditableStack) -> None:
     fields = definition(deployed.service(BILLING))
     fields["meta"][OWNER_KEY] = f"{OWNER}registration-{BILLING}"
     deployed.consul.register({**register_request(fields), "Port": 9999})
     one, started = healer(deployed), time.monotonic()
-    assert settled(one).written == [BILLING]
+    assert settled(one).troubles == ["billing_service has other port than deployed, and stays so: pulumi up undoes it"]
     assert time.monotonic() - started >= 1 + 5
-    assert deployed.preview(refresh=True) == {"same": RESOURCES}
+    held = deployed.consul.service(BILLING)
+    assert held
+    assert held["Port"] == 9999
+    assert deployed.preview(refresh=True) == {"same": RESOURCES - 1, "update": 1}
 
 
 def test_a_fresh_deployment_is_left_alone_by_a_healer_with_the_roster_of_before(stack: EditableStack) -> None:

@@ -173,15 +173,18 @@ def test_what_the_servers_do_not_show_is_a_trouble(case: Case) -> None:
 # What differs
 
 
-def test_a_difference_waits_for_one_run_of_the_check(case: Case, clock: Callable[[float], None]) -> None:
+def test_a_difference_is_reported_after_one_run_of_the_check_and_stays(
+    case: Case, clock: Callable[[float], None]
+) -> None:
     case.drifts(port=9999)
     assert case.reconciler.round().waiting == [BILLING]
     clock(14.9)
     assert case.reconciler.round().waiting == [BILLING]
-    assert case.consul.written == []
     clock(0.2)
-    assert case.reconciler.round().written == [BILLING]
-    assert case.consul.services[BILLING]["Port"] == 8216
+    assert case.reconciler.round().troubles == [
+        "billing_service has other port than deployed, and stays so: pulumi up undoes it"
+    ]
+    assert case.consul.written == []
 
 
 def test_a_difference_that_changes_waits_anew(case: Case, clock: Callable[[float], None]) -> None:
@@ -299,16 +302,16 @@ def test_what_changes_between_the_look_and_the_write_is_not_written(
 # What is logged
 
 
-def test_each_write_is_a_line_with_its_reason(
+def test_each_write_and_each_difference_is_a_line(
     case: Case, caplog: pytest.LogCaptureFixture, clock: Callable[[float], None]
 ) -> None:
     case.loses(MINIO)
     case.drifts(port=9999, tags=[])
     with caplog.at_level(logging.INFO, "heal"):
-        heal.once(case.reconciler, clock)
+        assert heal.once(case.reconciler, clock) is False
     assert caplog.messages == [
         "minio_grpc_service: registered as deployed; it was gone",
-        "billing_service: registered as deployed; it had other port, tags",
+        "billing_service has other port, tags than deployed, and stays so: pulumi up undoes it",
     ]
 
 
@@ -376,17 +379,27 @@ def test_a_round_is_cut_short(case: Case, monkeypatch: pytest.MonkeyPatch) -> No
         heal.once(case.reconciler, time.sleep)
 
 
-def test_once_waits_until_a_difference_has_stood(case: Case, clock: Callable[[float], None]) -> None:
+def test_once_waits_until_a_difference_has_stood_and_then_is_not_well(
+    case: Case, clock: Callable[[float], None]
+) -> None:
     case.drifts(port=9999)
+    assert not heal.once(case.reconciler, clock)
+    assert case.consul.services[BILLING]["Port"] == 9999
+
+
+def test_once_waits_for_a_run_that_is_at_work(case: Case, clock: Callable[[float], None]) -> None:
+    case.loses()
+    case.engine.locks = [True, True, False]
     assert heal.once(case.reconciler, clock)
     assert case.consul.services[BILLING]["Port"] == 8216
 
 
-def test_once_undoes_a_change_also_where_something_else_is_left(case: Case, clock: Callable[[float], None]) -> None:
-    case.drifts(port=9999)
-    case.consul.services[MINIO]["Meta"] = {}
-    assert not heal.once(case.reconciler, clock)
-    assert case.consul.services[BILLING]["Port"] == 8216
+def test_once_gives_a_run_that_does_not_end_two_minutes(case: Case) -> None:
+    case.loses()
+    case.engine.unfinished = True
+    waited: list[float] = []
+    assert not heal.once(case.reconciler, waited.append)
+    assert sum(waited) == 120
 
 
 def test_all_services_are_read_as_each_of_them_is(case: Case) -> None:
@@ -596,8 +609,11 @@ def test_another_backend_has_no_lock_that_could_be_read(tmp_path: Path, monkeypa
     assert not engine(tmp_path, 'echo \'{"url": "https://app.pulumi.com/me"}\'').locked
 
 
-@pytest.mark.parametrize(("own", "named", "used"), [(True, None, "own"), (True, "s3://x", "s3://x"), (False, None, "")])
-def test_the_backend_is_this_clones_where_it_has_the_stack_unless_another_is_named(
+@pytest.mark.parametrize(
+    ("own", "named", "used"),
+    [(True, None, "own"), (True, "s3://x", "own"), (False, "s3://x", "s3://x"), (False, None, "")],
+)
+def test_the_backend_is_this_clones_where_it_has_the_stack_and_else_the_one_that_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: bool, named: str | None, used: str
 ) -> None:
     if own:
