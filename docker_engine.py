@@ -1,5 +1,6 @@
 """The Docker engines that a stack uses, and their clients."""
 
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,11 @@ class DockerEngine:
 
     host: str | None = None
     certificates: str | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it publishes ports on this machine."""
+        return (self.host or os.environ.get("DOCKER_HOST") or "unix://").startswith("unix://")
 
 
 OWN_ENGINE = DockerEngine()

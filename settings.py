@@ -224,7 +224,8 @@ class Settings(BaseModel):
             return f"docker: must be true with registration {kind}: {_NEEDS_DOCKER[kind]}"
         if kind != "agent" and self.adopt and not self.kv_configuration:
             return f"adopt: must be false with registration {kind}: it is for agent, and for kvConfiguration"
-        if kind == "catalog" and self.external_node in (self.agent_node, self.server_node):
+        agents = (self.agent_node.lower(), self.server_node.lower())  # one name to the catalog, in whatever case
+        if kind == "catalog" and self.external_node.lower() in agents:
             return (
                 f"externalNode: {self.external_node!r} is an agent's own node, which would remove all of them again: "
                 "it must be a node of its own, such as staging-external"

@@ -16,7 +16,7 @@ from docker.models.containers import Container
 from requests.exceptions import RequestException
 
 from components.template_parsing import Templates, parse_error
-from consul_cluster.client import Consul, ConsulError, ForbiddenError, Right
+from consul_cluster.client import Consul, ConsulError, ForbiddenError, NoAnswerError, Right
 from consul_cluster.versions import Version, shown, version_in, version_of_image
 from docker_engine import OWN_ENGINE, DockerEngine, docker_client
 from docker_hosts import Publish
@@ -158,9 +158,8 @@ def _names(container: Container) -> list[str]:
 
 def _lines(expected: Prerequisites, containers: Sequence[Container]) -> Iterator[tuple[bool, str]]:
     states = {name: each.status for each in containers for name in _names(each)}
-    if expected.server:
-        state = states.get(expected.server.container, "missing")
-        yield state == "running", f"server {expected.server.container}: {state}"
+    if expected.server and states.get(expected.server.container) == "running":
+        yield True, f"server {expected.server.container}: running"
     if services := list(expected.services):
         yield _services(services, states)
     for name in expected.elsewhere:
@@ -184,6 +183,7 @@ def _problems(expected: Prerequisites, engine: docker.DockerClient, containers: 
             create = f"`docker network create --driver overlay --attachable {expected.network}` on a swarm's manager"
         yield f"network {expected.network}: missing: {create}, or set network: created"
     if expected.server:
+        yield from _server_that_does_not_run(expected.server, containers)
         yield from _refused_by_server(expected.server)
     yield from _wrong_version(expected, containers)
     images = [image for image in (expected.consul_image, *expected.images) if image]
@@ -196,7 +196,7 @@ def _problems(expected: Prerequisites, engine: docker.DockerClient, containers: 
     ):
         yield line
     for container, at in expected.ports.items():
-        yield from _taken_port(container, at, containers, local=not expected.engine.host)
+        yield from _taken_port(container, at, containers, local=expected.engine.is_local)
 
 
 def _has_network(name: str, engine: docker.DockerClient, *, several: bool) -> bool:
@@ -205,9 +205,25 @@ def _has_network(name: str, engine: docker.DockerClient, *, several: bool) -> bo
     return any(each.name == name for each in engine.networks.list(names=[name]))  # Docker matches a part of a name too
 
 
+def _server_that_does_not_run(server: ExistingServer, containers: Sequence[Container]) -> Iterator[str]:
+    """Yield a line if the agent could not join: it finds the server by the name of its container."""
+    states = {name: each.status for each in containers for name in _names(each)}
+    match states.get(server.container):
+        case "running":
+            return
+        case None:
+            yield f"server {server.container}: no such container here: start it, or set serverContainer to its name"
+        case state:
+            yield f"server {server.container}: {state}: docker start {server.container}"
+
+
 def _refused_by_server(server: ExistingServer) -> Iterator[str]:
-    with suppress(ConsulError):  # it does not answer here: the agent may reach it all the same
-        datacenter, *_ = server.api.datacenters()
+    with suppress(ConsulError):  # the agent's registrations fail next, and say why
+        try:
+            datacenter, *_ = server.api.datacenters()
+        except NoAnswerError as error:
+            yield f"server {server.container}: {error}: set serverAddress to where its API is reached from here"
+            return
         if datacenter != server.datacenter:
             right = f"in {server.datacenter!r}: pulumi config set datacenter {datacenter}"
             yield f"server {server.api.address}: is in datacenter {datacenter!r}, and the agent {right}"

@@ -5,7 +5,6 @@ from datetime import timedelta
 import typer
 
 from consul_cluster.client import Consul
-from consul_cluster.drift import ran_as_stated
 from consul_cluster.health_status import UNCHECKED, service_statuses
 from consul_cluster.ownership import is_owned_by
 from operations.command_line import DEFAULT_STACK, StackName
@@ -13,6 +12,7 @@ from operations.lost_server import has_lost_its_server
 from operations.output import console, print_change, print_line
 from operations.stack import Stack, StackError
 from operations.status import checks_of, status_table
+from services.consul_definition import output_of_pass
 from waiting import wait_until
 
 _PULUMI = {"preview": "preview", "up": "up", "down": "destroy"}
@@ -113,13 +113,20 @@ def wait_for_passing(stack: Stack, seconds: float | None = None) -> dict[str, st
 
 
 def _statuses(stack: Stack) -> dict[str, str]:
+    """Return the status of each service. One that passes by a run from before its check was changed is unchecked."""
     checks = checks_of(stack)
     statuses = service_statuses(checks, stack.roster)
     # Of a check that an agent runs, the servers get a new output only after minutes.
-    agents = stack.agents.values() if stack.settings.registration != "catalog" else ()
-    latest = [check for agent in agents for check in agent.all_checks().values()] or checks
-    changed = {check["ServiceID"] for check in latest if not ran_as_stated(check)}
-    return {key: UNCHECKED if key in changed and status == "passing" else status for key, status in statuses.items()}
+    by_agents = [check for agent in stack.agents.values() for check in agent.all_checks().values()]
+    outputs = {check["CheckID"]: check["Output"] for check in (*checks, *by_agents)}
+    is_current = stack.agents or stack.settings.registration == "catalog"
+    unchecked = {
+        service.id
+        for service in stack.roster.services
+        for check in service.checks
+        if not output_of_pass(service, check, of_any_target=not is_current).match(outputs.get(check.id, ""))
+    }
+    return {key: UNCHECKED if key in unchecked and status == "passing" else status for key, status in statuses.items()}
 
 
 def _passing(statuses: dict[str, str]) -> int:

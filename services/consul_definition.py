@@ -203,6 +203,26 @@ def expected_output(service: Service, check: Check) -> str:
     return f"{'TCP+TLS' if check.use_tls else 'TCP'} connect {target}: Success"
 
 
+def output_of_pass(service: Service, check: Check, *, of_any_target: bool = False) -> re.Pattern[str]:
+    """Return what the output of a check that passed begins with: it is blank until the check has run.
+
+    Any 2xx passes, and a TTL check has what it was told.
+
+    Args:
+        service: whose check it is.
+        check: one of its checks.
+        of_any_target: the output may be of the target that the check had before, as the servers' is for minutes.
+    """
+    if isinstance(check, TtlCheck):
+        return re.compile("")
+    output = re.escape(expected_output(service, check))
+    if of_any_target:
+        output = output.replace(re.escape(check_target(service, check)), r"\S+")
+    if isinstance(check, HttpCheck):
+        output = rf"{output.removesuffix(re.escape('200 OK'))}2\d\d "
+    return re.compile(output)
+
+
 def definition(service: Service) -> dict[str, Any]:
     """Return a service as it stands in a definition file, but with its checks by id.
 

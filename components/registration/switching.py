@@ -73,8 +73,8 @@ def switch_to_agent(name: str, locations: ServiceLocations) -> pulumi.ResourceHo
     async def move(args: pulumi.ResourceHookArgs) -> None:
         await move_to_agent(locations, (args.new_inputs or {}).get("service_id"))
 
-    hooks: list[pulumi.ResourceHook] = [consul_hook(name, move)]
-    return pulumi.ResourceHookBinding(before_create=hooks, before_update=hooks)
+    hook = consul_hook(name, move)
+    return pulumi.ResourceHookBinding(before_create=[hook], before_update=[hook])
 
 
 async def move_to_agent(locations: ServiceLocations, only: str | None = None) -> None:

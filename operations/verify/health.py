@@ -8,8 +8,8 @@ from operations.stack import Stack
 from operations.verify import advice
 from operations.verify.findings import Finding, Verdict, unseen
 from operations.verify.observed_state import Catalog, ObservedState, Place
-from services.checks import Check, HttpCheck, TtlCheck
-from services.consul_definition import check_target, duration, expected_output
+from services.checks import Check, TtlCheck
+from services.consul_definition import duration, expected_output, output_of_pass
 from services.model import Service
 
 _ANSWER = re.compile(r"HTTP [A-Z]+ \S+: ([1345]\d\d .*?) Output: ")
@@ -115,7 +115,9 @@ def _failing(observed: ObservedState, catalog: Catalog, service: Service) -> Ite
             continue  # `registrations` judges that.
         latest = newer.get(check.id, known)
         statuses = list(dict.fromkeys((known["Status"], latest["Status"])))
-        if statuses != ["passing"] or not _ran(service, check, observed).match(latest["Output"]):
+        is_current = agent or observed.stack.settings.registration == "catalog"
+        ran = output_of_pass(service, check, of_any_target=not is_current)
+        if statuses != ["passing"] or not ran.match(latest["Output"]):
             message = f"{', but at the agent '.join(statuses)}: {latest['Output'].strip() or 'it has not run yet'}"
             passed_elsewhere = statuses == ["passing"] and latest["Output"]
             what_to_do = _OTHER_TARGET if passed_elsewhere else _advice(observed.stack, service, latest["Output"])
@@ -137,19 +139,3 @@ def _advice(stack: Stack, service: Service, output: str) -> str:
         file = f"services/{service.kind}_services.py"
         return f"the service runs, and answers {answer[1]} there: mend it, or the path of its check in {file}"
     return advice.start(stack, service)
-
-
-def _ran(service: Service, check: Check, observed: ObservedState) -> re.Pattern[str]:
-    """Return what the output of a check that passed begins with; any 2xx passes, and a TTL check has what it was told.
-
-    Where the agent that runs it does not show the output, the servers' may be of the target that it had before.
-    """
-    if isinstance(check, TtlCheck):
-        return re.compile("")
-    is_current = observed.agent_of(service) or observed.stack.settings.registration == "catalog"
-    output, target = re.escape(expected_output(service, check)), re.escape(check_target(service, check))
-    if not is_current:
-        output = output.replace(target, r"\S+")
-    if isinstance(check, HttpCheck):
-        output = rf"{output.removesuffix(re.escape('200 OK'))}2\d\d "
-    return re.compile(output)

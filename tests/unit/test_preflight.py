@@ -57,6 +57,7 @@ def server_at(address: str, rights: Sequence[TokenRights] = ()) -> ExistingServe
 
 
 SILENT_SERVER = server_at("http://127.0.0.1:9")
+SERVER_RUNS = container("staging-consul", "running")
 
 
 class Reported:
@@ -95,19 +96,10 @@ def test_a_network_that_is_missing_stops_the_program(monkeypatch: pytest.MonkeyP
     )
 
 
-@pytest.mark.parametrize(
-    ("containers", "line"),
-    [
-        ([container("staging-consul", "running")], ("info", "server staging-consul: running")),
-        ([container("staging-consul", "exited")], ("warning", "server staging-consul: exited")),
-        ([container("staging-consul-2", "running")], ("warning", "server staging-consul: missing")),
-    ],
-    ids=["running", "stopped", "missing"],
-)
-def test_a_server_is_reported_with_its_state(
-    monkeypatch: pytest.MonkeyPatch, containers: Objects, line: tuple[str, str]
-) -> None:
-    assert Reported(monkeypatch, [], containers).of(Prerequisites(server=SILENT_SERVER)) == [line]
+def test_a_server_that_runs_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve(lambda _: (200, b'["dc1"]', {})) as address:
+        reported = Reported(monkeypatch, [], [SERVER_RUNS]).of(Prerequisites(server=server_at(address)))
+    assert reported == [("info", "server staging-consul: running")]
 
 
 def test_services_that_all_run_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,8 +178,34 @@ def test_a_server_in_another_datacenter_is_a_problem(
     monkeypatch: pytest.MonkeyPatch, datacenters: list[str], found: list[str]
 ) -> None:
     with serve(lambda _: (200, json.dumps(datacenters).encode(), {})) as address:
-        said = problems(monkeypatch, Prerequisites(server=server_at(address)))
+        said = problems(monkeypatch, Prerequisites(server=server_at(address)), SERVER_RUNS)
         assert said == [f"server {address}: {each}" for each in found]
+
+
+@pytest.mark.parametrize(
+    ("containers", "found"),
+    [
+        ([container("staging-consul", "exited")], "exited: docker start staging-consul"),
+        (
+            [container("staging-consul-2", "running")],
+            "no such container here: start it, or set serverContainer to its name",
+        ),
+    ],
+    ids=["stopped", "missing"],
+)
+def test_a_server_that_the_agent_could_not_join_is_a_problem(
+    monkeypatch: pytest.MonkeyPatch, containers: Objects, found: str
+) -> None:
+    with serve(lambda _: (200, b'["dc1"]', {})) as address:
+        said = problems(monkeypatch, Prerequisites(server=server_at(address)), *containers)
+    assert said == [f"server staging-consul: {found}"]
+
+
+@pytest.mark.usefixtures("_no_pauses")
+def test_a_server_that_does_not_answer_here_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    [said] = problems(monkeypatch, Prerequisites(server=SILENT_SERVER), SERVER_RUNS)
+    assert said.startswith("server staging-consul: GET http://127.0.0.1:9/v1/catalog/datacenters: no answer: ")
+    assert said.endswith(": set serverAddress to where its API is reached from here")
 
 
 NODE = Right("node", "b", "write")
@@ -224,7 +242,7 @@ def test_rights_that_a_token_lacks_with_the_server_are_a_problem(
         needed = [NODE, Right("service", "a", "write")]
         rights = [TokenRights("agentToken", token is not None, Consul(address, token), needed)]
         expected = [each.format(address) for each in said]
-        assert problems(monkeypatch, Prerequisites(server=server_at(address, rights))) == expected
+        assert problems(monkeypatch, Prerequisites(server=server_at(address, rights)), SERVER_RUNS) == expected
 
 
 def test_a_server_without_acls_denies_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,7 +251,7 @@ def test_a_server_without_acls_denies_nothing(monkeypatch: pytest.MonkeyPatch) -
 
     with serve(answer) as address:
         rights = [TokenRights("nodeToken", False, Consul(address), [NODE])]
-        assert problems(monkeypatch, Prerequisites(server=server_at(address, rights))) == []
+        assert problems(monkeypatch, Prerequisites(server=server_at(address, rights)), SERVER_RUNS) == []
 
 
 @pytest.fixture
@@ -270,6 +288,26 @@ def test_a_port_that_another_container_publishes_is_a_problem(monkeypatch: pytes
 def test_a_port_that_the_stacks_own_container_publishes_is_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     own = container("consul-agent-shared", ip="127.0.0.1", port=8501)
     assert problems(monkeypatch, PUBLISHED, own, container("isa-billing", ip="127.0.0.1", port=8502)) == []
+
+
+@pytest.mark.parametrize(
+    ("host", "environment", "local"),
+    [
+        (None, None, True),
+        (None, "unix:///run/user/1000/docker.sock", True),
+        (None, "ssh://deploy@staging.example", False),
+        ("ssh://deploy@staging.example", None, False),
+        ("unix:///var/run/docker.sock", "ssh://deploy@staging.example", True),
+    ],
+)
+def test_ports_are_looked_at_here_only_where_the_engine_is_on_this_machine(
+    monkeypatch: pytest.MonkeyPatch, host: str | None, environment: str | None, local: bool
+) -> None:
+    # A tunnel to an engine elsewhere takes the very ports that it publishes.
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    if environment:
+        monkeypatch.setenv("DOCKER_HOST", environment)
+    assert DockerEngine(host).is_local is local
 
 
 def test_a_port_that_another_process_has_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,7 +373,7 @@ def test_an_agent_that_is_newer_than_the_existing_server_is_a_problem(
 ) -> None:
     answers = {"/v1/catalog/datacenters": ["dc1"], "/v1/agent/version": {"HumanVersion": running}}
     with serve(lambda request: (200, json.dumps(answers[request.path]).encode(), {})) as address:
-        found = problems(monkeypatch, Prerequisites(consul_image=CONSUL, server=server_at(address)))
+        found = problems(monkeypatch, Prerequisites(consul_image=CONSUL, server=server_at(address)), SERVER_RUNS)
     assert [each.rpartition(": ")[2] for each in found] == ([said] if said else [])
 
 

@@ -617,7 +617,7 @@ def test_registration_files_needs_docker() -> None:
     )
 
 
-@pytest.mark.parametrize("node", ["consul-agent-shared", "staging-consul"])
+@pytest.mark.parametrize("node", ["consul-agent-shared", "staging-consul", "Consul-Agent-Shared"])
 def test_registration_catalog_needs_a_node_that_is_no_agents_own(node: str) -> None:
     # An agent's anti-entropy removes from its node what the agent does not know.
     assert misfit(registration="catalog", agentAddress=AGENT, externalNode=node) == (

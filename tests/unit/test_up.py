@@ -7,6 +7,7 @@ from consul_cluster.health_status import UNCHECKED
 from operations import down, up
 from operations.stack import StackError
 from operations.up import wait_for_passing
+from services.consul_definition import expected_output
 from tests.fake_consul import FakeConsul, running
 from tests.unit.stacks import consul_of, stack_at, two_services
 
@@ -18,7 +19,9 @@ def test_what_is_waited_for_is_on_the_node_of_the_registration(registration: str
     lines: list[str] = []
     with running(FakeConsul()) as consul:
         for service in two_services().services:
-            consul.add("staging-external", service.id, service.name, {"Status": "passing"})
+            [check] = service.checks  # consul-esm writes no notes
+            passed = {"CheckID": check.id, "Output": f"{expected_output(service, check)} "}
+            consul.add("staging-external", service.id, service.name, passed)
         config = {"registration": registration, "docker": registration != "agent"}
         stack = stack_at(consul.address, consul.address, two_services(), **config)
         wait_for_passing(replace(stack, engine=replace(stack.engine, print_line=lines.append)), seconds=0)
@@ -31,8 +34,10 @@ def test_what_is_waited_for_is_on_the_node_of_the_registration(registration: str
         ("HTTP GET http://isa-billing:8216/health: 200 OK Output: ok", "passing"),
         ("HTTP GET http://isa-billing:8215/health: 200 OK Output: ok", UNCHECKED),
         ("HTTP GET http://isa-billing:8216/healthy: 200 OK Output: ok", UNCHECKED),
+        ("HTTP POST http://isa-billing:8216/health: 200 OK Output: ok", UNCHECKED),
+        ("", UNCHECKED),
     ],
-    ids=["as stated", "other port", "other path"],
+    ids=["as stated", "other port", "other path", "other method", "moved with its status"],
 )
 def test_a_check_that_has_not_run_since_it_was_changed_is_not_taken_for_passing(output: str, status: str) -> None:
     lines: list[str] = []
