@@ -8,6 +8,7 @@ import pytest
 import urllib3
 
 from operations.stack import Stack
+from operations.up import wait_for_passing
 from operations.verify.report import report
 from tests.docker.conftest import (
     AGENT,
@@ -59,6 +60,10 @@ def test_every_check_passes_and_its_output_says_that_it_ran(staging: Stack) -> N
     checks = [check for check in staging.consul.node_checks(staging.node) if check["ServiceName"] != ""]
     assert len(checks) == 40
     assert [check["Output"] for check in checks if not re.match(RAN, check["Output"])] == []
+
+
+def test_make_up_counts_each_of_the_40_as_passing(staging: Stack) -> None:
+    assert set(wait_for_passing(staging).values()) == {"passing"}
 
 
 def test_verify_finds_all_well(staging: Stack) -> None:

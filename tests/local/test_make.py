@@ -1,10 +1,12 @@
 """`make up` and `make down`, as a person runs them, in a clone of their own."""
 
 import os
+import re
 import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 import psutil
 import pytest
@@ -136,6 +138,15 @@ def edited(clone: Clone, name: str, right: str, other: str) -> Iterator[None]:
         file.write_text(before)
 
 
+def test_a_preview_of_one_changed_port_shows_that_and_little_else(clone: Clone) -> None:
+    with edited(clone, USERS, "'billing', 8216", "'billing', 8999"):
+        result = clone.make("preview")
+    assert re.search(r"port +: 8216 => 8999", result.stdout), result.stdout + result.stderr
+    assert "~ 1 to update" in result.stdout
+    assert len(result.stdout.splitlines()) <= 30
+    assert "auth_service" not in result.stdout
+
+
 def test_a_changed_port_passes_once_its_check_has_run_there(clone: Clone) -> None:
     with edited(clone, USERS, "'billing', 8216", "'billing', 8999"):
         result = clone.make("up")
@@ -173,6 +184,19 @@ def test_make_down_destroys_and_stops_what_up_started_and_only_that(clone: Clone
         assert "consul: 42 processes stopped" in result.stdout
         assert not processes(clone)
         assert not (clone.folder / ".local" / "consul").exists()
+
+
+def test_services_may_be_on_the_loopback_address_of_ipv6(tmp_path: Path) -> None:
+    clone = new_clone(tmp_path, names=("billing_service", "minio_grpc_service"))
+    settings = clone.folder / "Pulumi.local.yaml"
+    settings.write_text(settings.read_text().replace(f"serviceHost: {host(clone)}", 'serviceHost: "::1"'))
+    try:
+        result = clone.make("up")
+        assert (result.returncode, "2 of 2 passing" in result.stdout) == (0, True), result.stdout + result.stderr
+        [check] = clone.agent.checks("billing_service").values()
+        assert check["Output"].startswith("HTTP GET http://[::1]:8216/health: 200 OK")
+    finally:
+        clone.make("down")
 
 
 def test_heal_of_a_destroyed_stack_is_well_and_leaves_it_so(clone: Clone) -> None:
