@@ -98,12 +98,15 @@ def deployed(platform: Consul, tmp_path: Path) -> Iterator[Stack]:
         stack.engine.destroy()
 
 
+@pytest.mark.parametrize(
+    "step", ["agent-parking updated", "agent-container deleted original", "agent-container replaced"]
+)
 def test_what_a_killed_up_left_on_the_server_comes_back_also_where_its_change_was_taken_back(
-    deployed: Stack, monkeypatch: pytest.MonkeyPatch
+    deployed: Stack, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     with monkeypatch.context() as change:
         change_the_agent(change)
-        killed_at("agent-parking updated", None, deployed)
+        killed_at(step, None, deployed)
     deployed.engine.unlock()
     changes(deployed, refresh=True)
     assert instances(deployed) == sorted([*all_40(deployed), ("billing_service", SERVER)])
