@@ -211,8 +211,9 @@ def main(stride: str = "1", *names: str) -> int:
             new = run(lab, name, int(stride))
         faults, violations = faults + new[0], violations + new[1]
         say(f"{name}: {faults} faults, {violations} violations so far")
-    say(f"{faults} faults, {violations} violations; left over: {ours() or 'nothing'}")
-    return bool(violations)
+    left_over = ours()
+    say(f"{faults} faults, {violations} violations; left over: {left_over or 'nothing'}")
+    return bool(violations or left_over)
 
 
 if __name__ == "__main__":
