@@ -30,7 +30,8 @@ class DockerEngine:
     @property
     def is_local(self) -> bool:
         """Whether it publishes ports on this machine."""
-        return (self.host or os.environ.get("DOCKER_HOST") or "unix://").startswith("unix://")
+        # A socket that is stated may be forwarded from another machine.
+        return not self.host and os.environ.get("DOCKER_HOST", "unix://").startswith("unix://")
 
 
 OWN_ENGINE = DockerEngine()

@@ -13,6 +13,7 @@ import pulumi
 from components.consul_connection import Connection
 from components.registration.switching import stack_owner_prefix
 from components.resource_hooks import consul_hook
+from consul_cluster.agent_configuration import ESM_NODE
 from consul_cluster.client import ALIVE, ConsulError
 from consul_cluster.ownership import is_owned_by
 
@@ -42,7 +43,9 @@ def remove_dead_node(servers: Connection, node: str) -> pulumi.ResourceHookBindi
 
 
 def _refuse_others_node(entry: Mapping[str, Any], owner: str) -> None:
-    node, services = entry["Node"]["Node"], entry["Services"]
+    node = entry["Node"]["Node"]
+    # consul-esm registers itself with the agent.
+    services = {key: each for key, each in entry["Services"].items() if each["Service"] != ESM_NODE}
     if services and not any(is_owned_by(service["Meta"], owner) for service in services.values()):
         raise pulumi.RunError(
             f"the catalog has a dead node {node} with services of others ({', '.join(sorted(services))}): set "

@@ -251,12 +251,18 @@ def _register_with_agent(plan: Plan, host: Host, consul: Sequence[pulumi.Resourc
         locations.agent,
         settings.adopt,
         settings.docker,
-        drained_to=settings.server_address if settings.docker and settings.server == "existing" else None,
+        drained_to=_drained_to(settings),
         removal=plan.access.tokens.get("removal"),
         engine=host.docker.engine if host.docker.name else None,
         hooks=_moves_to_agent(plan, host) if settings.docker else None,
     )
     return AgentRegistration(host.of("registration"), args, _after(consul))
+
+
+def _drained_to(settings: Settings) -> str | None:
+    """Return the address of the server that has the services of a drained agent, if it outlives the stack."""
+    outlives = settings.docker and settings.server == "existing" and settings.server_address != settings.agent_address
+    return settings.server_address if outlives else None
 
 
 def _moves_to_agent(plan: Plan, host: Host) -> pulumi.ResourceHookBinding:

@@ -53,12 +53,14 @@ class ExistingServer:
         api: its API.
         datacenter: that it has to be in.
         rights: that the tokens which others made need with it.
+        needed_here: whether the deployment itself asks the API.
     """
 
     container: str
     api: Consul
     datacenter: str
     rights: Sequence[TokenRights] = ()
+    needed_here: bool = True
 
 
 @dataclass(frozen=True)
@@ -158,8 +160,8 @@ def _names(container: Container) -> list[str]:
 
 def _lines(expected: Prerequisites, containers: Sequence[Container]) -> Iterator[tuple[bool, str]]:
     states = {name: each.status for each in containers for name in _names(each)}
-    if expected.server and states.get(expected.server.container) == "running":
-        yield True, f"server {expected.server.container}: running"
+    if expected.server and (state := states.get(expected.server.container, "missing")) in ("running", "missing"):
+        yield state == "running", f"server {expected.server.container}: {state}"
     if services := list(expected.services):
         yield _services(services, states)
     for name in expected.elsewhere:
@@ -206,15 +208,12 @@ def _has_network(name: str, engine: docker.DockerClient, *, several: bool) -> bo
 
 
 def _server_that_does_not_run(server: ExistingServer, containers: Sequence[Container]) -> Iterator[str]:
-    """Yield a line if the agent could not join: it finds the server by the name of its container."""
+    """Yield a line if the agent could not join: it finds the server by the name of its container, or by an alias."""
     states = {name: each.status for each in containers for name in _names(each)}
-    match states.get(server.container):
-        case "running":
-            return
-        case None:
-            yield f"server {server.container}: no such container here: start it, or set serverContainer to its name"
-        case state:
-            yield f"server {server.container}: {state}: docker start {server.container}"
+    state = states.get(server.container)
+    if state and state != "running":
+        how = "unpause" if state == "paused" else "start"
+        yield f"server {server.container}: {state}: docker {how} {server.container}"
 
 
 def _refused_by_server(server: ExistingServer) -> Iterator[str]:
@@ -222,7 +221,8 @@ def _refused_by_server(server: ExistingServer) -> Iterator[str]:
         try:
             datacenter, *_ = server.api.datacenters()
         except NoAnswerError as error:
-            yield f"server {server.container}: {error}: set serverAddress to where its API is reached from here"
+            if server.needed_here:
+                yield f"server {server.container}: {error}: set serverAddress to where its API is reached from here"
             return
         if datacenter != server.datacenter:
             right = f"in {server.datacenter!r}: pulumi config set datacenter {datacenter}"

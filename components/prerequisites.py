@@ -63,7 +63,8 @@ def _templates(settings: Settings) -> Templates | None:
 def _existing_server(plan: Plan) -> ExistingServer:
     settings, names = plan.settings, plan.settings.names
     api = Consul(settings.server_address, ca=settings.ca)
-    return ExistingServer(names.server_container, api, names.datacenter, _rights(plan))
+    needed_here = settings.registration != "files" or settings.kv_configuration
+    return ExistingServer(names.server_container, api, names.datacenter, _rights(plan), needed_here)
 
 
 def _rights(plan: Plan) -> Sequence[TokenRights]:

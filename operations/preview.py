@@ -8,7 +8,7 @@ from operations.stack import Stack
 from operations.up import refuse_unless_trial
 
 _RESOURCE = re.compile(r" *\S* ?\S+:\S+:\S+: \(([a-z-]+)\)$")
-_FIELD = re.compile(r"( *)([-+~] )?(\S+) *: ")
+_FIELD = re.compile(r"( *)([-+~] )?(\[\d+\]|[^\s\[]\S*) *: ")
 _END = re.compile(r"( *)[]}]$")
 
 
@@ -24,16 +24,18 @@ class Differences:
 
     def __init__(self) -> None:
         """Begin with the first line of a preview."""
+        self._whole = False  # nothing is deployed: outputs have no signs then
         self._updated = False
         self._shown: set[int] = set()  # columns of the fields whose values are being shown, and end there
 
     def __call__(self, line: str) -> None:
         """Take the next line."""
         if resource := _RESOURCE.match(line):
+            self._whole = self._whole or (resource[1] == "create" and "pulumi:pulumi:Stack" in line)
             self._updated = resource[1] == "update"
         elif not line.startswith(" ") or line.startswith("    --outputs"):
             self._updated = line.startswith("    --outputs")
-        if not self._updated or self._changes(line):
+        if self._whole or not self._updated or self._changes(line):
             print_line(line)
 
     def _changes(self, line: str) -> bool:

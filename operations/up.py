@@ -119,7 +119,7 @@ def _statuses(stack: Stack) -> dict[str, str]:
     # Of a check that an agent runs, the servers get a new output only after minutes.
     by_agents = [check for agent in stack.agents.values() for check in agent.all_checks().values()]
     outputs = {check["CheckID"]: check["Output"] for check in (*checks, *by_agents)}
-    is_current = stack.agents or stack.settings.registration == "catalog"
+    is_current = stack.agents and stack.settings.registration != "catalog"  # consul-esm writes an output as late
     unchecked = {
         service.id
         for service in stack.roster.services

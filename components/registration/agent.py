@@ -137,7 +137,12 @@ class AgentServiceProvider(ResourceProvider):
             if not _makes_agent_again(props):
                 raise
             current = None  # this run makes token or authority again, and adopts what the agent has
-        drained = _read_drained(props)
+        try:
+            drained = _read_drained(props)
+        except (NoAnswerError, UnknownTokenError, UntrustedError):
+            if not current:
+                raise
+            drained = None  # the server may have another address by now, which this run writes to the state
         if not (found := current or drained):
             return ReadResult("", {})
         kept = {key: value for key, value in props.items() if key not in (*OPTIONAL_FIELDS, _UNSETTLED)}

@@ -80,6 +80,7 @@ class Reconciler:
     others: frozenset[str] = frozenset()
     _deployed: DeployedState | None = None
     _differing: dict[str, tuple[Fields, float]] = field(default_factory=dict)
+    _unconfirmed: dict[str, Fields] = field(default_factory=dict)
     _logged: set[str] = field(default_factory=set)
 
     def round(self) -> Round:
@@ -94,6 +95,7 @@ class Reconciler:
         found, result = read_services(self.agent), Round()
         if not self._as_known(found):
             self._look_closer(found, result)
+        self._confirm(result)
         lines = {*result.troubles, *result.notices}
         for line in sorted(lines - self._logged):
             log.warning(line)
@@ -132,8 +134,6 @@ class Reconciler:
                 result.troubles.append(f"{service_id} is gone, and {by} stands in its place: {_DISPLACED}")
                 continue
             self._compare(service_id, one, _recognized(found, service_id, one.fields), result)
-        if result.written:
-            self._confirm({key: deployed.services[key].fields for key in result.written}, result)
 
     def _drained(self, deployed: DeployedState, gone: Collection[str]) -> set[str]:
         """Return which services that the agent has not are on the server: an interrupted `up` left them there."""
@@ -154,7 +154,7 @@ class Reconciler:
         elif found == one.fields:
             self._differing.pop(service_id, None)
         elif self._stands(service_id, one, found):
-            changed = ", ".join(key for key in one.fields if found.get(key) != one.fields[key])
+            changed = ", ".join(key for key in one.fields | found if found.get(key) != one.fields.get(key))
             result.troubles.append(f"{service_id} has other {changed} than deployed, and stays so: pulumi up undoes it")
         else:
             result.waiting.append(service_id)
@@ -184,16 +184,21 @@ class Reconciler:
             return
         self._differing.pop(service_id, None)
         result.written.append(service_id)
+        self._unconfirmed[service_id] = one.fields
         log.info(f"{service_id}: registered as deployed; it was gone")
 
-    def _confirm(self, written: Mapping[str, Fields], result: Round) -> None:
-        """See the servers hold what was written: an agent answers 200 to what they then refuse."""
-        if not wait_until(lambda: not self._not_in_catalog(written), _CATALOG_SECONDS):
-            missing = ", ".join(self._not_in_catalog(written))
+    def _confirm(self, result: Round) -> None:
+        """See the servers hold what was written, in this round or before: an agent answers 200 to what they refuse."""
+        if self._unconfirmed and not wait_until(self._is_confirmed, _CATALOG_SECONDS):
+            missing = ", ".join(self._unconfirmed)
             result.troubles.append(
                 f"the servers do not show {missing} as registered: the token may lack service:write, or the agent has "
                 "lost them; its log says which"
             )
+
+    def _is_confirmed(self) -> bool:
+        self._unconfirmed = {key: self._unconfirmed[key] for key in self._not_in_catalog(self._unconfirmed)}
+        return not self._unconfirmed
 
     def _not_in_catalog(self, written: Mapping[str, Fields]) -> list[str]:
         try:

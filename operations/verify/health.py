@@ -115,7 +115,7 @@ def _failing(observed: ObservedState, catalog: Catalog, service: Service) -> Ite
             continue  # `registrations` judges that.
         latest = newer.get(check.id, known)
         statuses = list(dict.fromkeys((known["Status"], latest["Status"])))
-        is_current = agent or observed.stack.settings.registration == "catalog"
+        is_current = agent and observed.stack.settings.registration != "catalog"  # consul-esm writes an output as late
         ran = output_of_pass(service, check, of_any_target=not is_current)
         if statuses != ["passing"] or not ran.match(latest["Output"]):
             message = f"{', but at the agent '.join(statuses)}: {latest['Output'].strip() or 'it has not run yet'}"

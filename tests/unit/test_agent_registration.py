@@ -771,6 +771,14 @@ def test_a_service_that_is_still_on_the_server_is_to_be_moved_by_the_next_run(ag
     assert (diff.changes, diff.replaces) == (True, [])
 
 
+@pytest.mark.usefixtures("_no_pauses")
+def test_a_service_that_is_on_its_agent_is_found_there_while_the_server_does_not_answer_at_the_old_address() -> None:
+    # Otherwise no run could ever write another serverAddress to the state.
+    with running(held(OURS)) as agent:
+        state = {**STATE, "agent": agent.address, "drained_to": "http://127.0.0.1:9"}
+        assert "unsettled" not in refreshed(state)
+
+
 def test_a_service_that_is_on_its_agent_alone_is_settled_again() -> None:
     agent, server = held(OURS), FakeConsul()
     with running(agent), running(server):

@@ -42,16 +42,26 @@ def test_a_node_is_removed_unless_its_agent_is_alive(servers: FakeConsul, status
 def test_a_dead_node_with_a_service_of_the_stack_is_its_own(servers: FakeConsul) -> None:
     servers.members[AGENT]["Status"] = FAILED
     servers.nodes[AGENT]["Services"] = {
-        "billing_service": {"Meta": {"managed-by": "pulumi/consul-staging/test/registration-billing_service"}},
-        "theirs": {"Meta": None},
+        "billing_service": {
+            "Service": "billing_service",
+            "Meta": {"managed-by": "pulumi/consul-staging/test/registration-billing_service"},
+        },
+        "theirs": {"Service": "theirs", "Meta": None},
     }
+    assert created(servers) == ""
+    assert AGENT not in servers.nodes
+
+
+def test_a_dead_node_with_consul_esm_alone_is_its_own(servers: FakeConsul) -> None:
+    servers.members[AGENT]["Status"] = FAILED
+    servers.nodes[AGENT]["Services"] = {"consul-esm:5c1b": {"Service": "consul-esm", "Meta": None}}
     assert created(servers) == ""
     assert AGENT not in servers.nodes
 
 
 def test_a_dead_node_with_services_of_others_alone_stops_the_run(servers: FakeConsul) -> None:
     servers.members[AGENT]["Status"] = FAILED
-    servers.nodes[AGENT]["Services"] = {"theirs": {"Meta": None}}
+    servers.nodes[AGENT]["Services"] = {"theirs": {"Service": "theirs", "Meta": None}}
     assert created(servers) == (
         "the catalog has a dead node consul-agent-shared with services of others (theirs): set agentNode to a free "
         "name, or remove it with them: consul force-leave -prune consul-agent-shared"

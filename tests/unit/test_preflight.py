@@ -183,22 +183,30 @@ def test_a_server_in_another_datacenter_is_a_problem(
 
 
 @pytest.mark.parametrize(
-    ("containers", "found"),
+    ("state", "found"),
     [
-        ([container("staging-consul", "exited")], "exited: docker start staging-consul"),
-        (
-            [container("staging-consul-2", "running")],
-            "no such container here: start it, or set serverContainer to its name",
-        ),
+        ("exited", "exited: docker start staging-consul"),
+        ("paused", "paused: docker unpause staging-consul"),
     ],
-    ids=["stopped", "missing"],
 )
-def test_a_server_that_the_agent_could_not_join_is_a_problem(
-    monkeypatch: pytest.MonkeyPatch, containers: Objects, found: str
-) -> None:
+def test_a_server_that_does_not_run_is_a_problem(monkeypatch: pytest.MonkeyPatch, state: str, found: str) -> None:
     with serve(lambda _: (200, b'["dc1"]', {})) as address:
-        said = problems(monkeypatch, Prerequisites(server=server_at(address)), *containers)
+        stopped = container("staging-consul", state)
+        said = problems(monkeypatch, Prerequisites(server=server_at(address)), stopped)
     assert said == [f"server staging-consul: {found}"]
+
+
+def test_a_server_that_answers_and_has_no_container_of_its_name_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The network may know it by an alias.
+    with serve(lambda _: (200, b'["dc1"]', {})) as address:
+        reported = Reported(monkeypatch, [], []).of(Prerequisites(server=server_at(address)))
+    assert reported == [("warning", "server staging-consul: missing")]
+
+
+@pytest.mark.usefixtures("_no_pauses")
+def test_a_server_whose_api_no_step_needs_may_be_silent_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = replace(SILENT_SERVER, needed_here=False)
+    assert problems(monkeypatch, Prerequisites(server=silent), SERVER_RUNS) == []
 
 
 @pytest.mark.usefixtures("_no_pauses")
@@ -297,7 +305,7 @@ def test_a_port_that_the_stacks_own_container_publishes_is_no_problem(monkeypatc
         (None, "unix:///run/user/1000/docker.sock", True),
         (None, "ssh://deploy@staging.example", False),
         ("ssh://deploy@staging.example", None, False),
-        ("unix:///var/run/docker.sock", "ssh://deploy@staging.example", True),
+        ("unix:///tmp/forwarded.sock", None, False),
     ],
 )
 def test_ports_are_looked_at_here_only_where_the_engine_is_on_this_machine(

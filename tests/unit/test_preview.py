@@ -91,8 +91,14 @@ Diagnostics:
     error: Program failed
     Pulumi.local.yaml: registration: 'agnet' must be 'agent', 'catalog' or 'files'
 """,
+        """\
++ pulumi:pulumi:Stack: (create)
+    [urn=urn:pulumi:local::consul-staging::pulumi:pulumi:Stack::consul-staging-local]
+    --outputs:--
+    agent                          : "http://127.0.0.2:8500"
+""",
     ],
-    ids=["created", "replaced", "refused"],
+    ids=["created", "replaced", "refused", "new stack"],
 )
 def test_of_anything_else_every_line_is_printed(capsys: pytest.CaptureFixture[str], lines: str) -> None:
     assert printed(capsys, lines) == lines

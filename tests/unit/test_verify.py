@@ -353,13 +353,22 @@ def test_of_a_container_the_command_that_helps_is_dockers(external: Case) -> Non
     [
         ("billing_service-health", ""),
         ("billing_service-health", "HTTP GET http://127.0.0.3:8216/healthy: 200 OK Output: "),
-        ("minio_grpc_service-tcp", "TCP connect 127.0.0.3:50052: Success"),
+        ("minio_grpc_service-tcp", "TCP connect 127.0.0.3:50053: Success"),
     ],
 )
-def test_a_check_that_passes_without_having_run_is_a_finding(external: Case, check: str, output: str) -> None:
-    external.consul.check("staging-external", check)["Output"] = output
-    found = {verdict.area: verdict.findings for verdict in external.look().verdicts if verdict.findings}
+def test_a_check_that_passes_without_having_run_is_a_finding(case: Case, check: str, output: str) -> None:
+    case.consul.check(AGENT, check)["Output"] = output
+    found = {verdict.area: verdict.findings for verdict in case.look().verdicts if verdict.findings}
     assert found["health"][0].found.startswith("passing: ")
+
+
+@pytest.mark.parametrize(("path", "well"), [("", False), ("healthy", True)])
+def test_of_consul_esm_an_output_may_be_of_the_target_before(external: Case, path: str, well: bool) -> None:
+    # It writes an output whose status stays the same after minutes alone.
+    output = f"HTTP GET http://isa-billing:8216/{path}: 200 OK Output: " if path else ""
+    external.consul.check("staging-external", "billing_service-health")["Output"] = output
+    found = {verdict.area for verdict in external.look().verdicts if verdict.findings}
+    assert ("health" not in found) is well
 
 
 @pytest.mark.parametrize("status", ["warning", "critical"])
