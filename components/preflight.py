@@ -158,8 +158,13 @@ def _names(container: Container) -> list[str]:
     return [name.removeprefix("/") for name in container.attrs["Names"]]
 
 
+def _states(containers: Sequence[Container]) -> States:
+    """Return the state of each container, by each of its names."""
+    return {name: each.status for each in containers for name in _names(each)}
+
+
 def _lines(expected: Prerequisites, containers: Sequence[Container]) -> Iterator[tuple[bool, str]]:
-    states = {name: each.status for each in containers for name in _names(each)}
+    states = _states(containers)
     if expected.server and (state := states.get(expected.server.container, "missing")) in ("running", "missing"):
         yield state == "running", f"server {expected.server.container}: {state}"
     if services := list(expected.services):
@@ -209,8 +214,7 @@ def _has_network(name: str, engine: docker.DockerClient, *, several: bool) -> bo
 
 def _server_that_does_not_run(server: ExistingServer, containers: Sequence[Container]) -> Iterator[str]:
     """Yield a line if the agent could not join: it finds the server by the name of its container, or by an alias."""
-    states = {name: each.status for each in containers for name in _names(each)}
-    state = states.get(server.container)
+    state = _states(containers).get(server.container)
     if state and state != "running":
         how = "unpause" if state == "paused" else "start"
         yield f"server {server.container}: {state}: docker {how} {server.container}"

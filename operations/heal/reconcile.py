@@ -14,13 +14,12 @@ from typing import Any
 
 from consul_cluster.client import Consul, ConsulError, NoAnswerError
 from consul_cluster.cluster_names import STAGING_NAMES
-from consul_cluster.drift import catalog_matches, read_services, recognize, seconds_of_one_run
+from consul_cluster.drift import catalog_matches, read_services, recognize, seconds_of_one_run, stated_fields
 from consul_cluster.ownership import definition_files_owner, without_owner
 from operations.pulumi_engine import Engine
 from operations.pulumi_state import DeployedService, DeployedState
 from services.consul_definition import definition, register_request
 from services.field_types import OWNER_KEY
-from services.model import Service
 from services.roster import Roster
 from waiting import wait_until
 
@@ -106,7 +105,7 @@ class Reconciler:
         """Whether all is as the roster states it and as it was last seen deployed: then the state need not be read."""
         if self._deployed is None:
             return False
-        stated = {service.id: _stated(service) for service in self.roster.services}
+        stated = _stated(self.roster)
         deployed = {key: one.fields for key, one in self._deployed.services.items()}
         return all(_without_owner(_recognized(found, key, fields)) == fields for key, fields in stated.items()) and all(
             _recognized(found, key, fields) == fields for key, fields in deployed.items()
@@ -214,7 +213,7 @@ class Reconciler:
 
 def _undeployed(roster: Roster, deployed: DeployedState) -> Iterator[str]:
     """Yield a line on what the roster states and no run has deployed."""
-    stated = {service.id: _stated(service) for service in roster.services}
+    stated = _stated(roster)
     deployed_now = {key: _without_owner(one.fields) for key, one in deployed.services.items()}
     differing = sorted(key for key in stated.keys() | deployed_now.keys() if stated.get(key) != deployed_now.get(key))
     if differing:
@@ -225,8 +224,8 @@ def _recognized(found: Mapping[str, Fields], service_id: str, stated: Fields) ->
     return recognize(found[service_id], stated) if service_id in found else None
 
 
-def _stated(service: Service) -> Fields:
-    return {key: value for key, value in definition(service).items() if key != "id"}
+def _stated(roster: Roster) -> Mapping[str, Fields]:
+    return {service.id: stated_fields(definition(service)) for service in roster.services}
 
 
 def _without_owner(fields: Fields | None) -> Fields | None:
