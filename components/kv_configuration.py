@@ -33,6 +33,7 @@ from services.configuration_values import has_value
 
 _COMPARED = ("value", "flags", "servers", "token", "removal", "ca", "owned")
 _SERVERS_GONE = (NoAnswerError, UnknownTokenError, UntrustedError)
+_MAX_SHOWN = 60  # characters of a value, in a message
 
 Props = dict[str, Any]
 
@@ -153,14 +154,18 @@ def _write(stated: Props, before: Props | None = None) -> Props:
         if has_value(current.text, stated["value"]):
             return stated  # who wrote it keeps it; there is nothing to change
         raise ConsulError(
-            f"KV key {key!r} on {consul.address} was written by another party, and this stack states another value. "
-            f"Take it out of services/, or remove it there (`consul kv delete {key}`), or let this stack take it over: "
-            "pulumi config set adopt true"
+            f"KV key {key!r} on {consul.address}: another party wrote {_shown(current.text)}, and this stack states "
+            f"{_shown(stated['value'])}. Take it out of services/, or remove it there (`consul kv delete {key}`), or "
+            "let this stack take it over: pulumi config set adopt true"
         )
     wanted = KvEntry(key, stated["value"], int(stated["flags"]), current.index if current else 0)
     if current != wanted and not consul.write_kv_entry(wanted):
         raise _at_the_same_time(consul, key)
     return stated
+
+
+def _shown(value: str) -> str:
+    return value if len(value) <= _MAX_SHOWN else f"{value[:_MAX_SHOWN]}..."
 
 
 def _at_the_same_time(consul: Consul, key: str) -> ConsulError:

@@ -20,9 +20,13 @@ _MAX_BYTES = 512 * 1024
 _KEY = re.compile(r"(?!\.+(/|$))[A-Za-z0-9_.-]+(/(?!\.+(/|$))[A-Za-z0-9_.-]+)*")
 _MAX_KEY = 256
 
-# A text under such a key is a secret, and so is an address with a password, or a private key.
-_SECRET_KEY = re.compile(r"(^|[_./-])(password|passwd|secret|token|api_?key|private_?key|credentials?)$", re.IGNORECASE)
-_SECRET_TEXT = re.compile(r"://[^/@\s]*:[^/@\s]+@|-----BEGIN [A-Z ]*PRIVATE KEY-----")
+# A text under such a key is a secret, in snake_case and in camelCase, and so is an address with a password, a private
+# key, or a signed token (JWT).
+_SECRET_KEY = re.compile(
+    r"(^|[_./-]|(?<=[a-z0-9])(?=[A-Z]))(?i:password|passwd|passphrase|secret|token|credentials?"
+    r"|(access|api|encryption|private|secret|signing)[_-]?key)$"
+)
+_SECRET_TEXT = re.compile(r"://[^/@\s]*:[^/@\s]+@|-----BEGIN [A-Z ]*PRIVATE KEY-----|\beyJ[\w-]+\.eyJ[\w-]+\.[\w-]+")
 
 
 def json_text(value: JsonValue) -> str:

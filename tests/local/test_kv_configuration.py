@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,24 @@ import consul
 import pytest
 import urllib3
 
-from components.kv_configuration import KvEntryProvider
-from consul_cluster.client import Consul, ConsulError
+import toolchain
+from components.consul_connection import Connection
+from components.kv_configuration import KvConfiguration, KvConfigurationArgs, KvEntryProvider
+from consul_cluster.acl_rules import token_rules
+from consul_cluster.agent_configuration import server_config
+from consul_cluster.client import Consul, ConsulError, ForbiddenError
+from consul_cluster.cluster_names import STAGING_NAMES
 from consul_cluster.ownership import kv_flags
-from operations.sandbox.sandbox import Sandbox
+from operations.pulumi_engine import Engine
+from operations.sandbox.sandbox import Sandbox, consul_process, write_config
+from services.environment import Environment
+from services.roster import Roster
+from services.user_services import USER
 from tests.local.clones import Clone, deployed_clone
+from tests.local.loopback import new_addresses
+from tests.local.stacks import EditableStack
 from tests.platform_service import Registry
+from tests.waiting import within
 
 OWN = kv_flags("pulumi/consul-staging/local/")
 KEY = "billing_service/max_retries"
@@ -64,7 +77,7 @@ def test_a_value_is_stored_as_it_is_stated(server: Consul, value: str) -> None:
 
 def test_a_key_that_a_service_wrote_is_not_written_over(server: Consul) -> None:
     write(server, "7")
-    with pytest.raises(ConsulError, match=rf"KV key '{KEY}' on \S+ was written by another party"):
+    with pytest.raises(ConsulError, match=rf"KV key '{KEY}' on \S+: another party wrote 7, and this stack states 3"):
         KvEntryProvider().create(props(server, "3"))
     assert stored(server) == ("7", 0)
 
@@ -74,7 +87,7 @@ def test_a_key_that_a_service_wrote_later_is_not_written_over(server: Consul) ->
     assert outs
     write(server, "7")
     assert KvEntryProvider().read(KEY, outs).outs == props(server, "7")
-    with pytest.raises(ConsulError, match="was written by another party"):
+    with pytest.raises(ConsulError, match="another party wrote 7, and this stack states 3"):
         KvEntryProvider().update(KEY, props(server, "7"), props(server, "3"))
     assert stored(server) == ("7", 0)
 
@@ -109,11 +122,106 @@ def test_a_stack_of_another_name_keeps_its_entries(server: Consul) -> None:
     assert stored(server) == ("3", OWN)
 
 
+def test_consul_takes_a_value_of_the_size_that_is_allowed_and_none_that_is_larger(server: Consul) -> None:
+    largest = f'"{"x" * (512 * 1024 - 2)}"'  # in JSON, with its quotes: tests/unit/test_kv_configuration.py
+    KvEntryProvider().create(props(server, largest))
+    assert stored(server) == (largest, OWN)
+    with pytest.raises(ConsulError, match="max size: 524288 bytes"):
+        KvEntryProvider().create(props(server, f'"x{largest[1:]}'))
+    assert stored(server) == (largest, OWN)
+
+
 def test_an_entry_that_somebody_removed_is_to_be_created_again(server: Consul) -> None:
     assert KvEntryProvider().read(KEY, props(server, "3")).id == ""
 
 
+# A Consul that asks for tokens
+
+
+MANAGEMENT = "5c1b2b5e-0000-0000-0000-000000000001"
+
+
+@pytest.fixture(name="secured")
+def _secured(tmp_path: Path) -> Iterator[Consul]:
+    """A server that refuses whoever has no token; the client has one with all rights."""
+    address = new_addresses().server
+    acl = {"enabled": True, "default_policy": "deny", "tokens": {"initial_management": MANAGEMENT}}
+    write_config({**server_config(STAGING_NAMES, address, address), "acl": acl}, "secured", tmp_path)
+    process = consul_process(toolchain.consul(), "secured", tmp_path)
+    process.start()
+    try:
+        within(30, lambda: _acls_answer(address))
+        yield Consul(f"http://{address}:8500", MANAGEMENT)
+    finally:
+        process.stop()
+
+
+def _acls_answer(address: str) -> bool:
+    try:
+        return _put_acl(f"http://{address}:8500", "policy", {"Name": "ready"}).status == 200
+    except urllib3.exceptions.HTTPError:
+        return False
+
+
+def _put_acl(server: str, what: str, body: dict[str, object]) -> urllib3.BaseHTTPResponse:
+    headers = {"X-Consul-Token": MANAGEMENT}
+    return urllib3.request("PUT", f"{server}/v1/acl/{what}", json=body, headers=headers, retries=False)
+
+
+def test_the_token_configuration_writes_the_stated_keys_and_no_other(secured: Consul) -> None:
+    service = USER.service(Environment("staging"), "billing", 8216, configuration={"max_retries": 3})
+    rules = token_rules(Roster(services=(service,)), "staging-external", esm=False, kv_configuration=True)
+    policy = {"Name": "configuration", "Rules": json.dumps(rules["configuration"])}
+    assert _put_acl(secured.address, "policy", policy).status == 200
+    made = _put_acl(secured.address, "token", {"Policies": [{"Name": "configuration"}]}).json()
+
+    provider, stated = KvEntryProvider(), props(secured, "3", token=made["SecretID"], removal=MANAGEMENT)
+    provider.create(stated)
+    assert provider.read(KEY, stated).outs == stated
+    provider.update(KEY, stated, {**stated, "value": "5"})
+    assert stored(secured) == ("5", OWN)
+    with pytest.raises(ForbiddenError):
+        provider.create({**stated, "key": "billing_service/another"})
+    provider.delete(KEY, stated)  # by the token for keys that the program no longer states
+    assert stored(secured) is None
+
+
 # A stack
+
+
+def values(stack: EditableStack, stated: dict[str, str]) -> Engine:
+    """Return the real engine with a program that states some values, on the stack's server; clears what was said."""
+    stack.output.clear()
+    args = KvConfigurationArgs(stated, Connection(stack.sandbox.server_api.address))
+    return replace(stack.engine, program=lambda: _declare(args), print_line=stack.output.append)
+
+
+def _declare(args: KvConfigurationArgs) -> None:
+    KvConfiguration("kv", args)
+
+
+def test_a_value_that_changes_is_one_line_of_the_preview(server: Consul, stack: EditableStack) -> None:
+    del server
+    stated = {KEY: "3", "billing_service/log_level": '"info"'}
+    values(stack, stated).up()
+    try:
+        changed = values(stack, {**stated, KEY: "5"}).preview(diff=True).change_summary
+        assert {str(what): count for what, count in (changed or {}).items()} == {"update": 1, "same": 3}
+        signed = [line.strip() for line in stack.output if line.strip().startswith(("~ value", "+ ", "- "))]
+        assert signed == ['~ value  : "3" => "5"']
+    finally:
+        values(stack, stated).destroy()
+
+
+def test_destroy_removes_the_values_of_the_stack_and_none_that_a_service_wrote(
+    server: Consul, stack: EditableStack
+) -> None:
+    stated = {KEY: "3", "billing_service/log_level": '"info"'}
+    values(stack, stated).up()
+    write(server, "7")
+    values(stack, stated).destroy()
+    assert stored(server) == ("7", 0)
+    assert server.kv_entry("billing_service/log_level") is None
 
 
 def _configured(folder: Path, billing: dict[str, object], for_all: dict[str, object]) -> None:
@@ -130,7 +238,9 @@ def _configured(folder: Path, billing: dict[str, object], for_all: dict[str, obj
         )
 
 
-def test_the_services_read_their_values_follow_a_change_at_once_and_lose_them_with_the_stack(tmp_path: Path) -> None:
+def test_the_services_read_their_values_and_follow_a_change_at_once_and_a_service_keeps_what_it_wrote(
+    tmp_path: Path,
+) -> None:
     with deployed_clone(tmp_path / "clone") as clone:
         with (clone.folder / "Pulumi.local.yaml").open("a") as file:
             file.write('  consul-staging:kvConfiguration: "true"\n')
@@ -163,7 +273,8 @@ def test_the_services_read_their_values_follow_a_change_at_once_and_lose_them_wi
         assert "7, which another party wrote" in clone.make("verify").stdout
         refused = clone.make("up")
         assert refused.returncode != 0
-        assert f"KV key '{KEY}' on {clone.server.address} was written by another party" in refused.stdout
+        both = "another party wrote 7, and this stack states 5"
+        assert f"KV key '{KEY}' on {clone.server.address}: {both}" in refused.stdout
         clone.make("down")
 
 

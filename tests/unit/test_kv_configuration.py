@@ -61,9 +61,14 @@ def test_a_key_that_is_no_path_is_refused(key: str) -> None:
         ("jwt-secret", "x"),
         ("refresh_token", "x"),
         ("apiKey".lower(), "x"),
+        ("dbPassword", "x"),
+        ("clients/apiKey", "x"),
+        ("secret_key", "x"),
+        ("aws/SECRET_ACCESS_KEY", "x"),
         ("db", "postgres://billing:hunter2@db/billing"),
         ("db", {"password": "x"}),
         ("keys", ["-----BEGIN EC PRIVATE KEY-----"]),
+        ("partner", "Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"),
     ],
 )
 def test_a_secret_is_refused_with_what_to_do_instead(key: str, value: object) -> None:
@@ -71,7 +76,17 @@ def test_a_secret_is_refused_with_what_to_do_instead(key: str, value: object) ->
         service(configuration={key: value})
 
 
-@pytest.mark.parametrize(("key", "value"), [("max_tokens", 4096), ("token_ttl", "5m"), ("db", "postgres://db/billing")])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("max_tokens", 4096),
+        ("token_ttl", "5m"),
+        ("db", "postgres://db/billing"),
+        ("cache_key", "x"),
+        ("tokenizer", "x"),
+        ("broken", "x"),
+    ],
+)
 def test_what_only_sounds_like_a_secret_is_none(key: str, value: object) -> None:
     assert len(configured(**{key: value})) == 1
 
