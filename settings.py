@@ -65,6 +65,12 @@ def _is_loopback(value: str) -> bool:
     return False
 
 
+def _is_ip_address(value: str) -> bool:
+    with suppress(ValueError):
+        return bool(ip_address(value))
+    return False
+
+
 def _is_https(address: str) -> bool:
     return address.startswith("https:")
 
@@ -172,7 +178,8 @@ class Settings(BaseModel):
     monitoring: bool = False
     """Deploy Prometheus with alerts, and consul_exporter, as containers (docs/monitoring.md)."""
     prometheus_address: Annotated[Url | None, Unset] = "http://127.0.0.1:9090"
-    """With `monitoring`: Prometheus' UI, on a loopback address of the Docker host. Empty: it is not published."""
+    """With `monitoring`: Prometheus' UI, on an IP address of the Docker host. One that is not a loopback address opens
+    it to whoever reaches it. Empty: it is not published."""
     prometheus_image: Image = "prom/prometheus:v3.5.0"
     """Prometheus' image, by exact tag."""
     consul_exporter_image: Image = "prom/consul-exporter:v0.13.0"
@@ -346,8 +353,8 @@ class Settings(BaseModel):
 
     def _unfit_prometheus_address(self, prometheus: str) -> str | None:
         parts = urlsplit(prometheus)
-        if parts.scheme != "http" or not _is_loopback(parts.hostname or ""):
-            right = "must be http://127.X.Y.Z:PORT: Prometheus' UI has no TLS and asks nobody who they are"
+        if parts.scheme != "http" or not _is_ip_address(parts.hostname or ""):
+            right = "must be http://IP:PORT, with an IP address of the Docker host: Prometheus' UI has no TLS"
             return f"prometheusAddress: {prometheus!r} {right}"
         for key, address in (("agentAddress", self.agent_address), ("serverAddress", self.server_address)):
             if address and urlsplit(address).port == parts.port:

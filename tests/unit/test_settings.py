@@ -1076,12 +1076,13 @@ MONITORED = {"docker": "true", "monitoring": "true"}
 def test_prometheus_is_published_at_its_address_and_only_with_monitoring() -> None:
     assert of(**MONITORED).prometheus_publish == Publish("127.0.0.1", 9090)
     assert of(**MONITORED, prometheusAddress="http://127.0.0.9:9190").prometheus_publish == Publish("127.0.0.9", 9190)
+    assert of(**MONITORED, prometheusAddress="http://10.0.0.7:9090").prometheus_publish == Publish("10.0.0.7", 9090)
     assert of(**MONITORED, prometheusAddress="").prometheus_publish is None
     assert of().prometheus_publish is None
 
 
 EXACT_TAG = "must be an image with an exact tag, such as hashicorp/consul:1.17.2, and not latest"
-NO_TLS = "must be http://127.X.Y.Z:PORT: Prometheus' UI has no TLS and asks nobody who they are"
+NO_TLS = "must be http://IP:PORT, with an IP address of the Docker host: Prometheus' UI has no TLS"
 
 
 @pytest.mark.parametrize(
@@ -1092,8 +1093,8 @@ NO_TLS = "must be http://127.X.Y.Z:PORT: Prometheus' UI has no TLS and asks nobo
             "monitoring: must be false without docker: Prometheus and consul_exporter are containers",
         ),
         (
-            {"prometheusAddress": "http://10.0.0.7:9090"},
-            f"prometheusAddress: 'http://10.0.0.7:9090' {NO_TLS}",
+            {"prometheusAddress": "http://docker.example:9090"},
+            f"prometheusAddress: 'http://docker.example:9090' {NO_TLS}",
         ),
         (
             {"prometheusAddress": "https://127.0.0.1:9090"},
