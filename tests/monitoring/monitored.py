@@ -1,6 +1,5 @@
 """Prometheus and consul_exporter as processes beside a sandbox."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from monitoring.scrape_configuration import RULES_FILE, scrape_configuration
 from monitoring.yaml_text import yaml_text
 from operations.sandbox.processes import BackgroundProcess
 from tests.local.stacks import EditableStack
+from tests.monitoring.programs import required_program
 from waiting import wait_until
 
 STACK = "local"
@@ -71,13 +71,13 @@ def monitored(stack: EditableStack, folder: Path) -> Iterator[Monitored]:
     config.write_text(yaml_text(scrape_configuration(cluster)))
     (folder / RULES_FILE).write_text(yaml_text(alert_rules(stack.roster, cluster, STACK)))
     options = (f"--consul.server=http://{cluster.api}", f"--web.listen-address={cluster.exporter}")
-    exporter = BackgroundProcess("consul_exporter", (_program("consul_exporter"), *options), folder)
+    exporter = BackgroundProcess("consul_exporter", (required_program("consul_exporter"), *options), folder)
     where = (
         f"--config.file={config}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address={address}:9090",
     )
-    prometheus = BackgroundProcess("prometheus", (_program("prometheus"), *where), folder)
+    prometheus = BackgroundProcess("prometheus", (required_program("prometheus"), *where), folder)
     found = Monitored(stack, f"http://{address}:9090", exporter)
     try:
         exporter.start()
@@ -87,12 +87,6 @@ def monitored(stack: EditableStack, folder: Path) -> Iterator[Monitored]:
     finally:
         prometheus.stop()
         exporter.stop()
-
-
-def _program(name: str) -> str:
-    program = shutil.which(name)
-    assert program, name
-    return program
 
 
 def _scraped(found: Monitored) -> bool:

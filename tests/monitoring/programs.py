@@ -1,4 +1,7 @@
-"""Prometheus, promtool and consul_exporter: neither this project nor a package of Debian's has them."""
+"""Prometheus, promtool, consul_exporter and Alertmanager: this project does not have them.
+
+Of Debian's packages, Alertmanager's alone will do.
+"""
 
 import shutil
 import subprocess
@@ -10,7 +13,20 @@ _RELEASES = {
     "prometheus": "https://github.com/prometheus/prometheus/releases",
     "promtool": "https://github.com/prometheus/prometheus/releases",
     "consul_exporter": "https://github.com/prometheus/consul_exporter/releases",
+    "alertmanager": "https://github.com/prometheus/alertmanager/releases",
 }
+
+
+def program(name: str) -> str | None:
+    """Return the path of a program; Debian has Alertmanager under another name."""
+    return shutil.which(name) or shutil.which(f"prometheus-{name}")
+
+
+def required_program(name: str) -> str:
+    """Return the path of a program that has to be there."""
+    found = program(name)
+    assert found, name
+    return found
 
 
 def obstacle(folder: Path) -> str | None:
@@ -20,7 +36,7 @@ def obstacle(folder: Path) -> str | None:
         folder: for a file of no further use.
     """
     for name, releases in _RELEASES.items():
-        if not shutil.which(name):
+        if not program(name):
             return f"{name} is not on PATH: get a release from {releases}"
     file = folder / "prometheus.yml"
     found = {"server": "127.0.0.1:8500"}
