@@ -77,6 +77,11 @@ def test_no_secret_shows_in_what_docker_tells_of_a_container(monitored: Stack) -
     assert not token or token not in shown
 
 
+def test_of_a_secured_stack_the_end_of_each_nodes_certificate_is_seen(monitored: Stack) -> None:
+    secured = {AGENT, SERVER} if monitored.settings.stage == "on" else set()  # 0 stands for no certificate
+    within(60, lambda: {each["metric"]["instance"] for each in query("consul_agent_tls_cert_expiry != 0")} == secured)
+
+
 def test_a_service_that_the_stack_drops_leaves_the_rules_and_the_data_stays(monitored: Stack) -> None:
     within(60, lambda: query("consul_up"))
     with patch("services.roster.load_roster", lambda *_: without_billing(monitored)):

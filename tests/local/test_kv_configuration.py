@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -163,7 +163,7 @@ def _acls_answer(address: str) -> bool:
         return False
 
 
-def _put_acl(server: str, what: str, body: dict[str, object]) -> urllib3.BaseHTTPResponse:
+def _put_acl(server: str, what: str, body: Mapping[str, object]) -> urllib3.BaseHTTPResponse:
     headers = {"X-Consul-Token": MANAGEMENT}
     return urllib3.request("PUT", f"{server}/v1/acl/{what}", json=body, headers=headers, retries=False)
 

@@ -1,5 +1,6 @@
 import json
 from functools import cache
+from pathlib import Path
 
 import pulumi
 import pytest
@@ -163,6 +164,12 @@ def test_a_stack_without_templates_has_no_consul_template() -> None:
 def test_a_stack_with_templates_has_one_after_the_registrations() -> None:
     waits_for = stack()[0].waits_for("consul-template-container")
     assert {"agent-container", "server-container", "registration-billing_service"} <= waits_for
+
+
+def test_a_template_that_names_a_service_which_the_roster_lacks_stops_the_program(tmp_path: Path) -> None:
+    (tmp_path / "a.ctmpl").write_text('{{ range service "biling_service" }}{{ end }}')
+    with pytest.raises(pulumi.RunError, match=r"a\.ctmpl: 'biling_service' is no name of a service of this stack"):
+        stack(templates=str(tmp_path))
 
 
 def test_its_templates_are_those_of_the_folder() -> None:

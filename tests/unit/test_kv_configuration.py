@@ -7,12 +7,18 @@ from pydantic import ValidationError
 from components.consul_connection import Connection
 from components.kv_configuration import KvConfiguration, KvConfigurationArgs, KvEntryProvider
 from consul_cluster.acl_rules import token_rules
+from consul_cluster.client import KvEntry
+from consul_cluster.ownership import kv_flags
+from operations.verify.findings import Verdict
+from operations.verify.kv_entries import kv_entries
+from operations.verify.observed_state import ObservedState
 from services import configuration_values
 from services.environment import Environment
 from services.model import Service
 from services.roster import Roster, RosterError, load_roster
 from services.user_services import USER
-from tests.unit.pulumi_mocks import deploy, secret
+from tests.unit.pulumi_mocks import Deployed, deploy, on_docker, run_main, secret, stack_config
+from tests.unit.stacks import stack_at
 
 TYPE = "pulumi-python:dynamic/consul:KvEntry"
 
@@ -152,6 +158,73 @@ def test_another_value_is_a_change_in_place() -> None:
 def test_nothing_else_is_a_change() -> None:
     one = {"key": "a/b", "value": "1", "flags": "7", "adopt": False}
     assert not KvEntryProvider().diff("a/b", one, {**one, "adopt": True}).changes
+
+
+# In a stack
+
+
+@pytest.fixture(name="for_all")
+def _for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(configuration_values, "FOR_ALL_SERVICES", {"level": "info"})
+
+
+def stack(**config: str) -> Deployed:
+    names = ("billing_service", "minio_grpc_service")
+    return on_docker(run_main, {**stack_config("docker-local"), **config}, names=names)[0]
+
+
+def entries(deployed: Deployed) -> list[str]:
+    return [name for name, request in deployed.requests.items() if request.type == TYPE]
+
+
+@pytest.mark.usefixtures("for_all")
+def test_one_setting_switches_it_on_in_docker_local() -> None:
+    off, on = stack(), stack(kvConfiguration="true")
+    added = ["kv-billing_service/level", "kv-minio_grpc_service/level"]
+    assert set(on.requests) - set(off.requests) == {"kv", *added}
+    assert entries(on) == added
+    assert on.inputs(added[0])["value"] == '"info"'
+
+
+@pytest.mark.usefixtures("for_all")
+def test_a_secured_stack_writes_with_a_token_of_its_own_and_removes_with_the_management_token() -> None:
+    https = {"agentAddress": "https://127.0.0.1:8501", "serverAddress": "https://127.0.0.1:8500"}
+    deployed = stack(kvConfiguration="true", security="on", **https)
+    found = deployed.sent("kv-billing_service/level")
+    assert found["token"] == secret("secret-of-acl-configuration-token-id")
+    assert found["removal"] not in (None, found["token"])
+
+
+# What verify says
+
+
+def verdict(**found: KvEntry | None) -> Verdict:
+    roster = Roster(services=(service(configuration={"max_retries": 3}),))
+    stated = stack_at("http://127.0.0.1:1", "http://127.0.0.1:2", roster=roster, kvConfiguration=True)
+    seen = {f"billing_service/{key}": entry for key, entry in found.items()}
+    judged = kv_entries(ObservedState(stated, None, {}, None, {}, seen))
+    assert judged
+    return judged
+
+
+@pytest.mark.parametrize("text", ["3", " 3 "])
+def test_a_value_as_it_is_stated_is_well_however_it_is_spelled(text: str) -> None:
+    assert verdict(max_retries=KvEntry("billing_service/max_retries", text, 0, 7)).well
+
+
+@pytest.mark.parametrize(
+    ("flags", "text", "found"),
+    [
+        pytest.param(None, "", "no such key", id="missing"),
+        pytest.param(kv_flags("pulumi/consul-staging/local/"), "5", "5", id="another value"),
+        pytest.param(0, "5", "5, which another party wrote", id="of another party"),
+    ],
+)
+def test_a_value_that_is_not_as_stated_is_a_finding(flags: int | None, text: str, found: str) -> None:
+    key = "billing_service/max_retries"
+    judged = verdict(max_retries=None if flags is None else KvEntry(key, text, flags, 7))
+    assert judged.summary == "0 of 1 values in the KV store are as stated"
+    assert [(each.subject, each.expected, each.found) for each in judged.findings] == [(key, "3", found)]
 
 
 # Rights
