@@ -1,10 +1,13 @@
 """`up`: deploys a whole stack, from nothing to every check passing."""
 
+import time
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 
 import typer
 
-from consul_cluster.client import Consul
+from consul_cluster.client import Consul, ConsulError
 from consul_cluster.health_status import UNCHECKED, service_statuses
 from consul_cluster.ownership import is_owned_by
 from operations.command_line import DEFAULT_STACK, StackName
@@ -12,7 +15,7 @@ from operations.lost_server import has_lost_its_server
 from operations.output import console, print_change, print_line
 from operations.stack import Stack, StackError
 from operations.status import checks_of, status_table
-from services.consul_definition import output_of_pass
+from services.consul_definition import UNSHOWN, from_notes, output_of_pass
 from waiting import wait_until
 
 _PULUMI = {"preview": "preview", "up": "up", "down": "destroy"}
@@ -23,7 +26,9 @@ def up(stack: StackName = DEFAULT_STACK) -> None:
     """Start a Consul and stand-ins on this machine, deploy, and wait until every check passes."""
     loaded = Stack.load(stack, output=print_change)
     refuse_unless_trial(loaded, "up")
+    before = further_fields(loaded)
     deploy(loaded)
+    await_next_run(loaded, before)
     statuses = wait_for_passing(loaded)
     console.print(status_table(loaded.roster, statuses))
     passing = _passing(statuses)
@@ -68,6 +73,31 @@ def deploy(stack: Stack) -> None:
     for agent in stack.with_role("removal").agents.values():
         for service_id in prune(agent, stack.owner_prefix, deployed):
             output(f"consul: deregistered {service_id}, left behind by a killed run")
+
+
+def further_fields(stack: Stack) -> dict[str, str | None]:
+    """Return the fingerprint of the fields that no output shows, such as headers, of each check, by its id.
+
+    A stack that is not deployed has none.
+    """
+    with suppress(ConsulError):
+        return {check["CheckID"]: from_notes(check["Notes"]).get(UNSHOWN) for check in checks_of(stack)}
+    return {}
+
+
+def await_next_run(stack: Stack, before: Mapping[str, str | None]) -> None:
+    """Wait until each check whose further fields were changed has run: until then it keeps the output of before.
+
+    Args:
+        stack: a deployed stack.
+        before: its further fields before it was deployed.
+    """
+    after = further_fields(stack)
+    changed = {key for key in before.keys() & after.keys() if before[key] != after[key]}
+    reports = [check.reports_within for each in stack.roster.services for check in each.checks if check.id in changed]
+    if longest := max(reports, default=timedelta()).total_seconds():
+        stack.engine.print_line(f"waiting {longest:g} s, for a run of each changed check: {', '.join(sorted(changed))}")
+        time.sleep(longest)
 
 
 def prune(consul: Consul, owner_prefix: str, deployed: set[str]) -> list[str]:

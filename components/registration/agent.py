@@ -123,12 +123,14 @@ class AgentServiceProvider(ResourceProvider):
         return UpdateResult(_apply(news, before=olds))
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        """Return the service as the agent has it. If the agent does not have it, the id is blank.
+        """Return the service as the agent has it. If neither the agent nor the servers have it, the id is blank.
 
         An agent of the stack's own that does not answer may only be stopped, and has its services when it starts again.
         """
+        known_by_servers = False
         try:
             current = read_service(_remover(props), id_, await_run=True)
+            known_by_servers = not current and _is_known_by_servers(props)
         except NoAnswerError:
             if not _makes_agent_again(props):
                 raise
@@ -144,7 +146,7 @@ class AgentServiceProvider(ResourceProvider):
                 raise
             drained = None  # the server may have another address by now, which this run writes to the state
         if not (found := current or drained):
-            return ReadResult("", {})
+            return ReadResult(id_, {**props, _UNSETTLED: True}) if known_by_servers else ReadResult("", {})
         kept = {key: value for key, value in props.items() if key not in (*OPTIONAL_FIELDS, _UNSETTLED)}
         unsettled = {_UNSETTLED: True} if drained else {}
         return ReadResult(id_, {**kept, **recognize(found, stated_fields(props)), **unsettled})
@@ -347,6 +349,26 @@ def _read_drained(props: Props) -> Props | None:
     return drained if drained and drained["meta"].get(OWNER_KEY) == props["mark"] else None
 
 
+def _is_known_by_servers(props: Props) -> bool:
+    """Return whether the servers may show a service that its agent does not have: it could not tell them of a removal.
+
+    At its next full look at the catalog, an agent removes it there, up to minutes later.
+    https://developer.hashicorp.com/consul/docs/architecture/anti-entropy
+    """
+    try:
+        return bool(_owned_on_agents(_remover(props), props))
+    except NoAnswerError:
+        raise
+    except ConsulError:  # no server answers
+        return True
+
+
+def _owned_on_agents(consul: Consul, props: Props) -> list[dict[str, Any]]:
+    """Return what the servers hold of a service that a resource owns."""
+    entries = _on_agents(consul, props["name"], props["service_id"])
+    return [entry for entry in entries if (entry["Service"]["Meta"] or {}).get(OWNER_KEY) == props["mark"]]
+
+
 def _await_presence(consul: Consul, service_id: str, stated: Props) -> None:
     """Wait until the catalog has a service as stated: an agent also accepts what the servers then refuse.
 
@@ -374,8 +396,7 @@ def _await_absence(consul: Consul, service_id: str, props: Props) -> None:
     """
 
     def gone() -> bool:
-        entries = _on_agents(consul, props["name"], service_id)
-        owned = [entry for entry in entries if (entry["Service"]["Meta"] or {}).get(OWNER_KEY) == props["mark"]]
+        owned = _owned_on_agents(consul, props)
         if owned and time.monotonic() - started > _AGENT_SECONDS:
             for entry in owned:
                 consul.deregister_from_catalog(entry["Node"]["Node"], service_id)

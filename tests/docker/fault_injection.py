@@ -1,16 +1,18 @@
-"""Kills the engine after every step of a change on a Docker engine, and counts what is wrong afterwards.
+"""Breaks changes of a stack on a Docker engine at every step, and counts what is wrong afterwards.
 
-`make faults STACK=docker-local`. After each kill, one `up`, as `make up` runs it, has to complete the change.
+`make faults STACK=docker-local`. After each fault, one `up`, as `make up` runs it, has to complete the change.
+`python -m tests.docker.fault_injection 3 agent 500` breaks at every third step, the circle `agent` alone, by 500 alone.
 """
 
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
+from subprocess import CalledProcessError
 from unittest.mock import patch
 
 from consul_cluster.client import Consul, ConsulError
@@ -19,7 +21,9 @@ from operations.lost_server import has_lost_its_server
 from operations.pulumi_engine import EngineError
 from operations.stack import Stack
 from services.roster import Roster
-from tests.docker.conftest import HTTPS, another_agent_config, docker, instances, ours, project, status
+from tests.broken_requests import BrokenRequests, Kind
+from tests.docker.conftest import AGENT, HTTPS, SERVER, another_agent_config, docker, instances, ours, project, status
+from tests.docker.docker_proxy import docker_proxy
 from tests.forty_services import forty_roster
 from tests.killing import kill_engine
 from tests.polling import polling
@@ -30,6 +34,15 @@ STOPPED, ADDED = "billing_service", "order_service"
 _DONE = "creating|created|updating|updated|deleting|deleted|replacing|replaced"
 _STEP = re.compile(rf"^ *(\+|-|~|\+-|\+\+|--|<|>|=) .*\b({_DONE})\b")
 _SETTLED = 20  # seconds in which each check runs, consul-esm's too
+
+# What happens after a step that the engine prints.
+STEP_FAULTS: Mapping[str, Callable[[], object]] = {
+    "engine killed": kill_engine,
+    "server dies": lambda: docker("kill", SERVER),
+    "agent dies": lambda: docker("kill", AGENT),
+}
+# What happens to a request to Docker that changes something.
+REQUEST_FAULTS: Mapping[str, Kind] = {kind: kind for kind in ("500", "no answer", "answer lost")}
 
 
 @dataclass(frozen=True)
@@ -94,6 +107,7 @@ class Laboratory:
     """A stack that is changed, and a client that watches a stopped service."""
 
     folder: Path
+    requests: BrokenRequests
     lies: list[str] = field(default_factory=list)
     ways: list[Consul] = field(default_factory=list)
 
@@ -107,21 +121,26 @@ class Laboratory:
         ):
             yield project(self.folder, "docker-local", **{"security": "off", **state.config})
 
-    def deploy(self, state: State, kill_after: int = 0) -> int:
-        """Run `up`, whether it finishes or not, and kill the engine after a step; returns how many steps there were."""
-        steps = 0
+    def deploy(self, state: State, fault: str = "", at: int = 0) -> bool:
+        """Run `up`, whether it finishes or not, and break it at a step or request; returns whether it was broken."""
+        steps, struck = 0, False
 
         def print_line(line: str) -> None:
-            nonlocal steps
+            nonlocal steps, struck
             steps += bool(_STEP.search(line))
-            if steps == kill_after and _STEP.search(line):
-                kill_engine()
+            if fault in STEP_FAULTS and not struck and 0 < at <= steps:
+                with suppress(CalledProcessError):  # no such container runs at this step: it dies at a later one
+                    STEP_FAULTS[fault]()
+                    struck = True
 
         with self.stack(state) as stack:
             urns = [each for each in stack.engine.urns() if each.rpartition("::")[2] in state.replaces]
+            self.requests.arm(at if fault in REQUEST_FAULTS else 0, REQUEST_FAULTS.get(fault, "500"))
             with suppress(EngineError):
-                replace(stack.engine, print_line=print_line).up(parallel=1, replace=urns if kill_after else None)
-        return steps
+                replace(stack.engine, print_line=print_line).up(parallel=1, replace=urns if at else None)
+        struck = struck or self.requests.struck
+        self.requests.arm(0, "500")
+        return struck
 
     def complete(self, state: State) -> Iterator[str]:
         """Run one plain `up`, and yield what is wrong after it."""
@@ -166,34 +185,34 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def run(lab: Laboratory, name: str, stride: int) -> tuple[int, int]:
-    """Break every change of a circle after every step; returns how many faults and violations there were."""
+def run(lab: Laboratory, name: str, kinds: Collection[str], stride: int) -> tuple[int, int]:
+    """Break every change of a circle at every step; returns how many faults and violations there were."""
     states = CHANGES[name]
-    faults = 0
     lab.deploy(states[0])
     docker("pause", "isa-billing")
     found = list(lab.complete(states[0]))
-    say(f"{name}: {states[0].name}, nothing killed: {found or 'well'}")
-    violations = len(found)
-    todo, at = set(range(len(states))), 1
-    while todo:
-        for index in (*range(1, len(states)), 0):
-            state = states[index]
-            steps = lab.deploy(state, at)
-            if steps < at:
-                todo.discard(index)
-            faults += steps >= at
-            found = list(lab.complete(state))
-            violations += len(found)
-            say(f"{name}: to {state.name}, killed after step {at} of {steps}: {found or 'well'}")
-        at += stride
+    say(f"{name}: {states[0].name}, nothing broken: {found or 'well'}")
+    faults, violations = 0, len(found)
+    for kind in kinds:
+        todo, at = set(range(len(states))), 1
+        while todo:
+            for index in (*range(1, len(states)), 0):
+                state = states[index]
+                struck = lab.deploy(state, kind, at)
+                faults += struck
+                found = list(lab.complete(state))
+                violations += len(found)
+                say(f"{name}: to {state.name}, {kind} at {at}{'' if struck else ' (not broken)'}: {found or 'well'}")
+                if not struck:
+                    todo.discard(index)
+            at += stride
     return faults, violations
 
 
 @contextmanager
 def laboratory() -> Iterator[Laboratory]:
-    with tempfile.TemporaryDirectory() as folder:
-        lab = Laboratory(Path(folder))
+    with tempfile.TemporaryDirectory() as folder, docker_proxy(Path(folder)) as requests:
+        lab = Laboratory(Path(folder), requests)
         with polling(lab.watch, 0.02):
             try:
                 yield lab
@@ -206,14 +225,15 @@ def laboratory() -> Iterator[Laboratory]:
 
 def main(stride: str = "1", *names: str) -> int:
     faults = violations = 0
-    for name in names or CHANGES:
+    kinds = [kind for kind in (*STEP_FAULTS, *REQUEST_FAULTS) if kind in names] or [*STEP_FAULTS, *REQUEST_FAULTS]
+    for name in [name for name in CHANGES if name in names] or CHANGES:
         with laboratory() as lab:
-            new = run(lab, name, int(stride))
+            new = run(lab, name, kinds, int(stride))
         faults, violations = faults + new[0], violations + new[1]
         say(f"{name}: {faults} faults, {violations} violations so far")
     left_over = ours()
     say(f"{faults} faults, {violations} violations; left over: {left_over or 'nothing'}")
-    return bool(violations or left_over)
+    return bool(violations or left_over or not faults)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Literal
 
 import urllib3
 
@@ -24,13 +23,13 @@ from consul_cluster.drift import read_services
 from operations.pulumi_engine import Engine, EngineError
 from services.model import Service
 from services.roster import Roster
+from tests.broken_requests import BrokenRequests, Kind
 from tests.killing import kill_engine
 from tests.local.stacks import SECOND, EditableStack, as_deployed, new_project, new_sandbox, running, service_of
 from tests.polling import polling
 from tests.statuses import statuses
 from waiting import wait_until
 
-Kind = Literal["kill before", "kill after", "500", "403", "no answer", "answer lost"]
 KINDS: tuple[Kind, ...] = ("kill before", "kill after", "500", "403", "no answer", "answer lost")
 
 NAMES = ("account_service", "billing_service", "mcp_service", "minio_grpc_service")
@@ -39,59 +38,39 @@ _TRUE_WITHIN = 2.0  # seconds: two intervals of a check, within which it sees th
 
 
 @dataclass
-class Proxy:
+class Proxy(BrokenRequests):
     """An agent's API that breaks on request.
 
     Attributes:
         target: address of the agent.
         address: of the proxy.
-        count: requests since it was armed.
-        at: the request that breaks; 0: none does.
-        kind: how it breaks.
     """
 
-    target: str
+    target: str = ""
     address: str = ""
-    count: int = 0
-    at: int = 0
-    kind: Kind = "500"
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def arm(self, at: int, kind: Kind) -> None:
-        self.count, self.at, self.kind = 0, at, kind
-
-    @property
-    def struck(self) -> bool:
-        return 0 < self.at <= self.count
-
-    def number(self) -> int:
-        with self._lock:
-            self.count += 1
-            return self.count
 
 
 @contextmanager
 def proxy(target: str) -> Iterator[Proxy]:
     """Run a proxy before an agent."""
-    made, http = Proxy(target), urllib3.PoolManager(retries=False)
+    made, http = Proxy(target=target), urllib3.PoolManager(retries=False)
 
     class Handler(BaseHTTPRequestHandler):
         def _answer(self) -> None:
-            number = made.number()
+            breaks = made.next()
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            breaks, first = 0 < made.at <= number, number == made.at
-            if first and made.kind == "kill before":
+            if breaks == "kill before":
                 kill_engine()
-            if breaks and made.kind in ("500", "403"):
-                self._send(int(made.kind), b"broken on purpose")
+            if breaks in ("500", "403"):
+                self._send(int(breaks), b"broken on purpose")
                 return
-            if breaks and made.kind == "no answer":
+            if breaks == "no answer":
                 self.close_connection = True
                 return
             answer = http.request(self.command, f"{made.target}{self.path}", body=body, headers=dict(self.headers))
-            if first and made.kind == "kill after":
+            if breaks == "kill after":
                 kill_engine()
-            if first and made.kind == "answer lost":
+            if breaks == "answer lost":
                 self.close_connection = True
                 return
             self._send(answer.status, answer.data)

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.local.fault_injection import Kind, Laboratory, laboratory
+from tests.broken_requests import Kind
+from tests.local.fault_injection import Laboratory, laboratory
 
 
 @pytest.fixture(scope="module")

@@ -164,6 +164,17 @@ def test_a_health_path_that_is_not_there_is_not_passing(clone: Clone) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+def test_a_header_that_a_service_refuses_is_not_passing_though_no_output_shows_it(clone: Clone) -> None:
+    with edited(clone, STAND_IN, "self.path in paths", '"X-Probe" not in self.headers and self.path in paths'):
+        clone.make("stop-service", "SERVICE=billing_service")
+        clone.make("start-service", "SERVICE=billing_service")
+    with edited(clone, USERS, 'path="/health"', 'path="/health", header={"X-Probe": ("consul",)}'):
+        result = clone.make("up")
+    assert (result.returncode != 0, "39 of 40 passing" in result.stdout) == (True, True), result.stdout + result.stderr
+    clone.make("stop-service", "SERVICE=billing_service")
+    clone.make("start-service", "SERVICE=billing_service")
+
+
 def test_a_service_that_the_roster_does_not_have_is_one_message(clone: Clone) -> None:
     result = clone.make("stop-service", "SERVICE=biling_service")
     assert result.returncode != 0

@@ -930,6 +930,19 @@ def test_where_the_agent_has_another_authority_by_now_its_services_are_adopted_b
             AgentServiceProvider().read("billing_service", {**state, "owned": False})
 
 
+@pytest.mark.parametrize("fault", ["the servers still show it", "no server answers"])
+def test_a_service_that_the_agent_has_removed_is_not_gone_before_the_servers_say_so(fault: str) -> None:
+    # A server had died when the service was removed. The next run removes what was dropped, or registers it again.
+    agent = FakeConsul()
+    if fault == "no server answers":
+        agent.refuses_paths = {"/v1/health/service/billing_service"}
+    else:
+        agent.add_node("consul-agent-shared")["billing_service"] = held(OURS).services["billing_service"]
+    with running(agent):
+        state = {**STATE, "agent": agent.address}
+        assert refreshed(state) == {**state, "unsettled": True}
+
+
 @pytest.mark.usefixtures("_no_pauses")
 def test_the_stacks_own_agent_may_have_its_registrations_when_it_answers_again() -> None:
     # It may only be stopped. A service that the roster has dropped is then still to be removed.

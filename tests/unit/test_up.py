@@ -1,3 +1,4 @@
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -6,7 +7,7 @@ import pytest
 from consul_cluster.health_status import UNCHECKED
 from operations import down, up
 from operations.stack import StackError
-from operations.up import wait_for_passing
+from operations.up import await_next_run, further_fields, wait_for_passing
 from services.consul_definition import expected_output
 from tests.fake_consul import FakeConsul, running
 from tests.unit.stacks import consul_of, stack_at, two_services
@@ -48,6 +49,25 @@ def test_a_check_that_has_not_run_since_it_was_changed_is_not_taken_for_passing(
         found = wait_for_passing(replace(stack, engine=replace(stack.engine, print_line=lines.append)), seconds=0)
     assert found == {"billing_service": status, "minio_grpc_service": "passing"}
     assert lines == [f"{2 if status == 'passing' else 1} of 2 passing"]
+
+
+@pytest.mark.parametrize(
+    ("before", "waits"), [("0123456789abcdef", [15.0]), (None, [])], ids=["another header", "the same"]
+)
+def test_a_check_whose_change_shows_in_no_output_is_given_the_time_of_one_run(
+    monkeypatch: pytest.MonkeyPatch, before: str | None, waits: list[float]
+) -> None:
+    slept: list[float] = []
+    with running(consul_of(stack_at("http://127.0.0.1:1", "http://127.0.0.1:2", two_services()))) as consul:
+        stack = stack_at(consul.address, consul.address, two_services())
+        monkeypatch.setattr(time, "sleep", slept.append)
+        await_next_run(stack, {**further_fields(stack), "billing_service-health": before})
+    assert slept == waits
+
+
+def test_a_stack_that_is_not_deployed_has_no_check_to_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    assert further_fields(stack_at("http://127.0.0.1:9", "http://127.0.0.1:9")) == {}
 
 
 @pytest.mark.real_roster
