@@ -142,6 +142,17 @@ class Laboratory:
         self.requests.arm(0, "500")
         return struck
 
+    def inject(self, state: State, fault: str, at: int) -> tuple[bool, list[str]]:
+        """Break the change to a state, and complete it; returns whether it was broken, and what is wrong then."""
+        struck = self.deploy(state, fault, at)
+        return struck, list(self.complete(state))
+
+    def start(self, state: State) -> list[str]:
+        """Deploy a state and stop a service, with nothing broken; returns what is wrong then."""
+        self.deploy(state)
+        docker("pause", "isa-billing")
+        return list(self.complete(state))
+
     def complete(self, state: State) -> Iterator[str]:
         """Run one plain `up`, and yield what is wrong after it."""
         said: list[str] = []
@@ -188,9 +199,7 @@ def say(line: str) -> None:
 def run(lab: Laboratory, name: str, kinds: Collection[str], stride: int) -> tuple[int, int]:
     """Break every change of a circle at every step; returns how many faults and violations there were."""
     states = CHANGES[name]
-    lab.deploy(states[0])
-    docker("pause", "isa-billing")
-    found = list(lab.complete(states[0]))
+    found = lab.start(states[0])
     say(f"{name}: {states[0].name}, nothing broken: {found or 'well'}")
     faults, violations = 0, len(found)
     for kind in kinds:
@@ -198,10 +207,8 @@ def run(lab: Laboratory, name: str, kinds: Collection[str], stride: int) -> tupl
         while todo:
             for index in (*range(1, len(states)), 0):
                 state = states[index]
-                struck = lab.deploy(state, kind, at)
-                faults += struck
-                found = list(lab.complete(state))
-                violations += len(found)
+                struck, found = lab.inject(state, kind, at)
+                faults, violations = faults + struck, violations + len(found)
                 say(f"{name}: to {state.name}, {kind} at {at}{'' if struck else ' (not broken)'}: {found or 'well'}")
                 if not struck:
                     todo.discard(index)
