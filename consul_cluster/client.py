@@ -266,7 +266,7 @@ class Consul:
 
         https://developer.hashicorp.com/consul/api-docs/health#list-service-instances-for-service
         """
-        return list(self._ask("GET", f"/v1/health/service/{_path(name)}", {"passing": "true"}))
+        return _entries(self._ask("GET", f"/v1/health/service/{_path(name)}", {"passing": "true"}))
 
     def metrics(self) -> str:
         """Return the agent's metrics as Prometheus reads them.
@@ -297,8 +297,8 @@ class Consul:
 
         https://developer.hashicorp.com/consul/api-docs/catalog#retrieve-map-of-services-for-a-node
         """
-        found: dict[str, Any] | None = self._ask("GET", f"/v1/catalog/node/{_path(node)}")
-        return found
+        found = self._ask("GET", f"/v1/catalog/node/{_path(node)}")
+        return found and {**found, "Services": {key: _whole(service) for key, service in found["Services"].items()}}
 
     def has_synchronized(self, node: str) -> bool:
         """Return whether the agent of a node has told the servers all that it holds.
@@ -483,8 +483,7 @@ class Consul:
         https://developer.hashicorp.com/consul/api-docs/health#list-service-instances-for-service
         """
         where = f"Service.ID == {json.dumps(service_id)} and Node.Node == {json.dumps(node)}"
-        entries = self._ask("GET", f"/v1/health/service/{_path(name)}", {"filter": where})
-        return dict(entries[0]) if entries else None
+        return next(iter(_entries(self._ask("GET", f"/v1/health/service/{_path(name)}", {"filter": where}))), None)
 
     def instances(self, name: str, service_id: str) -> list[dict[str, Any]]:
         """Return what the servers hold under a name and an id, on whatever node: `Node`, `Service` and `Checks`.
@@ -499,7 +498,7 @@ class Consul:
                 f"GET {self.address}{path}: Consul hides instances: beside service:write on the services, the token "
                 "needs node:read on their node"
             )
-        return list(_json(answer, f"GET {self.address}{path}"))
+        return _entries(_json(answer, f"GET {self.address}{path}"))
 
     def _ask(
         self,
@@ -576,6 +575,16 @@ def _error(asked: str, error: HTTPError) -> ConsulError:
     # Such as an SSLError: somebody answers.
     kind = UntrustedError if "certificate verify failed" in str(error) else ConsulError
     return kind(f"{asked}: {error}")
+
+
+def _entries(instances: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{**entry, "Service": _whole(entry["Service"])} for entry in instances]
+
+
+def _whole(service: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a service as an agent shows it: the servers leave a port of 0 out, and show an empty meta as null."""
+    shown = {key: value for key, value in service.items() if value is not None}
+    return {"Port": 0, "Tags": [], "Meta": {}, **shown}
 
 
 def _only(keys: Sequence[str], fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -90,8 +90,8 @@ def normalize(service: Fields, checks: Mapping[str, Fields]) -> Fields:
         "name": service["Service"],
         "address": service["Address"],
         "port": service["Port"],
-        "tags": service["Tags"] or [],
-        "meta": service["Meta"] or {},
+        "tags": service["Tags"],
+        "meta": service["Meta"],
         "checks": {key: _normalize_check(check) for key, check in checks.items() if not is_maintenance(key)},
         **_optional_fields(service),
     }
@@ -123,9 +123,8 @@ def catalog_matches(entry: Fields | None, stated: Mapping[str, Any]) -> bool:
         return False
     service = entry["Service"]
     return (
-        (service["Address"], service["Port"], service["Meta"] or {})
-        == (stated["address"], stated["port"], stated["meta"])
-        and ((service["Tags"] or []) == stated["tags"] or "enable_tag_override" in stated)
+        (service["Address"], service["Port"], service["Meta"]) == (stated["address"], stated["port"], stated["meta"])
+        and (service["Tags"] == stated["tags"] or "enable_tag_override" in stated)
     ) and _check_ids(entry) == stated["checks"].keys()
 
 

@@ -38,7 +38,7 @@ def kv_flags(prefix: str) -> int:
 
 
 def is_owned_by(meta: Mapping[str, str] | None, prefix: str) -> bool:
-    """Return whether a service with this meta belongs to a stack. The catalog shows an empty meta as null."""
+    """Return whether a service or a node with this meta belongs to a stack. A node's is null where it is empty."""
     return (meta or {}).get(OWNER_KEY, "").startswith(prefix)
 
 

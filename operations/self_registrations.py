@@ -12,7 +12,7 @@ from consul_cluster.health_status import worst_status
 from operations.command_line import DEFAULT_STACK, AsJson, StackName
 from operations.output import print_json, print_line, print_rows
 from operations.stack import Stack
-from services.field_types import OWNER_KEY
+from services.field_types import OWNER_KEY, host_and_port
 from services.model import Service
 
 
@@ -24,7 +24,7 @@ class Instance:
         id: of the registration.
         node: that it is on.
         address: where clients find it: its own, or its node's where it has none.
-        port: its port.
+        port: its port; 0: none.
         status: the worst status of its checks; `missing` if it has none.
         heartbeat: status of its TTL checks; None where it has none, and so sends no heartbeats.
         tags: by which clients choose it.
@@ -49,8 +49,8 @@ class Instance:
 
     @property
     def at(self) -> str:
-        """`host:port`."""
-        return f"{self.address}:{self.port}"
+        """`host:port`, or the host alone."""
+        return host_and_port(self.address, self.port)
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,8 @@ _RELEASE = "deploy a release that does not register itself"
 def _verdicts(one: Comparison) -> Iterator[Verdict]:
     service, ours = one.service, one.ours
     for own in one.own:
-        if own.port != service.port:
-            yield Verdict(_MONITOR, f"{own.id} is at port {own.port}, the roster says {service.port}", wrong=True)
+        if own.port != (port := service.port or 0):
+            yield Verdict(_MONITOR, f"{own.id} is at port {own.port}, the roster says {port}", wrong=True)
         if ours is None and own.id == service.id and own.node == one.agent_node:
             yield Verdict(_DEPLOY, f"another party holds the id {own.id} at the agent: {_RELEASE}", wrong=True)
         elif ours is None and own.node == one.agent_node:
@@ -186,9 +186,9 @@ def _instance(entry: CatalogEntry) -> Instance:
         port=service["Port"],
         status=_worst([*its, *entry.node_checks]) if its else "missing",
         heartbeat=_worst(ttl) if (ttl := [check for check in its if check["Type"] == "ttl"]) else None,
-        tags=tuple(service["Tags"] or ()),
-        meta=service["Meta"] or {},
-        owner=(service["Meta"] or {}).get(OWNER_KEY),
+        tags=tuple(service["Tags"]),
+        meta=service["Meta"],
+        owner=service["Meta"].get(OWNER_KEY),
     )
 
 

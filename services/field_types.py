@@ -104,7 +104,7 @@ class Frozen(BaseModel):
 
 
 def host_and_port(host: str, port: int | None) -> str:
-    """Return `host:port`, as a client would write it; the host alone where there is no port."""
-    if port is None:
+    """Return `host:port`, as a client would write it; the host alone where there is no port, which is 0 to Consul."""
+    if not port:
         return host
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

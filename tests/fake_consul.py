@@ -214,7 +214,8 @@ class FakeConsul:
                 checks = [each for each in self.catalog_checks(node) if each["ServiceID"] in ("", service_id)]
                 pass_all = not passing or all(each["Status"] == "passing" for each in checks)
                 if service.get("Service") == name and pass_all and conditions.items() <= of.items():
-                    yield {"Node": entry["Node"], "Service": {"ID": service_id, **service}, "Checks": checks}
+                    shown = {"ID": service_id, **_as_servers_show(service)}
+                    yield {"Node": entry["Node"], "Service": shown, "Checks": checks}
 
     # HTTP
 
@@ -263,7 +264,7 @@ class FakeConsul:
         named: dict[str, Callable[[str], Any]] = {
             "agent/service": self.services.get,
             "acl/token": lambda accessor: self._token(accessor, request),
-            "catalog/node": lambda node: self.catalog().get(node),
+            "catalog/node": self._catalog_node,
             "health/node": lambda node: self._changed_checks(node, request),
             "health/service": lambda service: list(self.instances(service, where, passing)),
         }
@@ -272,6 +273,10 @@ class FakeConsul:
             return whole[path]()
         what, _, name = path.rpartition("/")
         return named[what](unquote(name))
+
+    def _catalog_node(self, name: str) -> Fields | None:
+        node = self.catalog().get(name)
+        return node and {**node, "Services": {key: _as_servers_show(each) for key, each in node["Services"].items()}}
 
     def _changed_checks(self, node: str, request: Request) -> list[Fields]:
         [index] = request.query.get("index", ["0"])
@@ -335,6 +340,12 @@ class FakeConsul:
             kind = next(kind for kind in ("http", "tcp", "grpc", "ttl") if kind.upper() in each)
             run = {"Node": AGENT, "Type": kind, "Status": "critical", "Output": "", **each, "ServiceID": body["ID"]}
             self.checks[each["CheckID"]] = run
+
+
+def _as_servers_show(service: Fields) -> Fields:
+    """Return a service as the servers' API shows it: unlike an agent's, without a port that is 0, or an empty meta."""
+    shown = {key: value for key, value in service.items() if key != "Port" or value}
+    return {**shown, "Meta": service.get("Meta") or None}
 
 
 def _unfit_for_transaction(operations: list[Fields]) -> Refusal | None:

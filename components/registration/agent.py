@@ -46,7 +46,7 @@ from consul_cluster.drift import (
 from consul_cluster.ownership import definition_files_owner, with_owner
 from docker_engine import DockerEngine, engine_answers
 from services.consul_definition import definition, register_request
-from services.field_types import OWNER_KEY
+from services.field_types import OWNER_KEY, host_and_port
 from services.model import Service
 from services.roster import Roster
 
@@ -311,9 +311,10 @@ def _register(consul: Consul, body: Props) -> None:
 
 def _conflict(consul: Consul, service_id: str, current: Props) -> str:
     owner = current["meta"].get(OWNER_KEY, "another party, not by Pulumi")
+    at = host_and_port(current["address"], current["port"])
     return (
         f"service id {service_id!r} is already registered with the agent {consul.address} by {owner}, "
-        f"at {current['address']}:{current['port']}. Deregister it there, or let this stack take it over: "
+        f"at {at}. Deregister it there, or let this stack take it over: "
         "pulumi config set adopt true"
     )
 
@@ -366,7 +367,7 @@ def _is_known_by_servers(props: Props) -> bool:
 def _owned_on_agents(consul: Consul, props: Props) -> list[dict[str, Any]]:
     """Return what the servers hold of a service that a resource owns."""
     entries = _on_agents(consul, props["name"], props["service_id"])
-    return [entry for entry in entries if (entry["Service"]["Meta"] or {}).get(OWNER_KEY) == props["mark"]]
+    return [entry for entry in entries if entry["Service"]["Meta"].get(OWNER_KEY) == props["mark"]]
 
 
 def _await_presence(consul: Consul, service_id: str, stated: Props) -> None:

@@ -138,7 +138,7 @@ class Reconciler:
         """Return which services that the agent has not are on the server: an interrupted `up` left them there."""
         with suppress(ConsulError):  # the servers may be away, and the agent still takes a service
             on_server = self.agent.node_services(self.server_node) if gone else {}
-            owners = {key: (each["Meta"] or {}).get(OWNER_KEY) for key, each in on_server.items()}
+            owners = {key: each["Meta"].get(OWNER_KEY) for key, each in on_server.items()}
             return {key for key in gone if owners.get(key) == deployed.services[key].owner}
         return set()
 

@@ -84,7 +84,7 @@ def _strays(observed: ObservedState, catalog: Catalog) -> Iterator[Stray]:
         places.setdefault(name, set()).add(place)
     own = {"consul", ESM_NODE} if stack.settings.registration == "catalog" else {"consul"}
     for place, entry in sorted(catalog.instances.items()):
-        name, owner = entry["Service"], (entry["Meta"] or {}).get(OWNER_KEY, "")
+        name, owner = entry["Service"], entry["Meta"].get(OWNER_KEY, "")
         if name in own or place in stated:
             continue
         dead, duplicate = catalog.dead(place.node), name in places

@@ -55,7 +55,7 @@ def _why_absent(observed: ObservedState, service: Service, others: Mapping[tuple
     if _is_drained(observed, service):
         found = f"it is on {_drain_node(stack, service)}, which checks it since an `up` was interrupted"
         return found, f"{deploy}: it moves back"
-    if service.port and (by := others.get((service.name, service.port))):
+    if by := others.get((service.name, service.port or 0)):
         found = f"{by}, which the service itself registered, stands in its place"
         return found, f"{advice.without_self_registration(service)}; then {deploy}"
     return _NOTHING, f"{deploy}; first, where it was critical for long: {advice.start(stack, service)}"

@@ -56,7 +56,7 @@ NAMES = [f"{name}_service" for name in KINDS]
 
 
 def service(host: str, name: str, check: Check) -> Service:
-    port = PORT + [*KINDS, "ttl"].index(name)
+    port = None if name == "ttl" else PORT + [*KINDS].index(name)
     return USER.service(Environment("staging", host), name, port, checks=(check,))
 
 
@@ -69,7 +69,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HealthServers]
 
 @pytest.fixture(scope="module")
 def kinds(servers: HealthServers) -> Roster:
-    """A service of each kind, and one that reports by itself."""
+    """A service of each kind, and one that reports by itself, on no port."""
     checks = {name: check for name, (check, _) in KINDS.items()} | {"ttl": TtlCheck(ttl=2 * SECOND)}
     return Roster(services=tuple(service(servers.host, name, check) for name, check in checks.items()))
 

@@ -4,6 +4,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +14,7 @@ import urllib3
 from consul_cluster.cluster_names import STAGING_NAMES
 from services.field_types import OWNER_KEY
 from tests.local.clones import Clone
-from tests.local.stacks import OWNER, register, repair
+from tests.local.stacks import OWNER, TWELVE, register, repair
 
 OURS = {OWNER_KEY: f"{OWNER}registration-order_service"}
 OTHERS = {OWNER_KEY: "pulumi/consul-staging/other/registration-order_service"}
@@ -70,15 +71,37 @@ def test_what_the_engine_deployed_is_well_in_a_line_an_area(clone: Clone) -> Non
 
 
 def test_an_interval_that_alone_was_changed_is_well_though_the_servers_are_not_told_of_it(clone: Clone) -> None:
-    users = clone.folder / "services" / "user_services.py"
-    before = users.read_text()
-    line = "USER.service(environment, 'billing', 8216, interval=timedelta(seconds=1))"
-    assert line in before
-    try:
-        users.write_text(before.replace(line, line.replace("seconds=1", "seconds=2")))
+    with edited(clone, _BILLING, _BILLING.replace("seconds=1", "seconds=2")):
         assert clone.make("up").returncode == 0
         done = clone.run("verify", "--wait", "15s")
         assert (done.returncode, done.stdout.splitlines()[0].partition(" (")[0]) == (0, "local: all is well")
+
+
+def test_a_service_without_a_port_is_deployed_and_well(clone: Clone) -> None:
+    report = "USER.service(environment, 'report', None, checks=(TtlCheck(ttl=timedelta(seconds=3)),))"
+    with edited(clone, _BILLING, f"{_BILLING}, {report}", "\nfrom services.checks import TtlCheck\n"):
+        first = clone.make("up")
+        assert first.returncode == 0, first.stdout + first.stderr
+        assert clone.run("verify").returncode == 0
+        again = clone.make("up")
+        assert (again.returncode, f"{len(TWELVE) + 3} unchanged" in again.stdout) == (0, True), again.stdout
+        assert "report_service" in clone.run("self-registrations").stdout
+        drilled = clone.run("drill", "report_service")
+        assert drilled.returncode == 0, drilled.stdout + drilled.stderr
+
+
+_BILLING = "USER.service(environment, 'billing', 8216, interval=timedelta(seconds=1))"
+
+
+@contextmanager
+def edited(clone: Clone, line: str, other: str, appended: str = "") -> Iterator[None]:
+    """Have another line in the roster, and the deployed services as before afterwards."""
+    users = clone.folder / "services" / "user_services.py"
+    before = users.read_text()
+    assert line in before
+    try:
+        users.write_text(before.replace(line, other) + appended)
+        yield
     finally:
         users.write_text(before)
         clone.make("up")

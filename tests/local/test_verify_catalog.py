@@ -1,6 +1,7 @@
 """`verify` of `registration: catalog` on a real Consul 1.17.2; what consul-esm writes is written here in its place."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,11 @@ from operations.stack import Stack
 from operations.verify.findings import Finding
 from operations.verify.registrations import stated
 from operations.verify.report import report
+from services.checks import HttpCheck
+from services.environment import Environment
 from services.model import Service
+from services.roster import Roster
+from services.user_services import USER
 from settings import Settings
 from tests.forty_services import forty_roster
 from tests.local.stacks import TWELVE
@@ -95,3 +100,11 @@ def test_a_service_on_the_agents_node_is_a_duplicate(aim: Stack) -> None:
         assert one.found.startswith("id billing_service on consul-agent-shared")
     finally:
         agent.deregister("billing_service")
+
+
+def test_a_service_without_a_port_is_well(aim: Stack) -> None:
+    environment = Environment("staging", aim.settings.service_host)
+    report_service = USER.service(environment, "report", None, checks=(HttpCheck(port=9000),))
+    register(aim, report_service)
+    roster = Roster(services=(*aim.roster.services, report_service))
+    assert findings(replace(aim, roster=roster)) == {}

@@ -559,6 +559,20 @@ def test_what_this_very_resource_registered_is_taken_up_and_nothing_sent() -> No
     assert created(held("pulumi/consul-staging/test/registration-billing_service")) == []
 
 
+def test_a_service_without_a_port_is_registered_and_then_as_stated() -> None:
+    consul, portless = FakeConsul(), {**STATE, "port": 0}
+    with running(consul):
+        made = AgentServiceProvider().create({**portless, "agent": consul.address})
+        assert refreshed(made.outs or {})["port"] == 0
+        AgentServiceProvider().create({**portless, "agent": consul.address})
+    assert consul.written == REGISTER
+
+
+def test_a_conflict_over_a_service_without_a_port_names_its_host_alone() -> None:
+    with pytest.raises(ConsulError, match=r"by another party, not by Pulumi, at isa-billing\. "):
+        created(held(None, Port=0))
+
+
 def test_what_it_registered_with_a_token_that_no_state_knows_any_more_gets_the_token_of_now() -> None:
     # The agent does not show it, and synchronizes the service with it. It keeps the status of a check that is the same.
     assert created(held("pulumi/consul-staging/test/registration-billing_service"), token=TOKEN) == REGISTER

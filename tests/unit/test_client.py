@@ -383,7 +383,7 @@ def test_a_node_that_the_catalog_does_not_have_has_no_services(agent: Agent) -> 
 
 def test_a_nodes_services_come_with_the_node_and_are_known_by_id(agent: Agent) -> None:
     agent.says(200, b'{"Node": {}, "Services": {"billing_service": {"Port": 8216}}}')
-    assert Consul(agent.address).node_services("staging-external") == {"billing_service": {"Port": 8216}}
+    assert Consul(agent.address).node_services("staging-external").keys() == {"billing_service"}
     assert (agent.asked[0].method, agent.asked[0].path) == ("GET", "/v1/catalog/node/staging-external")
 
 
@@ -415,9 +415,31 @@ def test_what_the_catalog_does_not_hold_is_none(agent: Agent) -> None:
 
 
 def test_an_instance_in_the_catalog_is_its_entry(agent: Agent) -> None:
-    agent.says(200, b'[{"Service": {"Port": 8216}, "Checks": []}]')
+    agent.says(200, b'[{"Service": {"Port": 8216, "Tags": ["v1"], "Meta": {"team": "user"}}, "Checks": []}]')
     found = Consul(agent.address).in_catalog("consul-agent-shared", "billing", "billing_service")
-    assert found == {"Service": {"Port": 8216}, "Checks": []}
+    assert found == {"Service": {"Port": 8216, "Tags": ["v1"], "Meta": {"team": "user"}}, "Checks": []}
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda consul: consul.in_catalog("agent", "report", "report_service"),
+        lambda consul: consul.instances("report", "report_service")[0],
+        lambda consul: consul.discover("report")[0],
+    ],
+    ids=["in_catalog", "instances", "discover"],
+)
+def test_what_the_servers_leave_out_of_an_instance_is_its_empty_value(
+    agent: Agent, ask: Callable[[Consul], dict[str, object]]
+) -> None:
+    agent.says(200, b'[{"Service": {"Address": "isa-report", "Tags": null, "Meta": null}}]')
+    assert ask(Consul(agent.address))["Service"] == {"Address": "isa-report", "Port": 0, "Tags": [], "Meta": {}}
+
+
+def test_what_the_servers_leave_out_of_a_nodes_services_is_its_empty_value(agent: Agent) -> None:
+    agent.says(200, b'{"Node": {}, "Services": {"report_service": {"Address": "isa-report", "Meta": null}}}')
+    found = Consul(agent.address).node_services("consul-agent-shared")
+    assert found == {"report_service": {"Address": "isa-report", "Port": 0, "Tags": [], "Meta": {}}}
 
 
 def test_a_200_of_what_is_no_consul_is_a_consul_error(agent: Agent) -> None:

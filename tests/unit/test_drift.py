@@ -26,7 +26,7 @@ def test_the_catalog_matches_a_service_with_the_stated_fields_and_checks() -> No
     assert catalog_matches({"Service": SERVICE, "Checks": CHECKS}, STATED)
 
 
-@pytest.mark.parametrize("other", [{"Address": "10.0.0.9"}, {"Port": 8299}, {"Tags": None}, {"Meta": None}])
+@pytest.mark.parametrize("other", [{"Address": "10.0.0.9"}, {"Port": 8299}, {"Tags": []}, {"Meta": {}}])
 def test_the_catalog_does_not_match_a_service_with_another_field(other: dict[str, Any]) -> None:
     assert not catalog_matches({"Service": {**SERVICE, **other}, "Checks": CHECKS}, STATED)
 

@@ -237,6 +237,11 @@ def test_the_services_of_a_running_consul_are_printed_by_file(consul: FakeConsul
     assert all(request.method == "GET" for request in consul.requests)
 
 
+def test_a_service_without_a_port_is_stated_without_one(consul: FakeConsul) -> None:
+    consul.add(AGENT, "web", "web", {"CheckID": "web-ttl", "Name": "web TTL", "Type": "ttl"}, Address="web", Port=0)
+    assert printed("--consul", consul.address).splitlines()[-1].startswith('imported("web", None, container="web", ')
+
+
 def test_nothing_to_import_from_is_one_message() -> None:
     with pytest.raises(NothingToImportError, match="name definition files, or give --consul"):
         printed()

@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 from operations import self_registrations as command
 from operations.self_registrations import Comparison, compare_stack
 from operations.stack import Stack
+from services.checks import TtlCheck
 from services.environment import Environment
 from services.roster import Roster
 from services.user_services import USER
@@ -108,6 +109,19 @@ def test_another_port_than_the_rosters_is_wrong(consul: FakeConsul) -> None:
     verdict = billing(consul).verdict
     assert verdict.wrong
     assert verdict.message == "billing-1 is at port 8299, the roster says 8216"
+
+
+def test_a_service_without_a_port_that_registers_itself_without_one_can_drop_its_heartbeats() -> None:
+    report = USER.service(Environment("staging"), "report", None, checks=(TtlCheck(),))
+    with running(FakeConsul()) as fake:
+        fake.add_node(SERVER, Address="10.0.0.1")
+        ours = {"managed-by": "pulumi/consul-staging/local/registration-report_service"}
+        stated = {"Address": "isa-report", "Port": 0}
+        fake.add(AGENT, report.id, report.name, {"Type": "ttl"}, Meta=ours, **stated)
+        fake.add(SERVER, "report-1", report.name, {"Type": "ttl"}, **stated)
+        [one] = compare_stack(stack_at(fake.address, fake.address, Roster(services=(report,))))
+    assert (one.verdict.phase, one.can_drop, one.verdict.wrong) == (3, True, False)
+    assert one.own[0].at == "isa-report"
 
 
 def test_heartbeats_of_a_service_whose_check_fails_are_wrong(consul: FakeConsul) -> None:

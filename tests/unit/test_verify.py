@@ -21,8 +21,11 @@ from operations.verify.findings import Finding
 from operations.verify.observed_state import Place
 from operations.verify.prune import prune
 from operations.verify.report import Report, report
+from services.checks import HttpCheck
+from services.environment import Environment
 from services.field_types import OWNER_KEY
 from services.roster import Roster
+from services.user_services import USER
 from tests.fake_consul import AGENT, SERVER, FakeConsul, serve
 from tests.forty_services import forty_roster
 from tests.unit.stacks import consul_of, fake_outputs, only_stack, stack_at
@@ -96,6 +99,13 @@ def test_a_cluster_that_is_as_stated_has_no_finding(any_case: Case) -> None:
     found = any_case.look()
     assert [finding for verdict in found.verdicts for finding in verdict.findings] == []
     assert found.well
+
+
+@pytest.mark.parametrize("registration", ["agent", "files", "catalog"])
+def test_a_service_without_a_port_is_well(registration: str) -> None:
+    report_service = USER.service(Environment("staging"), "report", None, checks=(HttpCheck(port=9000),))
+    for case in cases(registration, Roster(services=(report_service,))):
+        assert case.look().well
 
 
 def test_the_summary_has_a_line_an_area(forty: Case) -> None:
