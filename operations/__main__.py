@@ -1,4 +1,4 @@
-"""What a person runs beside `pulumi`: `python -m operations --help`."""
+"""What a person runs beside `pulumi`: `.local/venv/bin/python -m operations --help`."""
 
 import typer
 from rich.console import Console

@@ -6,6 +6,9 @@ from typing import Annotated
 import durationpy
 import typer
 
+COMMANDS = ".local/venv/bin/python -m operations"
+"""How a person runs a command that has no target of `make`."""
+
 DEFAULT_STACK = "local"
 
 StackName = Annotated[str, typer.Option("--stack", metavar="NAME", help="The stack: that of Pulumi.NAME.yaml.")]

@@ -8,7 +8,7 @@ import typer
 from consul_cluster.autopilot import Servers, another_leads, is_healthy_voter, servers_of, states
 from consul_cluster.client import Consul
 from errors import UserError
-from operations.command_line import DEFAULT_STACK, StackName
+from operations.command_line import COMMANDS, DEFAULT_STACK, StackName
 from operations.output import print_line
 from operations.stack import Stack, StackHost
 from waiting import wait_until
@@ -34,7 +34,7 @@ def drain_host(host: HostName, stack: StackName = DEFAULT_STACK) -> None:
     would be no majority without the host's own. The host's services are not found until `return-host`, unless another
     host has an instance of the same name.
 
-    Example: python -m operations drain-host h3 --stack staging
+    Example: .local/venv/bin/python -m operations drain-host h3 --stack staging
     """
     loaded = Stack.load(stack).with_role("management")
     drained = _host(loaded, host)
@@ -52,7 +52,7 @@ def drain_host(host: HostName, stack: StackName = DEFAULT_STACK) -> None:
     print_line(f"{host}: its agent is in maintenance: clients find none of its {_services(len(drained.roster))}")
     if led:
         print_line(f"{host}: its server {server} led, and another one leads now")
-    print_line(f"next: the host can be stopped; python -m operations return-host {host} --stack {stack} brings it back")
+    print_line(f"next: the host can be stopped; {COMMANDS} return-host {host} --stack {stack} brings it back")
     if warning := _not_found_until_then(servers[0], drained):
         print_line(f"warning: {warning}")
 
@@ -63,7 +63,7 @@ def return_host(host: HostName, stack: StackName = DEFAULT_STACK) -> None:
     It waits up to a minute, for the host's server to be a healthy voter too. Ends with 0 if it is one, and clients find
     all of the services, else with 1.
 
-    Example: python -m operations return-host h3 --stack staging
+    Example: .local/venv/bin/python -m operations return-host h3 --stack staging
     """
     loaded = Stack.load(stack).with_role("management")
     returned = _host(loaded, host)

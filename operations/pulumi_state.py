@@ -1,6 +1,6 @@
-"""What the state of a stack says: which services are deployed over the agent's API, and whether a run is at work."""
+"""What the state of a stack says: which services are deployed, and whether a run is at work."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,6 +8,7 @@ from consul_cluster.drift import stated_fields
 
 _PROVIDER = "pulumi:providers:consul"
 _TYPE = "pulumi-python:dynamic/consul:AgentService"
+_STACK, _SERVICE_OUTPUT = "pulumi:pulumi:Stack", "service/"
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,16 @@ class DeployedState:
     """A state at one moment.
 
     Attributes:
-        services: what is deployed, by service id.
+        services: what is deployed over the agent's API, by service id.
         unfinished: whether a run is at work, or was interrupted: then this is not what is deployed.
         servers: address of each server's API that a Consul provider uses, and the authority behind its certificate.
+        ids: of every service that it has, however that is registered.
     """
 
     services: Mapping[str, DeployedService]
     unfinished: bool
     servers: tuple[tuple[str, str | None], ...] = ()
+    ids: frozenset[str] = frozenset()
 
     def without_agents(self, addresses: frozenset[str]) -> "DeployedState":
         """Return this state without what is deployed on the agents at some addresses."""
@@ -46,13 +49,23 @@ class DeployedState:
 
 def deployed_state(deployment: Mapping[str, Any]) -> DeployedState:
     """Return what an exported deployment says. Nothing in it has to be decrypted for this."""
+    resources = deployment.get("resources", [])
     services = {
         resource["inputs"]["service_id"]: _service(resource["inputs"])
-        for resource in deployment.get("resources", [])
+        for resource in resources
         if resource["type"] == _TYPE and not resource.get("delete")
     }
-    servers = tuple(_server(each["inputs"]) for each in deployment.get("resources", []) if each["type"] == _PROVIDER)
-    return DeployedState(services, bool(deployment.get("pending_operations")), servers)
+    servers = tuple(_server(each["inputs"]) for each in resources if each["type"] == _PROVIDER)
+    ids = frozenset(service_id for resource in resources for service_id in _ids(resource))
+    return DeployedState(services, bool(deployment.get("pending_operations")), servers, ids)
+
+
+def _ids(resource: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the ids of the services that a resource has: one that it registers itself; all of them, as outputs."""
+    inputs, outputs = (resource.get(key) or {} for key in ("inputs", "outputs"))
+    yield from (inputs[key] for key in ("service_id", "serviceId") if key in inputs)
+    if resource["type"] == _STACK:
+        yield from (key.removeprefix(_SERVICE_OUTPUT) for key in outputs if key.startswith(_SERVICE_OUTPUT))
 
 
 def _server(inputs: Mapping[str, Any]) -> tuple[str, str | None]:

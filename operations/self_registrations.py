@@ -208,7 +208,7 @@ def self_registrations(stack: StackName = DEFAULT_STACK, as_json: AsJson = False
     The exit code is 1 where the two contradict each other: another port than the roster's, heartbeats of a service
     whose check fails, or another party that holds the service's id at the agent.
 
-    Example: python -m operations self-registrations --stack staging --json
+    Example: .local/venv/bin/python -m operations self-registrations --stack staging --json
     """
     compared = compare_stack(Stack.load(stack))
     if as_json:

@@ -170,7 +170,7 @@ def drill(service: ServiceName, stack: StackName = DEFAULT_STACK, as_json: AsJso
     The service runs again afterwards, also after Ctrl-C, `kill`, or a Consul that does not answer. Clients of the
     service do feel it: on staging, choose one that may be away for half a minute.
 
-    Example: python -m operations drill billing_service --stack docker-local
+    Example: .local/venv/bin/python -m operations drill billing_service --stack docker-local
     """
     one = drill_of(Stack.load(stack), service, (lambda _: None) if as_json else print_line)
     steps = one.run()

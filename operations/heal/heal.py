@@ -140,7 +140,7 @@ def heal(stack: StackName = DEFAULT_STACK, every: Every = None) -> None:
     PULUMI_BACKEND_URL, else that of `pulumi login`; the first line says which. The exit code is 0 if all is as
     deployed, or --every was ended by a signal.
 
-    Example: python -m operations heal --stack local --every 30s
+    Example: .local/venv/bin/python -m operations heal --stack local --every 30s
     """
     _log_to_stderr()
     try:

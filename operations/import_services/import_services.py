@@ -38,7 +38,7 @@ def import_services(files: Files = None, consul: Address = None, ca_file: CaFile
     the service cannot be stated as it is. Nothing is changed, in files or in Consul. A token is taken from
     CONSUL_HTTP_TOKEN.
 
-    Example: python -m operations import --consul http://127.0.0.1:8500
+    Example: .local/venv/bin/python -m operations import --consul http://127.0.0.1:8500
     """
     print_lines(map(roster_line, _found(files or [], consul, ca_file)))
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from consul_cluster.agent_configuration import ESM_NODE
+from operations.command_line import COMMANDS
 from operations.stack import Stack
 from operations.verify import advice
 from operations.verify.findings import Finding, Verdict, unseen
@@ -21,6 +22,7 @@ class Stray:
         owner: the owner that its meta names; blank: none, so its service registered it itself.
         duplicate: the roster has a service of this name.
         owned: its owner belongs to this stack.
+        deployed: the stack's state has it, and the roster has it no more; None: the state cannot be read.
         dead: nothing keeps its node alive.
         coexists: registered by the service itself with the server, as before and during a migration.
         superseded: the catalog has the roster's own instance of the name, or the roster has none.
@@ -34,6 +36,7 @@ class Stray:
     owner: str
     duplicate: bool
     owned: bool
+    deployed: bool | None
     dead: bool
     coexists: bool
     superseded: bool
@@ -45,7 +48,8 @@ class Stray:
     def origin(self) -> str:
         """Who registered it."""
         if self.owned:
-            origin = f"left behind by this stack ({self.owner})"
+            how = {True: "deployed", False: "left behind", None: "registered"}[self.deployed]
+            origin = f"{how} by this stack ({self.owner})"
         else:
             others = f"another party's ({self.owner})"
             origin = others if self.owner else "registered by the service itself, over the API"
@@ -53,8 +57,8 @@ class Stray:
 
     @property
     def removable(self) -> bool:
-        """Whether `--fix` removes it: it belongs to this stack, is not needed, and does not come back by itself."""
-        return self.owned and self.superseded and (self.dead or not self.agent_silent)
+        """Whether `--fix` removes it: it is this stack's, no state has it, and it does not come back by itself."""
+        return self.owned and self.deployed is False and self.superseded and (self.dead or not self.agent_silent)
 
 
 def strays(observed: ObservedState) -> tuple[Stray, ...]:
@@ -82,6 +86,7 @@ def _strays(observed: ObservedState, catalog: Catalog) -> Iterator[Stray]:
     places: dict[str, set[Place]] = {}
     for place, name in stated.items():
         places.setdefault(name, set()).add(place)
+    ids = {service.id for service in stack.roster.services}
     own = {"consul", ESM_NODE} if stack.settings.registration == "catalog" else {"consul"}
     for place, entry in sorted(catalog.instances.items()):
         name, owner = entry["Service"], entry["Meta"].get(OWNER_KEY, "")
@@ -96,6 +101,7 @@ def _strays(observed: ObservedState, catalog: Catalog) -> Iterator[Stray]:
             owner,
             duplicate,
             owned=owned,
+            deployed=_is_deployed(observed, place.id) if owned and place.id not in ids else False,
             dead=dead,
             coexists=duplicate and not owner and not dead and _is_server(stack, catalog, place.node),
             superseded=superseded,
@@ -103,6 +109,10 @@ def _strays(observed: ObservedState, catalog: Catalog) -> Iterator[Stray]:
             on_agent=place.id in agent.services if agent else None,
             agent_silent=place.node in agents and not agent,
         )
+
+
+def _is_deployed(observed: ObservedState, service_id: str) -> bool | None:
+    return None if observed.deployed_ids is None else service_id in observed.deployed_ids
 
 
 def _is_server(stack: Stack, catalog: Catalog, node: str) -> bool:
@@ -118,13 +128,24 @@ def _finding(stack: Stack, stray: Stray) -> Finding:
 
 
 def _advice(stack: Stack, stray: Stray) -> str:
-    if stray.removable:
-        return f"python -m operations verify --stack {stack.name} --fix"
     if stray.owned and not stray.superseded:
         return "its successor is not registered yet: deploy first, then verify again"
+    if stray.removable:
+        return f"{COMMANDS} verify --stack {stack.name} --fix"
+    if stray.deployed is not False:
+        return _deploy(stack, stray)
     remove = advice.deregister(stack, stray.place, stray.dead)
     if stray.owned or stray.dead:
         return remove
     if stray.owner:
         return f"remove it where it is deployed, or: {remove}"
     return f"switch it off in the service, then: {remove}" if stray.duplicate else f"add it to services/, or: {remove}"
+
+
+def _deploy(stack: Stack, stray: Stray) -> str:
+    """Have what the roster has dropped removed, if it is not in use."""
+    if stray.deployed:
+        return f"{advice.deploy(stack)} removes it; if it is in use, undo the edit of services/, or git pull"
+    if stack.settings.trial:
+        return advice.deploy(stack)
+    return f"the state says whether it is in use, and cannot be read: pulumi stack export --stack {stack.name}"

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 
 from consul_cluster.client import Consul, ConsulError, KvEntry, NoAnswerError
+from errors import UserError
 from operations.stack import Stack
 from services.model import Service
 
@@ -84,6 +87,13 @@ class ObservedState:
     def agent_of(self, service: Service) -> AgentView | None:
         """Return what the agent of a service holds; None where it does not answer, or is not published."""
         return self.agents.get(self.stack.host_of(service).docker.names.agent_node)
+
+    @cached_property
+    def deployed_ids(self) -> frozenset[str] | None:
+        """Ids of the services that the stack's state has; None where it cannot be read. It is read when asked for."""
+        with suppress(UserError):
+            return self.stack.engine.deployed_state().ids
+        return None
 
 
 def observe(stack: Stack) -> ObservedState:

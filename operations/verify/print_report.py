@@ -64,6 +64,7 @@ def _stray(stray: Stray) -> dict[str, object]:
         "origin": stray.origin,
         "duplicate": stray.duplicate,
         "coexists": stray.coexists,
+        "deployed": stray.deployed,
         "removable": stray.removable,
     }
 

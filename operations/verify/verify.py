@@ -16,7 +16,7 @@ from operations.verify.report import report_once
 
 Fix = Annotated[
     bool,
-    typer.Option("--fix", help="Then remove what this stack left behind, and nothing of others'; and look again."),
+    typer.Option("--fix", help="Then remove what this stack left behind and its state has not, and look again."),
 ]
 
 

@@ -10,7 +10,8 @@ from consul_cluster.agent_configuration import EXTERNAL_NODE_META
 from consul_cluster.cluster_names import STAGING_NAMES
 from docker_hosts import single_host
 from operations.paths import LOCAL_FOLDER
-from operations.pulumi_engine import Engine
+from operations.pulumi_engine import Engine, EngineError
+from operations.pulumi_state import DeployedState
 from operations.stack import Stack
 from operations.verify.registrations import stated
 from services.roster import Roster
@@ -41,6 +42,23 @@ def fake_outputs(get: Callable[[], Mapping[str, Any]]) -> FakeOutputs:
     return FakeOutputs(IDLE_ENGINE.pulumi, IDLE_ENGINE.folder, get=get)
 
 
+@dataclass(frozen=True)
+class FakeState(Engine):
+    """An engine that knows the ids of the services in the state of a stack, and nothing else; None: it has no state."""
+
+    ids: frozenset[str] | None = None
+
+    def deployed_state(self) -> DeployedState:
+        if self.ids is None:
+            raise EngineError("no stack named 'local' found")
+        return DeployedState({}, unfinished=False, ids=self.ids)
+
+
+def fake_state(*ids: str) -> FakeState:
+    """Return an engine with a state, which cannot run."""
+    return FakeState(IDLE_ENGINE.pulumi, IDLE_ENGINE.folder, ids=frozenset(ids))
+
+
 def two_services() -> Roster:
     """Return a user service and a gRPC service."""
     return forty_roster(names=(BILLING, MINIO))
@@ -53,7 +71,7 @@ def stack_at(agent: str | None, server: str, roster: Roster | None = None, **con
     # Its addresses need not be those of a sandbox, which the settings ask for.
     settings = Settings.model_validate(given)
     settings = settings.model_copy(update={"sandbox": not settings.docker, "stand_ins": settings.docker})
-    return Stack("local", "consul-staging", settings, roster or some, IDLE_ENGINE)
+    return Stack("local", "consul-staging", settings, roster or some, fake_state())
 
 
 def only_stack(patch: pytest.MonkeyPatch, stack: Callable[[], Stack]) -> None:

@@ -515,6 +515,15 @@ def test_what_is_deployed_is_what_the_last_run_stated_and_not_what_a_refresh_fou
     assert isinstance(services[BILLING].fields["port"], int)
 
 
+def test_the_services_of_a_state_are_its_outputs_and_what_registers_one(tmp_path: Path) -> None:
+    stack = {"type": "pulumi:pulumi:Stack", "outputs": {"service/a_service": "", "ui": "", "service/b_service": ""}}
+    by_provider = {"type": "consul:index/service:Service", "inputs": {"serviceId": "c_service"}}
+    document = {"deployment": {"resources": [stack, by_provider, *EXPORTED["deployment"]["resources"]]}}
+    assert exporting(tmp_path, document).deployed_state().ids == {
+        *("a_service", "b_service", "c_service", BILLING, "old")
+    }
+
+
 def test_no_token_is_taken_from_the_engine(tmp_path: Path) -> None:
     assert "ciphertext" not in repr(exporting(tmp_path, EXPORTED).deployed_state())
 

@@ -11,6 +11,7 @@ import typer
 
 from consul_cluster.client import Consul
 from operations import host_maintenance
+from operations.command_line import COMMANDS
 from operations.host_maintenance import HostMaintenanceError, drain_host, return_host
 from operations.stack import Stack
 from settings import Settings
@@ -21,7 +22,7 @@ from tests.unit.stacks import BILLING, IDLE_ENGINE, MINIO, only_stack, stack_at
 SERVERS = tuple(f"staging-consul-h{number}" for number in (1, 2, 3))
 AUTH = "auth_service"
 ON_H3 = (AUTH, MINIO)
-NEXT = "next: the host can be stopped; python -m operations return-host h3 --stack staging brings it back\n"
+NEXT = f"next: the host can be stopped; {COMMANDS} return-host h3 --stack staging brings it back\n"
 
 
 @dataclass

@@ -14,6 +14,7 @@ import typer
 from typer.testing import CliRunner
 
 from consul_cluster import client as consul_api
+from operations.pulumi_engine import Engine
 from operations.stack import Stack
 from operations.verify import advice
 from operations.verify import verify as command
@@ -28,7 +29,7 @@ from services.roster import Roster
 from services.user_services import USER
 from tests.fake_consul import AGENT, SERVER, FakeConsul, serve
 from tests.forty_services import forty_roster
-from tests.unit.stacks import consul_of, fake_outputs, only_stack, stack_at
+from tests.unit.stacks import consul_of, fake_outputs, fake_state, only_stack, stack_at
 
 OURS = "pulumi/consul-staging/local/registration-order_service"
 OTHERS = "pulumi/consul-staging/other/registration-order_service"
@@ -517,11 +518,49 @@ def test_fix_removes_from_the_servers_own_agent_too_what_it_would_put_back(case:
     ]
 
 
-def test_fix_removes_what_the_roster_has_dropped(case: Case) -> None:
-    case.consul.add(
-        AGENT, "former_service", "former_service", Meta={OWNER_KEY: f"{case.stack.owner_prefix}registration-former"}
-    )
+def drop(case: Case, service_id: str, engine: Engine) -> None:
+    """Have a service registered that the roster has no more."""
+    meta = {OWNER_KEY: f"{case.stack.owner_prefix}registration-{service_id}"}
+    case.consul.add(AGENT, service_id, "former_service", Meta=meta)
+    case.stack = replace(case.stack, engine=engine)
+
+
+def test_fix_removes_what_neither_the_roster_nor_the_state_has(case: Case) -> None:
+    drop(case, "former_service", fake_state("billing_service"))
+    assert case.finding("others").advice == ".local/venv/bin/python -m operations verify --stack local --fix"
     assert removed(case) == [(AGENT, "former_service")]
+
+
+def test_what_the_roster_alone_has_dropped_is_to_be_deployed_and_fix_leaves_it(case: Case) -> None:
+    drop(case, "former_service", fake_state("billing_service", "former_service"))
+    finding = case.finding("others")
+    assert "deployed by this stack" in finding.found
+    assert finding.advice == (
+        "make up STACK=local removes it; if it is in use, undo the edit of services/, or git pull"
+    )
+    assert removed(case) == []
+
+
+def test_one_of_several_instances_that_the_roster_has_dropped_is_left_too(case: Case) -> None:
+    drop(case, "former_service", fake_state("former_service"))
+    case.consul.services["former_service"]["Service"] = "billing_service"
+    assert case.finding("others").advice.startswith("make up STACK=local removes it")
+    assert removed(case) == []
+
+
+@pytest.mark.parametrize(
+    ("trial", "what_to_do"),
+    [
+        (True, "make up STACK=local"),
+        (False, "the state says whether it is in use, and cannot be read: pulumi stack export --stack local"),
+    ],
+)
+def test_fix_leaves_what_it_can_read_no_state_of(case: Case, trial: bool, what_to_do: str) -> None:
+    drop(case, "former_service", replace(fake_state(), ids=None))
+    untried = case.stack.settings.model_copy(update={"sandbox": trial})
+    case.stack = replace(case.stack, settings=untried)
+    assert case.finding("others").advice == what_to_do
+    assert removed(case) == []
 
 
 @pytest.mark.parametrize("meta", [{}, {OWNER_KEY: OTHERS}, {OWNER_KEY: "pulumi/consul-staging/local2/x"}])
@@ -660,6 +699,7 @@ def test_json_lists_strays_with_id_node_and_origin(case: Case, run: CliRunner) -
         "origin": "registered by the service itself, over the API",
         "duplicate": True,
         "coexists": True,
+        "deployed": False,
         "removable": False,
     }
 
