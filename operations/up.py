@@ -58,6 +58,7 @@ def deploy(stack: Stack) -> None:
         operations.pulumi_engine.EngineError: the engine did not finish.
     """
     output, engine = stack.engine.print_line, stack.engine
+    engine.pulumi()  # before anything is started
     if stack.sandbox:
         total, started = len(stack.sandbox.processes), stack.sandbox.start()
         output(f"consul: {started} of {total} processes started, {total - started} ran already")

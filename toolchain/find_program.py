@@ -12,13 +12,14 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
+from errors import UserError
 from toolchain.progress import say, working
 
 _LAST_LINES = 10
 _VERSION = re.compile(r"\d+\.\d+\.\d+\S*")
 
 
-class ToolchainError(Exception):
+class ToolchainError(UserError):
     """A program cannot be had. The message is for a person: what was tried, and what to do."""
 
 
@@ -28,6 +29,10 @@ class WayError(Exception):
 
 class AbsentError(WayError):
     """It is not here: what a person expects to hear of only where no way leads to it."""
+
+
+class IncompleteError(WayError):
+    """It is here, and would suit if something were put beside it: that is what a person can do."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,8 @@ class Program:
     Attributes:
         name: of its executable.
         version: the one to get.
-        unfit: says why an executable does not suit, as the end of a sentence; None where it does.
+        unfit: says why an executable does not suit, as the end of a sentence; None where it does. Raises an
+            IncompleteError where something beside it is missing.
         ways: tried in this order where neither PATH nor our own copy has it.
         advice: what a person can do where all of them fail.
     """
@@ -71,16 +77,18 @@ def find(program: Program) -> Path:
         ToolchainError: no way led to it, or one met what must not be passed over.
     """
     ways: Iterator[Callable[[Program], Path]] = (partial(_get, way=way) for way in program.ways)
-    refusals = []
+    refusals, advice = [], program.advice
     for attempt in (_on_path, _own_copy, *ways):
         try:
             return attempt(program)
         except WayError as refusal:
-            refusals.append(str(refusal))
+            if isinstance(refusal, IncompleteError):
+                advice = str(refusal)
+            else:
+                refusals.append(f"- {refusal}")
             if not isinstance(refusal, AbsentError):
-                say(refusals[-1].partition("\n")[0])
-    tried = "\n".join(f"- {refusal}" for refusal in refusals)
-    raise ToolchainError(f"{program.name} {program.version} cannot be had:\n{tried}\n{program.advice}")
+                say(str(refusal).partition("\n")[0])
+    raise ToolchainError("\n".join([f"{program.name} {program.version} cannot be had:", *refusals, advice]))
 
 
 def version_of(executable: Path) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from pulumi.automation import PulumiCommand
 
 from toolchain import go_build
-from toolchain.find_program import Program, Way, WayError, version_of
+from toolchain.find_program import IncompleteError, Program, Way, WayError, version_of
 
 VERSION = importlib.metadata.version("pulumi")
 
@@ -29,7 +29,8 @@ def _unfit(executable: Path) -> str | None:
     # Where Pulumi itself looks: on PATH, and beside the program that a link leads to.
     places = os.pathsep.join([str(executable.resolve().parent), os.environ.get("PATH", os.defpath)])
     if not shutil.which(_PROVIDER, path=places):
-        return f"has no {_PROVIDER} beside it or on PATH: it cannot run dynamic providers"
+        where = f"{executable.name} in {executable.parent}"
+        raise IncompleteError(f"{where} is incomplete: put {_PROVIDER}, from the same archive, beside it")
     return None
 
 

@@ -81,6 +81,14 @@ class Sandbox:
         """The process of the agent."""
         return consul_process(self.consul(), self.names.agent_node, self.folder)
 
+    @property
+    def agent_runs(self) -> bool:
+        """Whether the agent runs. Consul's program, which may be gone by now, is not needed to tell."""
+        return self._recorded(self.names.agent_node).running is not None
+
+    def _recorded(self, node: str) -> BackgroundProcess:
+        return BackgroundProcess(node, (), self.folder / node)
+
     def stand_in(self, service: Service) -> BackgroundProcess:
         """Return the process that stands in for a service."""
         return self._stand_ins[service.id].process
@@ -143,9 +151,8 @@ class Sandbox:
         Returns:
             how many processes ran.
         """
-        left_over = self.left_over
-        server, agent, *stand_ins = self.processes
-        stopped = sum(process.stop() for process in (*left_over, agent, server, *stand_ins))
+        nodes = [self._recorded(node) for node in (self.names.agent_node, self.names.server_node)]
+        stopped = sum(process.stop() for process in (*nodes, *recorded_processes(self._stand_ins_folder)))
         shutil.rmtree(self.folder, ignore_errors=True)
         return stopped
 

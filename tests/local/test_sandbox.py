@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+import toolchain
 from consul_cluster.cluster_names import STAGING_NAMES
 from operations.sandbox.processes import BackgroundProcess
 from operations.sandbox.sandbox import Sandbox
@@ -42,6 +43,16 @@ def listens(service: Service) -> bool:
 
 def test_a_second_start_starts_nothing(sandbox: Sandbox) -> None:
     assert sandbox.start() == 0
+
+
+def test_what_runs_is_stopped_where_consul_cannot_be_had_any_more(sandbox: Sandbox) -> None:
+    def consul() -> Path:
+        raise toolchain.ToolchainError("consul cannot be had")
+
+    lost = replace(sandbox, consul=consul)
+    assert lost.agent_runs
+    assert lost.stop() == len(NAMES) + 2
+    assert not lost.agent_runs
 
 
 def test_a_started_agent_has_synchronized_itself_with_the_server(sandbox: Sandbox) -> None:

@@ -18,6 +18,7 @@ from pulumi.automation import PulumiCommand
 from rich.console import Console
 
 import toolchain
+from errors import UserError
 from toolchain import consul_program, progress, pulumi_program
 
 ROOT = Path(__file__).parents[2]
@@ -160,7 +161,20 @@ def test_a_pulumi_without_its_python_provider_is_passed_by_with_a_message(machin
     machine.go()
 
     assert toolchain.pulumi().is_relative_to(machine.cache)
-    assert f"pulumi on PATH has no {PROVIDER} beside it" in capsys.readouterr().err
+    assert f"pulumi in {machine.path} is incomplete: put {PROVIDER}, from" in capsys.readouterr().err
+
+
+def test_where_a_pulumi_without_its_provider_is_all_there_is_the_error_says_how_to_complete_it(
+    machine: Machine,
+) -> None:
+    machine.says(machine.path, "pulumi", f"v{pulumi_program.VERSION}")
+    with pytest.raises(UserError) as error:
+        toolchain.pulumi()
+
+    assert "Install pulumi" not in str(error.value)
+    last = str(error.value).splitlines()[-1]
+    assert last == f"pulumi in {machine.path} is incomplete: put {PROVIDER}, from the same archive, beside it"
+    assert str(error.value).count(last) == 1
 
 
 @pytest.mark.parametrize("version", ["1.16.9", "0.99.0"])

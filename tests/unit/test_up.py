@@ -1,12 +1,18 @@
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import cast
 
 import pytest
 
+import toolchain
 from consul_cluster.health_status import UNCHECKED
+from errors import UserError
 from operations import down, up
-from operations.stack import StackError
+from operations.pulumi_engine import Engine
+from operations.sandbox.sandbox import Sandbox
+from operations.stack import Stack, StackError
 from operations.up import await_next_run, further_fields, wait_for_passing
 from services.consul_definition import expected_output
 from tests.fake_consul import FakeConsul, running
@@ -68,6 +74,49 @@ def test_a_check_whose_change_shows_in_no_output_is_given_the_time_of_one_run(
 def test_a_stack_that_is_not_deployed_has_no_check_to_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda _: None)
     assert further_fields(stack_at("http://127.0.0.1:9", "http://127.0.0.1:9")) == {}
+
+
+@dataclass
+class FakeSandbox:
+    """Processes that run, or not."""
+
+    processes: Sequence[str] = ("agent", "server")
+    agent_runs: bool = True
+    calls: list[str] = field(default_factory=list)
+
+    def start(self) -> int:
+        self.calls.append("start")
+        return len(self.processes)
+
+    def stop(self) -> int:
+        self.calls.append("stop")
+        return len(self.processes)
+
+
+def without_pulumi(sandbox: FakeSandbox, folder: Path) -> Stack:
+    """Return a stack on a machine where `pulumi` cannot be had."""
+
+    def pulumi() -> Path:
+        raise toolchain.ToolchainError("pulumi cannot be had")
+
+    stack = stack_at("http://127.0.0.1:9", "http://127.0.0.1:9")
+    engine = Engine(pulumi, folder, print_line=lambda _: None)
+    return replace(stack, engine=engine, sandbox=cast(Sandbox, sandbox))
+
+
+def test_without_pulumi_nothing_is_started(tmp_path: Path) -> None:
+    sandbox = FakeSandbox()
+    with pytest.raises(UserError, match="pulumi cannot be had"):
+        up.deploy(without_pulumi(sandbox, tmp_path))
+    assert sandbox.calls == []
+
+
+@pytest.mark.parametrize("agent_runs", [True, False])
+def test_without_pulumi_the_processes_are_stopped_all_the_same(tmp_path: Path, agent_runs: bool) -> None:
+    sandbox = FakeSandbox(agent_runs=agent_runs)
+    with pytest.raises(UserError, match="pulumi cannot be had"):
+        down.destroy(without_pulumi(sandbox, tmp_path))
+    assert sandbox.calls == ["stop"]
 
 
 @pytest.mark.real_roster
