@@ -30,6 +30,8 @@ from operations.pulumi_state import DeployedState, deployed_state
 Result = TypeVar("Result")
 
 _THREADS_SECONDS = 1  # in which the SDK's threads fail after a run that failed; the others wait for work
+_PASSPHRASE = "PULUMI_CONFIG_PASSPHRASE"  # noqa: S105 - the name of a variable
+_SALT_OF_BLANK = "v1:0Jv6ZM0o2CM=:v1:gG4z3L1bwE4WG3hl:iRUCoroNl9vBWuHoeyKSyinjFUDbTw=="  # of local and docker-local
 _ANSWER_SECONDS = 30  # for one query of a state, which takes 0.2 s where the backend is a folder
 
 
@@ -81,7 +83,7 @@ class Engine:
             "PULUMI_SKIP_UPDATE_CHECK": "true",
             "PULUMI_SKIP_CHECKPOINTS": str(not self.checkpoints).lower(),
             "PYTHONPATH": str(ROOT),
-            **_passphrase(),
+            **self._passphrase,
         }
 
     def up(self, **options: Any) -> automation.UpResult:  # noqa: ANN401 - the Automation API's own
@@ -172,7 +174,8 @@ class Engine:
                 timeout=_ANSWER_SECONDS,
             )
         except subprocess.CalledProcessError as error:
-            raise EngineError(f"{command}: {' '.join(error.stderr.removeprefix('error: ').split())}") from None
+            said = " ".join(error.stderr.removeprefix("error: ").split())
+            raise self._error(said, f"{command}: {said}") from None
         except subprocess.TimeoutExpired:
             raise EngineError(f"{command}: no answer within {_ANSWER_SECONDS} s") from None
         return done.stdout
@@ -184,6 +187,29 @@ class Engine:
         return self.environment if own.is_file() else {}
 
     @property
+    def _passphrase(self) -> dict[str, str]:
+        """The passphrase of the environment; a blank one if it has none, not in a file either.
+
+        A stack whose file has the salt of a blank one has no other, whatever the environment has for staging.
+        https://www.pulumi.com/docs/iac/cli/environment-variables/
+        """
+        file = self.project / f"Pulumi.{self.stack}.yaml"
+        if file.is_file() and _SALT_OF_BLANK in file.read_text():
+            return {_PASSPHRASE: ""}
+        if f"{_PASSPHRASE}_FILE" in os.environ and _PASSPHRASE not in os.environ:
+            return {}
+        return {_PASSPHRASE: os.environ.get(_PASSPHRASE, "")}
+
+    def _error(self, said: str, otherwise: str) -> EngineError:
+        """Return the error of a run that said something."""
+        if "incorrect passphrase" not in said:
+            return EngineError(otherwise)
+        return EngineError(
+            f"incorrect passphrase: {_PASSPHRASE} is not the one of stack {self.stack}, with which its state and the "
+            f"secrets in Pulumi.{self.stack}.yaml were encrypted; of a blank one, set {_PASSPHRASE}="
+        )
+
+    @property
     def _output(self) -> dict[str, Any]:
         return {"on_output": self.print_line, "on_error": self.print_line, "suppress_progress": True}
 
@@ -193,7 +219,7 @@ class Engine:
             try:
                 return operation(self._automation_stack())
             except automation.CommandError as error:
-                raise EngineError("pulumi did not finish: its output above says why") from error
+                raise self._error(str(error), "pulumi did not finish: its output above says why") from error
             except KeyboardInterrupt:
                 self.print_line("interrupted: the next run completes this one")
                 raise
@@ -221,17 +247,6 @@ def _command(program: Path) -> automation.PulumiCommand:
     """Return the command, which asks `pulumi` for its version when it is made."""
     on_path = shutil.which(program.name) == str(program)
     return automation.PulumiCommand(root=None if on_path else str(program.parent.parent))
-
-
-def _passphrase() -> dict[str, str]:
-    """Return the passphrase of the environment; a blank one if it has none, not in a file either.
-
-    What is tried on one machine has its state and its secrets in one folder.
-    https://www.pulumi.com/docs/iac/cli/environment-variables/
-    """
-    if "PULUMI_CONFIG_PASSPHRASE_FILE" in os.environ and "PULUMI_CONFIG_PASSPHRASE" not in os.environ:
-        return {}
-    return {"PULUMI_CONFIG_PASSPHRASE": os.environ.get("PULUMI_CONFIG_PASSPHRASE", "")}
 
 
 def _refuse_live_holder(holder: Mapping[str, Any]) -> None:

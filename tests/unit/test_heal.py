@@ -6,7 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -29,7 +29,7 @@ from operations.stack import Stack
 from services.consul_definition import definition, register_request
 from services.field_types import OWNER_KEY
 from tests.fake_consul import AGENT, SERVER, FakeConsul, running
-from tests.unit.stacks import BILLING, MINIO, two_services
+from tests.unit.stacks import BILLING, IDLE_ENGINE, MINIO, two_services
 
 
 @dataclass
@@ -561,6 +561,26 @@ def test_an_engine_leaves_a_passphrase_that_is_in_a_file_to_pulumi(
     monkeypatch.delenv("PULUMI_CONFIG_PASSPHRASE", raising=False)
     monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE_FILE", "/run/secrets/passphrase")
     assert "PULUMI_CONFIG_PASSPHRASE" not in engine(tmp_path, "").environment
+
+
+@pytest.mark.parametrize("stack", ["local", "docker-local"])
+@pytest.mark.parametrize("variable", ["PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"])
+def test_another_stacks_passphrase_in_the_shell_is_not_taken_for_one_whose_salt_is_that_of_a_blank_one(
+    monkeypatch: pytest.MonkeyPatch, variable: str, stack: str
+) -> None:
+    monkeypatch.delenv("PULUMI_CONFIG_PASSPHRASE", raising=False)
+    monkeypatch.setenv(variable, "staging's")
+    assert replace(IDLE_ENGINE, stack=stack).environment["PULUMI_CONFIG_PASSPHRASE"] == ""
+
+
+def test_a_wrong_passphrase_is_named_with_its_variable_and_the_stack(tmp_path: Path) -> None:
+    script = "echo 'error: getting stack configuration: get stack secrets manager: incorrect passphrase' >&2; exit 255"
+    with pytest.raises(EngineError) as caught:
+        engine(tmp_path, script).outputs()
+    assert str(caught.value) == (
+        "incorrect passphrase: PULUMI_CONFIG_PASSPHRASE is not the one of stack local, with which its state and the "
+        "secrets in Pulumi.local.yaml were encrypted; of a blank one, set PULUMI_CONFIG_PASSPHRASE="
+    )
 
 
 def lock(folder: Path, stack: str, hostname: str) -> Path:
