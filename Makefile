@@ -45,7 +45,7 @@ verify: $(VENV)/up
 	@$(PYTHON) -m operations $@ --stack $(STACK) $(if $(WAIT),--wait $(WAIT))
 
 start-service stop-service: $(VENV)/up
-	@$(PYTHON) -m operations $@ $(SERVICE)
+	@$(PYTHON) -m operations $@ $(SERVICE) --stack $(STACK)
 
 drill: $(VENV)/up
 	@$(PYTHON) -m operations $@ $(SERVICE) --stack $(STACK)

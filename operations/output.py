@@ -24,6 +24,7 @@ STATUS_COLOURS: Mapping[str, str] = {
 # Such as "    consul:index:Node external", or " +  consul:index:Node external creating (0s)". What Docker begins is
 # shown: it can take minutes.
 _RESOURCE, _TIME = r"[^: ]+:[^: ]+:[^: ]+ \S+", r"\([0-9.]+s\)"
+_OWN_BACKEND = ("The resources in the stack have been deleted, but", "If you want to remove the stack completely, run")
 _NO_CHANGE = re.compile(
     rf" [ ~+-]+ (?:{_RESOURCE}(?: running| refresh(?:ing)? {_TIME})?|(?!docker:){_RESOURCE} [a-z]+ing {_TIME})$"
 )
@@ -37,8 +38,11 @@ def print_line(text: str) -> None:
 
 
 def print_change(line: str) -> None:
-    """Print a line of the engine's, unless it is of a resource that is being worked on, or that stays as it is."""
-    if not _NO_CHANGE.match(line):
+    """Print a line of the engine's, unless it is of a resource that is being worked on, or that stays as it is.
+
+    What it says after it destroyed a stack is left out: `pulumi` in a shell does not know the backend of this clone.
+    """
+    if not _NO_CHANGE.match(line) and not line.startswith(_OWN_BACKEND):
         print_line(line)
 
 

@@ -22,6 +22,7 @@ from operations.credentials import Credentials, Role, credentials
 from operations.output import print_line
 from operations.paths import LOCAL_FOLDER, ROOT
 from operations.pulumi_engine import Engine
+from operations.sandbox.processes import BackgroundProcess
 from operations.sandbox.sandbox import Sandbox, sandbox
 from services.model import Service
 from services.roster import Roster
@@ -115,6 +116,18 @@ class Stack:
         near = get_close_matches(service_id, ids, 1, cutoff=0.5)
         known = f"{near[0]} is" if near else f"it has {', '.join(ids)}"
         raise StackError(f"there is no service {service_id!r} in services/: {known}")
+
+    def stand_in(self, service_id: str) -> BackgroundProcess:
+        """Return the process that stands in for a service.
+
+        Raises:
+            StackError: the stack has no such processes, or no such service.
+        """
+        service = self.service(service_id)
+        if not self.sandbox:
+            container = f"docker start {service.container}, or docker stop {service.container}"
+            raise StackError(f"{service_id} has no stand-in process on stack {self.name}: {container}")
+        return self.sandbox.stand_in(service)
 
     @property
     def names(self) -> ClusterNames:

@@ -38,7 +38,7 @@ _READY_SECONDS = 60
 
 
 class SandboxError(UserError):
-    """The sandbox cannot run, or does not have what a command needs."""
+    """The sandbox cannot run."""
 
 
 @dataclass(frozen=True)
@@ -203,17 +203,6 @@ def sandbox(settings: Settings, roster: Roster) -> Sandbox:
     addresses = (settings.server_address, settings.agent_address or "")
     server, agent = (urlsplit(address).hostname or "" for address in addresses)
     return Sandbox(toolchain.consul, server, agent, roster, LOCAL_FOLDER / "consul", settings.names)
-
-
-def stand_in_of(sandbox: Sandbox | None, service: Service) -> BackgroundProcess:
-    """Return the stand-in process of a service.
-
-    Raises:
-        SandboxError: the stack has no sandbox.
-    """
-    if not sandbox:
-        raise SandboxError(f"{service.name} is a container: docker stop {service.container}, or docker start")
-    return sandbox.stand_in(service)
 
 
 def consul_process(consul: Path, node: str, folder: Path) -> BackgroundProcess:

@@ -37,6 +37,8 @@ def test_what_changes_and_what_fails_is_printed(capsys: pytest.CaptureFixture[st
         " ~  docker:index:Container agent-container refreshing (0s)",
         "    docker:index:Container agent-container",
         "    pulumi:pulumi:Stack consul-staging-local running",
+        "The resources in the stack have been deleted, but the history and configuration associated with the stack are",
+        "If you want to remove the stack completely, run `pulumi stack rm local`.",
     ],
 )
 def test_what_stays_and_what_only_begins_is_not_printed(capsys: pytest.CaptureFixture[str], line: str) -> None:

@@ -1,3 +1,4 @@
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -5,11 +6,14 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from typer.testing import CliRunner
 
 import toolchain
 from consul_cluster.health_status import UNCHECKED
 from errors import UserError
 from operations import down, up
+from operations.__main__ import app
+from operations.paths import ROOT
 from operations.pulumi_engine import Engine
 from operations.sandbox.sandbox import Sandbox
 from operations.stack import Stack, StackError
@@ -127,3 +131,17 @@ def test_a_stack_whose_state_is_elsewhere_is_refused(command: Callable[[str], No
     with pytest.raises(StackError) as caught:
         command("staging")
     assert instead in str(caught.value)
+
+
+@pytest.mark.real_roster
+@pytest.mark.parametrize("command", ["start-service", "stop-service"])
+def test_a_stand_in_of_a_stack_that_has_none_is_refused(command: str) -> None:
+    result = CliRunner().invoke(app, [command, "auth_service", "--stack", "staging"])
+    assert str(result.exception) == (
+        "auth_service has no stand-in process on stack staging: docker start isa-auth, or docker stop isa-auth"
+    )
+
+
+def test_make_has_a_stand_in_stopped_on_the_stack_that_is_named() -> None:
+    said = subprocess.check_output(["make", "-n", "stop-service", "SERVICE=x", "STACK=staging"], cwd=ROOT, text=True)
+    assert "stop-service x --stack staging" in said
