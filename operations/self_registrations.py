@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import typer
 
@@ -53,17 +53,20 @@ class Instance:
         return host_and_port(self.address, self.port)
 
 
+Step = Literal["deploy", "compare", "release", "done"]
+
+
 @dataclass(frozen=True)
 class Verdict:
     """Where a service is in its migration.
 
     Attributes:
-        phase: 1 deploy, 2 monitor, 3 migrate; 4: it has dropped its heartbeats.
+        step: the next one of docs/migration.md; `done`: it has dropped its heartbeats.
         message: what is the case, and what to do.
         wrong: the two registrations contradict each other.
     """
 
-    phase: int
+    step: Step
     message: str
     wrong: bool = False
 
@@ -109,15 +112,14 @@ class Comparison:
     @property
     def can_drop(self) -> bool:
         """True if the service's own registration can be removed safely."""
-        return self.verdict.phase == _MIGRATE
+        return self.verdict.step == "release"
 
 
-_DEPLOY, _MONITOR, _MIGRATE, _DONE = 1, 2, 3, 4
-_PHASES = {
-    _DEPLOY: "deploy: the agent does not have it",
-    _MONITOR: "monitor: keep both",
-    _MIGRATE: "migrate: can stop registering themselves",
-    _DONE: "migrated: register themselves no more",
+_STEPS: Mapping[Step, str] = {
+    "deploy": "to deploy: the agent does not have them",
+    "compare": "to compare: keep both registrations",
+    "release": "to release: they can stop registering themselves",
+    "done": "done: they register themselves no more",
 }
 
 
@@ -128,28 +130,28 @@ def _verdicts(one: Comparison) -> Iterator[Verdict]:
     service, ours = one.service, one.ours
     for own in one.own:
         if own.port != (port := service.port or 0):
-            yield Verdict(_MONITOR, f"{own.id} is at port {own.port}, the roster says {port}", wrong=True)
+            yield Verdict("compare", f"{own.id} is at port {own.port}, the roster says {port}", wrong=True)
         if ours is None and own.id == service.id and own.node == one.agent_node:
-            yield Verdict(_DEPLOY, f"another party holds the id {own.id} at the agent: {_RELEASE}", wrong=True)
+            yield Verdict("deploy", f"another party holds the id {own.id} at the agent: {_RELEASE}", wrong=True)
         elif ours is None and own.node == one.agent_node:
-            yield Verdict(_DEPLOY, f"{own.id} stands in its place at the agent: {_RELEASE}", wrong=True)
+            yield Verdict("deploy", f"{own.id} stands in its place at the agent: {_RELEASE}", wrong=True)
         if ours and ours.status == "critical" and own.heartbeat == "passing":
-            yield Verdict(_MONITOR, "it sends heartbeats, but the agent's check fails", wrong=True)
+            yield Verdict("compare", "it sends heartbeats, but the agent's check fails", wrong=True)
     if ours is None:
-        yield Verdict(_DEPLOY, "pulumi up registers it")
+        yield Verdict("deploy", "the next deployment registers it")
         return
     if ours.status != "passing":
-        yield Verdict(_MONITOR, f"the agent's check is {ours.status}: keep the heartbeats")
+        yield Verdict("compare", f"the agent's check is {ours.status}: keep the heartbeats")
     if not one.own:
-        yield Verdict(_DONE, "nothing to do")
+        yield Verdict("done", "nothing to do")
     for own in one.own:
         if own.at != ours.at:
-            yield Verdict(_MONITOR, f"{own.id} is at {own.at}: keep the heartbeats until both agree")
+            yield Verdict("compare", f"{own.id} is at {own.at}: keep the heartbeats until both agree")
     if left := ", ".join(f"{own.id} on {own.node}" for own in one.own if not own.alive):
-        yield Verdict(_DONE, f"deregister what it left: {left}")
+        yield Verdict("done", f"deregister what it left: {left}")
     if one.to_state:
-        yield Verdict(_MONITOR, f"first, its line in services/{service.kind}_services.py: {one.to_state}")
-    yield Verdict(_MIGRATE, _RELEASE)
+        yield Verdict("compare", f"first, its line in services/{service.kind}_services.py: {one.to_state}")
+    yield Verdict("release", _RELEASE)
 
 
 def compare_stack(stack: Stack) -> list[Comparison]:
@@ -200,8 +202,8 @@ def self_registrations(stack: StackName = DEFAULT_STACK, as_json: AsJson = False
     """Show which services still register themselves, and which of them can stop.
 
     For each service: the agent's registration, with its status and where it
-    says that the service is; the service's own, with its node and its heartbeat (a TTL check); and the phase:
-    1 deploy, 2 monitor both, 3 migrate, 4 migrated. Phase 3 is reached where the agent's check passes, both name the
+    says that the service is; the service's own, with its node and its heartbeat (a TTL check); and the next step of
+    docs/migration.md: deploy, compare, release, or done. Release is next where the agent's check passes, both name the
     same address and port, and the roster states all tags and meta that the service gives itself: else clients would
     lose them, and the last column says what its line in services/ lacks. Nothing is changed.
 
@@ -214,7 +216,7 @@ def self_registrations(stack: StackName = DEFAULT_STACK, as_json: AsJson = False
     if as_json:
         print_json([_document(one) for one in compared])
     else:
-        print_rows(("Service", "Agent's", "Its own", "Phase", "What to do"), [_row(one) for one in compared])
+        print_rows(("Service", "Agent's", "Its own", "Step", "What to do"), [_row(one) for one in compared])
         for line in _summary(compared):
             print_line(line)
     raise typer.Exit(any(one.verdict.wrong for one in compared))
@@ -228,18 +230,18 @@ def _row(one: Comparison) -> tuple[str, ...]:
         one.service.id,
         ours,
         own or "-",
-        str(verdict.phase),
+        verdict.step,
         ("wrong: " if verdict.wrong else "") + verdict.message,
     )
 
 
 def _summary(compared: list[Comparison]) -> Iterator[str]:
-    count = Counter(one.verdict.phase for one in compared)
-    for phase, what in _PHASES.items():
-        if count[phase]:
-            yield f"{count[phase]} of {len(compared)} in phase {phase}, {what}"
-    if count[_MIGRATE]:
-        yield f"Phase 3: {_RELEASE}; or, where ACLs are on, give the service a token that can only read."
+    count = Counter(one.verdict.step for one in compared)
+    for step, what in _STEPS.items():
+        if count[step]:
+            yield f"{count[step]} of {len(compared)} {what}"
+    if count["release"]:
+        yield f"To release: {_RELEASE}; or, where ACLs are on, give the service a token that can only read."
         yield (
             "Do not point one that registers itself at the shared agent: at each start, it may remove what the agent "
             "has of its name and port, the stack's registration too."
@@ -257,7 +259,7 @@ def _document(one: Comparison) -> dict[str, Any]:
         "roster": one.service.address,
         "agent": _listed(one.ours) if one.ours else None,
         "own": [_listed(each) for each in one.own],
-        "phase": verdict.phase,
+        "step": verdict.step,
         "message": verdict.message,
         "wrong": verdict.wrong,
         "can_drop": one.can_drop,

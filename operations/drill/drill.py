@@ -168,7 +168,8 @@ def drill(service: ServiceName, stack: StackName = DEFAULT_STACK, as_json: AsJso
     one interval and timeout of its check: 15 s over HTTP, 33 s over TCP. A missed promise makes the exit code 1.
 
     The service runs again afterwards, also after Ctrl-C, `kill`, or a Consul that does not answer. Clients of the
-    service do feel it: on staging, choose one that may be away for half a minute.
+    service do feel it: on staging, choose one that may be away for half a minute over HTTP, and over a
+    minute over TCP.
 
     Example: .local/venv/bin/python -m operations drill billing_service --stack docker-local
     """

@@ -1,4 +1,4 @@
-"""The migration of a service that registers itself from its container, phase by phase and back."""
+"""The migration of a service that registers itself from its container, step by step and back."""
 
 import json
 import time
@@ -104,7 +104,7 @@ def test_no_client_loses_the_service_from_its_own_registration_to_the_stacks_and
         client.begin()
         # 1. Deploy: both are there.
         changes(platform.stack)
-        within(10, lambda: platform.compared.verdict.phase == 2)
+        within(10, lambda: platform.compared.verdict.step == "compare")
         # 2. Monitor: the command says what clients would lose.
         assert f"tags=('preferred',), meta={META!r}" in platform.compared.verdict.message
         state(monkeypatch, tags=("preferred",), meta=META)

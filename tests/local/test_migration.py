@@ -1,4 +1,4 @@
-"""The migration of services that register themselves, phase by phase and back, on services that behave as these do."""
+"""The migration of services that register themselves, step by step and back, on services that behave as these do."""
 
 import json
 import sys
@@ -144,13 +144,13 @@ def test_no_client_loses_the_service_from_its_own_registration_to_the_stacks_and
         client.begin()
         # 1. Deploy: both are there.
         platform.stack.up()
-        # 2. Monitor: once the agent's check has run, the command says what clients would lose.
+        # 2. Compare: once the agent's check has run, the command says what clients would lose.
         to_state = f"first, its line in services/user_services.py: tags=('preferred',), meta={META!r}"
-        within(10, lambda: platform.compared.verdict == Verdict(2, to_state))
+        within(10, lambda: platform.compared.verdict == Verdict("compare", to_state))
         platform.state(tags=("preferred",), meta=META)
         platform.stack.up()
         within(10, lambda: platform.compared.can_drop)
-        # 3. Migrate: a release that does not register itself.
+        # 3. Release: a release that does not register itself.
         platform.release(None, server)
         platform.stack.sandbox.server_api.deregister(platform.own_id)
         within(10, lambda: platform.compared.verdict.message == "nothing to do")

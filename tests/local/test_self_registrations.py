@@ -43,10 +43,10 @@ def test_each_service_is_where_it_is_in_the_migration(deployed: EditableStack) -
     deployed.consul.deregister("account_service")
     now = compared(deployed)
     assert len(now) == len(TWELVE)
-    assert {key: one.verdict.phase for key, one in now.items() if one.verdict.phase != 4} == {
-        BILLING: 3,
-        ORDER: 2,
-        "account_service": 1,
+    assert {key: one.verdict.step for key, one in now.items() if one.verdict.step != "done"} == {
+        BILLING: "release",
+        ORDER: "compare",
+        "account_service": "deploy",
     }
     assert [key for key, one in now.items() if one.can_drop] == [BILLING]
     assert [key for key, one in now.items() if one.verdict.wrong] == [ORDER]
@@ -66,7 +66,7 @@ def test_a_service_that_took_option_b_registers_itself_at_the_agent_and_is_still
     one = compared(deployed)[BILLING]
     assert one.ours
     assert [own.id for own in one.own] == ["billing_service-1"]
-    assert one.verdict.phase == 3
+    assert one.verdict.step == "release"
 
 
 def test_a_service_that_overwrites_the_agents_registration_is_wrong(deployed: EditableStack) -> None:

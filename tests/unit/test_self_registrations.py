@@ -58,20 +58,20 @@ def billing(fake: FakeConsul) -> Comparison:
 def test_a_service_with_heartbeats_and_a_passing_check_at_one_address_can_drop_them(consul: FakeConsul) -> None:
     own(consul)
     one = billing(consul)
-    assert (one.verdict.phase, one.can_drop, one.verdict.wrong) == (3, True, False)
+    assert (one.verdict.step, one.can_drop, one.verdict.wrong) == ("release", True, False)
     assert [(each.node, each.heartbeat) for each in one.own] == [(SERVER, "passing")]
 
 
 def test_a_service_that_only_the_agent_has_is_done(consul: FakeConsul) -> None:
     one = billing(consul)
-    assert (one.verdict.phase, one.verdict.message, one.can_drop) == (4, "nothing to do", False)
+    assert (one.verdict.step, one.verdict.message, one.can_drop) == ("done", "nothing to do", False)
 
 
 def test_a_service_that_the_agent_does_not_have_is_to_be_deployed(consul: FakeConsul) -> None:
     del consul.services[BILLING]
     own(consul)
     one = billing(consul)
-    assert (one.ours, one.verdict.phase, one.verdict.wrong) == (None, 1, False)
+    assert (one.ours, one.verdict.step, one.verdict.wrong) == (None, "deploy", False)
 
 
 @pytest.mark.parametrize("found", ["warning", "missing"])
@@ -82,7 +82,7 @@ def test_a_service_whose_check_does_not_pass_keeps_its_heartbeats(consul: FakeCo
         consul.set_status(CHECK, found)
     own(consul)
     one = billing(consul)
-    assert (one.verdict.phase, one.can_drop, one.verdict.wrong) == (2, False, False)
+    assert (one.verdict.step, one.can_drop, one.verdict.wrong) == ("compare", False, False)
     assert found in one.verdict.message
 
 
@@ -95,7 +95,7 @@ def test_a_service_whose_agent_is_gone_keeps_its_heartbeats(consul: FakeConsul) 
 def test_a_service_at_another_address_keeps_its_heartbeats_and_the_address_is_reported(consul: FakeConsul) -> None:
     own(consul, Address="10.0.0.77")
     one = billing(consul)
-    assert (one.verdict.phase, one.verdict.wrong) == (2, False)
+    assert (one.verdict.step, one.verdict.wrong) == ("compare", False)
     assert "billing-1 is at 10.0.0.77:8216" in one.verdict.message
 
 
@@ -139,7 +139,7 @@ def test_a_service_that_fails_its_check_and_sends_no_heartbeats_is_down_and_not_
 def test_what_stopped_its_heartbeats_left_something_to_deregister(consul: FakeConsul) -> None:
     own(consul, "critical")
     one = billing(consul)
-    assert (one.verdict.phase, one.verdict.message) == (4, f"deregister what it left: billing-1 on {SERVER}")
+    assert (one.verdict.step, one.verdict.message) == ("done", f"deregister what it left: billing-1 on {SERVER}")
 
 
 def test_a_registration_without_a_ttl_check_sends_no_heartbeats(consul: FakeConsul) -> None:
@@ -160,7 +160,7 @@ def test_a_registration_that_took_the_place_of_the_stacks_is_wrong_and_named(con
     own(consul, node=AGENT)
     verdict = billing(consul).verdict
     assert verdict.message == f"billing-1 stands in its place at the agent: {RELEASE}"
-    assert (verdict.phase, verdict.wrong) == (1, True)
+    assert (verdict.step, verdict.wrong) == ("deploy", True)
 
 
 def test_a_service_that_registers_itself_with_an_http_check_is_not_taken_for_what_it_left(consul: FakeConsul) -> None:
@@ -172,7 +172,7 @@ def test_what_clients_would_lose_comes_first_with_what_the_roster_has_to_say(con
     meta = {"base_path": "/api/v1/billing", "version": "1.4.0", "environment": "staging"}
     own(consul, Tags=["v1", "preferred"], Meta=meta)
     one = billing(consul)
-    assert (one.verdict.phase, one.can_drop, one.verdict.wrong) == (2, False, False)
+    assert (one.verdict.step, one.can_drop, one.verdict.wrong) == ("compare", False, False)
     assert one.verdict.message == (
         "first, its line in services/user_services.py: tags=('preferred',), "
         "meta={'base_path': '/api/v1/billing', 'version': '1.4.0'}"
@@ -227,10 +227,10 @@ def test_a_contradiction_is_1(consul: FakeConsul, monkeypatch: pytest.MonkeyPatc
     assert typed(consul, monkeypatch).exit_code == 1
 
 
-def test_what_is_safe_in_phase_3_is_in_the_output(consul: FakeConsul, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_safe_to_release_is_in_the_output(consul: FakeConsul, monkeypatch: pytest.MonkeyPatch) -> None:
     own(consul)
     output = typed(consul, monkeypatch).output
-    assert f"Phase 3: {RELEASE}; or, where ACLs are on, give the service a token that can only read." in output
+    assert f"To release: {RELEASE}; or, where ACLs are on, give the service a token that can only read." in output
     assert "Do not point one that registers itself at the shared agent" in output
 
 
@@ -241,7 +241,7 @@ def test_piped_it_is_a_line_a_service_with_tabs_between(consul: FakeConsul, monk
         BILLING,
         "passing isa-billing:8216",
         f"passing heartbeat, isa-billing:8216 on {SERVER}",
-        "3",
+        "release",
         RELEASE,
     ]
 
@@ -249,7 +249,7 @@ def test_piped_it_is_a_line_a_service_with_tabs_between(consul: FakeConsul, monk
 def test_as_json_each_service_has_what_is_to_change(consul: FakeConsul, monkeypatch: pytest.MonkeyPatch) -> None:
     own(consul)
     first, second = json.loads(typed(consul, monkeypatch, "--json").output)
-    assert (first["service"], first["phase"], first["can_drop"]) == (BILLING, 3, True)
+    assert (first["service"], first["step"], first["can_drop"]) == (BILLING, "release", True)
     assert first["to_state"] == ""
     assert first["own"][0] == {
         "id": "billing-1",
@@ -260,4 +260,4 @@ def test_as_json_each_service_has_what_is_to_change(consul: FakeConsul, monkeypa
         "tags": [],
         "meta": {},
     }
-    assert second["phase"] == 4
+    assert second["step"] == "done"
