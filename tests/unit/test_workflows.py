@@ -98,6 +98,112 @@ def test_a_preview_reaches_neither_docker_nor_consul() -> None:
     assert preview.startswith("pulumi preview --stack staging --refresh=false --diff ")
 
 
+STACK_LINES = """\
+Previewing update (staging):
+  pulumi:pulumi:Stack: (same)
+    [urn=urn:pulumi:staging::consul-staging::pulumi:pulumi:Stack::consul-staging-staging]
+"""
+SERVICE_URN = (
+    "urn:pulumi:staging::consul-staging::consul-staging:registration:AgentRegistration"
+    "$pulumi-python:dynamic/consul:AgentService::registration-billing_service"
+)
+NOTHING = f"{STACK_LINES}Resources:\n    85 unchanged\n"
+CHANGED_PORT = f"""\
+{STACK_LINES}\
+    ~ pulumi-python:dynamic/consul:AgentService: (update)
+        [id=billing_service]
+        [urn={SERVICE_URN}]
+        address   : "isa-billing"
+      ~ checks    : {{
+          ~ billing_service-health: {{
+              ~ http    : "http://isa-billing:8216/health" => "http://isa-billing:8999/health"
+                interval: "10s"
+            }}
+        }}
+      ~ port      : 8216 => 8999
+        tags      : [
+            [0]: "v1"
+        ]
+    --outputs:--
+  ~ service/billing_service      : {{
+      ~ address: "isa-billing:8216" => "isa-billing:8999"
+      ~ check  : "http://isa-billing:8216/health" => "http://isa-billing:8999/health"
+    }}
+Resources:
+    ~ 1 to update
+    84 unchanged
+"""
+REFUSED = "error: Pulumi.staging.yaml: registration: 'agnet': input should be 'agent', 'catalog' or 'files'\n"
+
+
+def comment(folder: Path, pulumi: str) -> tuple[int, str]:
+    """Run the steps of the workflow `preview`, with another `pulumi`; returns how the first one ends, and the comment.
+
+    As on a runner, `gh` has the comment's file as an argument, and each step's shell ends at the first error.
+    """
+    programs = folder / "programs"
+    programs.mkdir()
+    for name, script in (("pulumi", pulumi), ("gh", 'cp "$5" posted.md')):
+        (programs / name).write_text(f"#!/bin/bash\n{script}\n")
+        (programs / name).chmod(0o755)
+    environment = {"PATH": f"{programs}:/usr/bin:/bin", "NUMBER": "7"}
+    codes = []
+    for step in steps("preview")[-2:]:
+        command = ("bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "-c", step["run"])
+        codes.append(subprocess.run(command, cwd=folder, env=environment, check=False, capture_output=True).returncode)
+        environment["OUTCOME"] = "failure" if codes[0] else "success"
+    assert codes[1:] == [0]
+    return codes[0], (folder / "posted.md").read_text()
+
+
+def test_the_comment_of_a_changed_port_has_what_changes_and_at_most_30_lines(tmp_path: Path) -> None:
+    (tmp_path / "output").write_text(CHANGED_PORT)
+    assert comment(tmp_path, "cat output; echo 'warning: using a plugin from $PATH' >&2") == (
+        0,
+        f"""\
+```diff
+    ~ pulumi-python:dynamic/consul:AgentService: (update)
+        [urn={SERVICE_URN}]
+      ~ checks    : {{
+          ~ billing_service-health: {{
+              ~ http    : "http://isa-billing:8216/health" => "http://isa-billing:8999/health"
+      ~ port      : 8216 => 8999
+    --outputs:--
+  ~ service/billing_service      : {{
+      ~ address: "isa-billing:8216" => "isa-billing:8999"
+      ~ check  : "http://isa-billing:8216/health" => "http://isa-billing:8999/health"
+    ~ 1 to update
+    84 unchanged
+```
+""",
+    )
+
+
+def test_the_comment_of_a_pull_request_that_changes_nothing_says_so(tmp_path: Path) -> None:
+    (tmp_path / "output").write_text(NOTHING)
+    assert comment(tmp_path, "cat output") == (0, "```diff\n    85 unchanged\n```\n")
+
+
+def test_a_preview_that_fails_fails_the_job_and_its_comment_says_why_instead_of_what_a_former_push_said(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "output").write_text(STACK_LINES)
+    (tmp_path / "errors").write_text(f"warning: using a plugin from $PATH\n{REFUSED}")
+    code, text = comment(tmp_path, "cat output; cat errors >&2; exit 255")
+    assert code == 255
+    assert text == f"The preview failed: the log of its job has the rest.\n```\n{REFUSED}```\n"
+    assert [step.get("if") for step in steps("preview")[-2:]] == [None, "${{ !cancelled() }}"]
+
+
+def test_a_job_that_fails_before_its_preview_has_a_comment_too(tmp_path: Path) -> None:
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "NUMBER": "7", "OUTCOME": "skipped"}
+    (tmp_path / "gh").write_text('#!/bin/bash\ncat "$5"\n')
+    (tmp_path / "gh").chmod(0o755)
+    command = ("bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "-c", steps("preview")[-1]["run"])
+    done = subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)
+    assert done.stdout == "The preview failed: the log of its job has the rest.\n```\n```\n"
+
+
 def test_drift_brings_back_what_was_reaped_and_reports_the_rest() -> None:
     assert triggers("drift") == {"schedule"}
     assert commands("drift") == [
