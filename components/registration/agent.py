@@ -69,6 +69,8 @@ _unseen_since: dict[str, float] = {}
 # Within this time an agent tells the servers of a removal.
 _AGENT_SECONDS = 0.5
 
+_NO_SERVERS = "No known Consul servers"
+
 Props = dict[str, Any]
 
 
@@ -148,7 +150,7 @@ class AgentServiceProvider(ResourceProvider):
         if not (found := current or drained):
             return ReadResult(id_, {**props, _UNSETTLED: True}) if known_by_servers else ReadResult("", {})
         kept = {key: value for key, value in props.items() if key not in (*OPTIONAL_FIELDS, _UNSETTLED)}
-        unsettled = {_UNSETTLED: True} if drained else {}
+        unsettled = {_UNSETTLED: True} if drained or not _has_servers(_remover(props)) else {}
         return ReadResult(id_, {**kept, **recognize(found, stated_fields(props)), **unsettled})
 
     def delete(self, id_: str, props: Props) -> None:
@@ -331,6 +333,17 @@ def _engine_answers(host: str | None, certificates: str | None) -> bool:
 
 
 @cache
+def _has_servers(agent: Consul) -> bool:
+    """Return whether an agent reaches a leader. An agent whose servers have new addresses finds them only at its start.
+
+    What it has, clients then do not find: an update waits for that, and fails.
+    """
+    with suppress(ConsulError):
+        return bool(agent.leader())
+    return False
+
+
+@cache
 def _client(address: str, token: str | None, ca: str | None) -> Consul:
     return Consul(address, token, ca)
 
@@ -435,6 +448,10 @@ def _await_catalog(agent: str, condition: Callable[[], bool], message: str) -> N
             refusal = error
         if time.monotonic() - since >= patience:
             break
+    if refusal and _NO_SERVERS in str(refusal):
+        raise ConsulError(
+            f"{refusal}. If that stays so, restart the agent: it then looks for the servers by their names"
+        )
     raise refusal or ConsulError(
         f"{message} after {patience:.0f} s: a token may lack service:write, or the agent has lost the "
         "servers; its log says which. The next run completes it"

@@ -27,7 +27,7 @@ from services.environment import Environment
 from services.model import Service
 from services.roster import Roster
 from services.user_services import USER
-from tests.fake_consul import FakeConsul, running, serve
+from tests.fake_consul import Answer, FakeConsul, Request, running, serve
 from tests.forty_services import FORTY, Line, forty_roster
 from tests.unit.authorities import AUTHORITY
 from tests.unit.pulumi_mocks import ROOT, Deployed, deploy, program_with, secret
@@ -45,6 +45,7 @@ SERVICES = [f"registration-{line.name}" for line in FORTY]
 @pytest.fixture(autouse=True)
 def _another_run() -> None:
     agent._unseen_since.clear()
+    agent._has_servers.cache_clear()
 
 
 def registered(
@@ -798,6 +799,25 @@ def test_a_service_that_is_on_its_agent_alone_is_settled_again() -> None:
     with running(agent), running(server):
         state = {**STATE, "agent": agent.address, "drained_to": server.address, "unsettled": True}
         assert "unsettled" not in refreshed(state)
+
+
+def test_a_service_whose_agent_has_lost_the_servers_is_to_be_looked_after_by_this_run() -> None:
+    # The agent has it, so a refresh would call it unchanged, and no client finds it.
+    consul = held(OURS)
+    consul.leader = ""
+    with running(consul):
+        assert refreshed({**STATE, "agent": consul.address})["unsettled"] is True
+
+
+@pytest.mark.usefixtures("_no_pauses")
+def test_an_agent_that_stays_without_servers_fails_the_run_which_says_what_to_do() -> None:
+    consul = held(OURS)
+
+    def answer(asked: Request) -> Answer:
+        return (500, b"No known Consul servers", {}) if "/health/" in asked.path else consul.answer(asked)
+
+    with serve(answer) as address, pytest.raises(ConsulError, match=r"No known Consul servers.*restart the agent"):
+        AgentServiceProvider().create({**STATE, "agent": address})
 
 
 @pytest.mark.parametrize("mark", [None, "pulumi/consul-staging/another/registration-billing_service"])
