@@ -19,6 +19,8 @@ DEREGISTER_FLOOR = timedelta(minutes=1)
 SHORTEST_INTERVAL = timedelta(seconds=1)
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token of RFC 9110
+_GRPC_SERVICE = re.compile(r"[A-Za-z0-9_.-]{1,200}")
+_PATH = re.compile(r"/[!-~]*")
 _SECRET = re.compile(r"auth|cookie|token|secret|passw|credential|api-?_?key|session", re.IGNORECASE)
 _NO_SECRETS = (
     "looks secret, and would stand in plain text in state, preview and catalog: let the path answer without it, or use "
@@ -39,9 +41,17 @@ def _above_floor(value: timedelta) -> timedelta:
 
 
 def _path(value: str) -> str:
+    if not _PATH.fullmatch(value):
+        raise ValueError("must begin with / and have no spaces; a character that is not ASCII is written as %XX")
     for name, _ in parse_qsl(value.partition("?")[2].partition("#")[0], keep_blank_values=True):
         if _SECRET.search(name):
             raise ValueError(f"parameter {name!r} {_NO_SECRETS}")
+    return value
+
+
+def _grpc_service(value: str) -> str:
+    if not _GRPC_SERVICE.fullmatch(value):
+        raise ValueError("must be 1 to 200 of the characters A-Z a-z 0-9 - _ .")
     return value
 
 
@@ -141,7 +151,7 @@ class HttpCheck(_RunByAgent):
 
     suffix: ClassVar[str] = "health"
     kind: Literal["http"] = "http"
-    path: Annotated[str, Field(pattern=r"^/[!-~]*$"), AfterValidator(_path)] = "/health"
+    path: Annotated[str, AfterValidator(_path)] = "/health"
     method: Method = "GET"
     header: Header = Field(default_factory=lambda: MappingProxyType({}))
     body: str = ""
@@ -165,7 +175,7 @@ class GrpcCheck(_RunByAgent):
 
     suffix: ClassVar[str] = "grpc"
     kind: Literal["grpc"] = "grpc"
-    service: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,200}$")] | None = None
+    service: Annotated[str, AfterValidator(_grpc_service)] | None = None
 
 
 class TtlCheck(_Check):

@@ -7,7 +7,6 @@ from typing import TypedDict, Unpack
 
 from pydantic import JsonValue
 
-from services import configuration_values
 from services.checks import Check
 from services.environment import Environment, Location
 from services.model import Service, TaggedAddress, Weights
@@ -24,7 +23,6 @@ class Options(TypedDict, total=False):
         checks: instead of the group's check.
         tags: beside the group's.
         meta: beside the group's.
-        configuration: beside `services.configuration_values.FOR_ALL_SERVICES`.
     """
 
     path: str
@@ -92,7 +90,6 @@ class Group:
             "tags": (*self.tags, environment.name, *options.get("tags", ())),
             "meta": {"version": VERSION, "environment": environment.name, **self.meta, **options.get("meta", {})},
             "checks": self._checks(options),
-            "configuration": {**configuration_values.FOR_ALL_SERVICES, **options.get("configuration", {})},
         }
         return Service.model_validate({**fields, **own})
 
@@ -106,4 +103,4 @@ class Group:
 
 
 # What a line says beside what the group has; all else is a field of the service.
-_OF_THE_GROUP = ("path", "interval", "checks", "tags", "meta", "id", "container", "host", "configuration")
+_OF_THE_GROUP = ("path", "interval", "checks", "tags", "meta", "id", "container", "host")

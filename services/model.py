@@ -61,7 +61,7 @@ class Service(Frozen):
         tagged_addresses: by tag, such as `lan` and `wan`.
         enable_tag_override: other parties may change the tags in the catalog, and they stay as these left them.
         same_address_as: id of the service whose host and port it shares on purpose, such as under its old name.
-        configuration: its values in Consul's KV store, by key without its name (docs/kv-configuration.md).
+        configuration: its own values in Consul's KV store, by key without its name (docs/kv-configuration.md).
     """
 
     id: Identifier

@@ -1,6 +1,5 @@
 """The roster: all services of a stack, which must be able to stand side by side on one agent."""
 
-import sys
 import traceback
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import timedelta
@@ -12,19 +11,14 @@ from pydantic_core import ErrorDetails
 
 from errors import UserError
 from services import configuration_values
+from services.ai_services import AI, ai_services
 from services.environment import Environment
 from services.field_types import Frozen
 from services.group import Options
+from services.grpc_services import GRPC, grpc_services
 from services.model import Service
+from services.user_services import USER, user_services
 from services.validation_errors import field_and_message
-
-try:
-    from services.ai_services import AI, ai_services
-    from services.grpc_services import GRPC, grpc_services
-    from services.user_services import USER, user_services
-except SyntaxError as mistake:  # in a line of a service: the user needs its place, and no stack trace
-    sys.stderr.write(f"error: services/{Path(str(mistake.filename)).name}, line {mistake.lineno}: {mistake.msg}\n")
-    raise SystemExit(2) from None
 
 # In the order in which they are shown. A group of your own goes here.
 _SERVICES = ((USER, user_services), (AI, ai_services), (GRPC, grpc_services))
@@ -108,9 +102,8 @@ class Roster(Frozen):
 
 
 def _kv_entries(service: Service) -> dict[str, str]:
-    return {
-        f"{service.name}/{key}": configuration_values.json_text(value) for key, value in service.configuration.items()
-    }
+    values = {**configuration_values.FOR_ALL_SERVICES, **service.configuration}
+    return {f"{service.name}/{key}": configuration_values.json_text(value) for key, value in values.items()}
 
 
 def _shared(keyed: Iterable[tuple[str, Service]]) -> dict[str, list[Service]]:

@@ -15,10 +15,10 @@ from services.ai_services import ai_service
 from services.checks import DEREGISTER_FLOOR, Check, GrpcCheck, HttpCheck, TcpCheck, TtlCheck
 from services.environment import Environment
 from services.group import Group
-from services.grpc_services import grpc_service
+from services.grpc_services import GRPC, grpc_service
 from services.model import Service, TaggedAddress, Weights
 from services.user_services import USER
-from services.validation_errors import field_and_message
+from services.validation_errors import reasons
 
 IMPORTED = Group(kind="imported", title="Imported services", suffix="", tags=(), meta={}, check=HttpCheck())
 """The group of what has a name of no other group."""
@@ -54,9 +54,7 @@ def roster_line(found: FoundService) -> RosterLine:
     try:
         _build(kind, short_name, role)(found.fields.get("port") or None, **options)
     except (ValidationError, TypeError, ValueError) as error:
-        return RosterLine(
-            kind, f"# {call}", (*unexpressed, *(f"it cannot be stated: {why}" for why in _reasons(error)))
-        )
+        return RosterLine(kind, f"# {call}", (*unexpressed, *(f"it cannot be stated: {why}" for why in reasons(error))))
     return RosterLine(kind, call, tuple(unexpressed))
 
 
@@ -71,7 +69,7 @@ def _group(name: str, found: FoundService) -> tuple[str, str, str | None]:
     return IMPORTED.kind, name, None
 
 
-_GRPC_TAGS = grpc_service(_ENVIRONMENT, "any", 1, "role").tags[:-1]
+_GRPC_TAGS = (*GRPC.tags, _ENVIRONMENT.name)
 
 
 def _build(kind: str, name: str, role: str | None) -> Callable[..., Service]:
@@ -148,7 +146,7 @@ def _check(found: FoundCheck, service: FoundService, unexpressed: list[str]) -> 
     try:
         return _KINDS[kind].model_validate(_check_fields(kind, fields, service, name, unexpressed))
     except (ValidationError, ValueError, durationpy.DurationError) as error:
-        unexpressed.extend(f"{name}: {why}: the check is left out" for why in _reasons(error))
+        unexpressed.extend(f"{name}: {why}: the check is left out" for why in reasons(error))
         return None
 
 
@@ -221,14 +219,6 @@ def _target(kind: str, target: str, service: FoundService, name: str, unexpresse
 def _differing(check: Check, usual: Check) -> dict[str, Any]:
     stated, common = dict(check), {**dict(usual), "id": ""}
     return {key: value for key, value in stated.items() if value != common[key]}
-
-
-def _reasons(error: Exception) -> Iterator[str]:
-    if not isinstance(error, ValidationError):
-        yield str(error)
-        return
-    for each in error.errors(include_url=False):
-        yield ": ".join(field_and_message(each))
 
 
 def _lower(fields: Mapping[str, Any] | None) -> dict[str, Any]:

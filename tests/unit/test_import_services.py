@@ -15,6 +15,7 @@ from consul_cluster.ownership import with_owner
 from operations.import_services.definition_file_reader import DefinitionFileError, read_files
 from operations.import_services.import_services import NothingToImportError, import_services
 from operations.import_services.roster_line import IMPORTED, RosterLine, roster_line
+from services import configuration_values
 from services.ai_services import ai_service
 from services.checks import GrpcCheck, HttpCheck, TcpCheck, TtlCheck
 from services.consul_definition import definition as definition_of
@@ -240,6 +241,14 @@ def test_the_services_of_a_running_consul_are_printed_by_file(consul: FakeConsul
 def test_a_service_without_a_port_is_stated_without_one(consul: FakeConsul) -> None:
     consul.add(AGENT, "web", "web", {"CheckID": "web-ttl", "Name": "web TTL", "Type": "ttl"}, Address="web", Port=0)
     assert printed("--consul", consul.address).splitlines()[-1].startswith('imported("web", None, container="web", ')
+
+
+def test_a_wrong_value_for_all_services_is_nothing_to_what_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(configuration_values, "FOR_ALL_SERVICES", {"a b": 1})
+    [line] = imported({"service": {"name": "billing_service", "port": 8216}}, tmp_path)
+    assert line.text.startswith('user("billing", 8216')
 
 
 def test_nothing_to_import_from_is_one_message() -> None:

@@ -423,18 +423,36 @@ def test_a_mistake_in_a_line_is_one_message_with_its_file_and_line(
     assert str(refused.value) == f"services/user_services.py, line 10: {message}"
 
 
-def test_a_line_that_python_cannot_read_is_one_message_with_its_file_and_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "mistake", "message"),
+    [
+        ("grpc_services.py", 'user("billing", 8216', ", line {}: '(' was never closed"),
+        ("user_services.py", 'USER.check = HttpCheck(path="a b")', ", line {}: path: "),
+        ("ai_services.py", 'AI = Group(kind="ai")', ", line {}: Group.__init__() missing 5 required positional "),
+        ("configuration_values.py", 'FOR_ALL_SERVICES = {"on": true}', ", line {}: name 'true' is not defined"),
+        ("configuration_values.py", 'FOR_ALL_SERVICES = {"a b": 1}', ": FOR_ALL_SERVICES: key 'a b' must be 1 to 256 "),
+        (
+            "configuration_values.py",
+            "FOR_ALL_SERVICES = None",
+            ": FOR_ALL_SERVICES: Input should be a valid dictionary",
+        ),
+        ("roster.py", "from services.batch_services import BATCH", ", line {}: No module named 'services.batch_serv"),
+    ],
+)
+def test_a_mistake_in_what_a_file_says_is_one_message_with_its_place(
+    tmp_path: Path, name: str, mistake: str, message: str
+) -> None:
     project = Path(roster_module.__file__).parents[1]
     shutil.copytree(project / "services", tmp_path / "services")
-    with (tmp_path / "services/grpc_services.py").open("a") as file:
-        file.write('\n\nuser("billing", 8216\n')
-    line = len((project / "services/grpc_services.py").read_text().splitlines()) + 3
+    with (tmp_path / "services" / name).open("a") as file:
+        file.write(f"\n\n{mistake}\n")
+    line = len((project / "services" / name).read_text().splitlines()) + 3
     command = (sys.executable, "-m", "operations", "status")
     run = subprocess.run(
         command, cwd=tmp_path, env={"PYTHONPATH": str(project)}, capture_output=True, text=True, check=False
     )
-    assert run.stderr == f"error: services/grpc_services.py, line {line}: '(' was never closed\n"
-    assert run.returncode == 2
+    assert run.stderr.startswith(f"error: services/{name}{message.format(line)}")
+    assert (run.returncode, run.stderr.count("\n")) == (2, 1)
 
 
 def test_two_lines_that_want_the_same_are_one_message_that_names_both(edited: Callable[[str], None]) -> None:
