@@ -74,7 +74,10 @@ class KvEntryProvider(ResourceProvider):
             return ReadResult(id_, props)  # this run makes the servers again; their volumes have the entry
         if not entry:
             return ReadResult("", {})
-        return ReadResult(id_, props if has_value(entry.text, props["value"]) else {**props, "value": entry.text})
+        if has_value(entry.text, props["value"]):
+            return ReadResult(id_, props)
+        found = {**props, "value": entry.text}
+        return ReadResult(id_, found, found)  # as inputs too: a preview compares the stated ones with them
 
     def delete(self, id_: str, props: Props) -> None:
         """Remove the entry, if nobody but this stack has written it."""

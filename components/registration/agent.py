@@ -151,7 +151,9 @@ class AgentServiceProvider(ResourceProvider):
             return ReadResult(id_, {**props, _UNSETTLED: True}) if known_by_servers else ReadResult("", {})
         kept = {key: value for key, value in props.items() if key not in (*OPTIONAL_FIELDS, _UNSETTLED)}
         unsettled = {_UNSETTLED: True} if drained or not _has_servers(_remover(props)) else {}
-        return ReadResult(id_, {**kept, **recognize(found, stated_fields(props)), **unsettled})
+        seen = {**kept, **recognize(found, stated_fields(props))}
+        # As inputs too, where they differ: a preview compares the stated ones with them.
+        return ReadResult(id_, {**seen, **unsettled}, None if stated_fields(seen) == stated_fields(props) else seen)
 
     def delete(self, id_: str, props: Props) -> None:
         """Deregister the service if this resource owns it, and wait until it is gone from the catalog."""

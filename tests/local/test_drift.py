@@ -34,20 +34,20 @@ def with_check(name: str, value: str) -> Callable[[dict[str, Any]], None]:
 
 # By field: a service, how it drifts there, and what the preview then shows of it.
 DRIFTS: dict[str, tuple[str, Callable[[dict[str, Any]], None], str]] = {
-    "address": ("account_service", lambda held: held.update(Address="127.0.0.9"), "address   : "),
-    "port": ("billing_service", lambda held: held.update(Port=9999), "port      : 8216 => 9999"),
-    "name": ("auth_service", lambda held: held.update(Name="auth"), 'name      : "auth_service" => "auth"'),
-    "tags": ("order_service", lambda held: held["Tags"].append("canary"), '+ [4]: "canary"'),
+    "address": ("account_service", lambda held: held.update(Address="127.0.0.9"), 'address   : "127.0.0.9" => '),
+    "port": ("billing_service", lambda held: held.update(Port=9999), "port      : 9999 => 8216"),
+    "name": ("auth_service", lambda held: held.update(Name="auth"), 'name      : "auth" => "auth_service"'),
+    "tags": ("order_service", lambda held: held["Tags"].append("canary"), '- [4]: "canary"'),
     "meta": (
         "event_service",
         lambda held: held["Meta"].update(team="nobody"),
-        '~ team       : "user-platform" => "nobody"',
+        '~ team       : "nobody" => "user-platform"',
     ),
-    "check interval": ("audit_service", with_check("Interval", "20s"), '"10s" => "20s"'),
-    "check timeout": ("wallet_service", with_check("Timeout", "9s"), '"5s" => "9s"'),
-    "check name": ("task_service", with_check("Name", "other"), '"task_service HTTP" => "other"'),
-    "check id": ("album_service", with_check("CheckID", "other"), "- album_service-health: {"),
-    "check notes": ("media_service", with_check("Notes", "changed by hand"), "- http "),
+    "check interval": ("audit_service", with_check("Interval", "20s"), '"20s" => "10s"'),
+    "check timeout": ("wallet_service", with_check("Timeout", "9s"), '"9s" => "5s"'),
+    "check name": ("task_service", with_check("Name", "other"), '"other" => "task_service HTTP"'),
+    "check id": ("album_service", with_check("CheckID", "other"), "+ album_service-health: {"),
+    "check notes": ("media_service", with_check("Notes", "changed by hand"), "+ http "),
 }
 
 

@@ -213,6 +213,19 @@ def test_a_value_that_changes_is_one_line_of_the_preview(server: Consul, stack: 
         values(stack, stated).destroy()
 
 
+def test_a_value_that_another_party_wrote_is_in_the_preview_beside_the_stated_one(
+    server: Consul, stack: EditableStack
+) -> None:
+    values(stack, {KEY: "3"}).up()
+    write(server, "9")
+    try:
+        values(stack, {KEY: "3"}).preview(diff=True, refresh=True)
+        signed = [line.strip() for line in stack.output if line.strip().startswith(("~ value", "+ ", "- "))]
+        assert signed[-1] == '~ value  : "9" => "3"'
+    finally:
+        values(stack, {KEY: "3"}).destroy()
+
+
 def test_destroy_removes_the_values_of_the_stack_and_none_that_a_service_wrote(
     server: Consul, stack: EditableStack
 ) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import urllib3
+from pulumi import RunError
 
 import toolchain
 from components.consul_connection import Connection
@@ -19,7 +20,8 @@ from consul_cluster.client import Consul, ConsulError
 from consul_cluster.cluster_names import STAGING_NAMES
 from operations.pulumi_engine import Engine, EngineError
 from operations.sandbox.processes import BackgroundProcess
-from tests.local.stacks import EditableStack, new_project, new_sandbox
+from services.consul_definition import register_request
+from tests.local.stacks import EditableStack, as_deployed, new_project, new_sandbox
 from tests.waiting import within
 
 
@@ -180,6 +182,22 @@ def test_a_right_token_registers_and_is_nowhere_in_plain_text(acl_stack: Editabl
     assert "the-root-token" not in state(acl_stack)
     assert acl_stack.up(refresh=True) == {"same": 3}
     acl_stack.destroy()
+
+
+def test_a_token_is_nowhere_in_plain_text_after_a_refresh_that_found_drift(acl_stack: EditableStack) -> None:
+    acl_stack.endpoint = replace(acl_stack.endpoint, token="the-root-token")  # noqa: S106
+    acl_stack.up()
+    drifted = register_request({"id": "billing_service", **as_deployed(acl_stack.roster.services[0]), "port": 9999})
+    Consul(acl_stack.endpoint.address, "the-root-token").register(drifted)
+
+    def stop_after_the_refresh() -> None:
+        raise RunError("stopped")
+
+    with pytest.raises(EngineError):
+        replace(acl_stack.engine, program=stop_after_the_refresh).up(refresh=True)
+    assert "9999" in state(acl_stack)
+    assert "ciphertext" in state(acl_stack)
+    assert "the-root-token" not in state(acl_stack)
 
 
 def token_with(stack: EditableStack, rules: str) -> str:

@@ -569,6 +569,15 @@ def test_a_service_without_a_port_is_registered_and_then_as_stated() -> None:
     assert consul.written == REGISTER
 
 
+def test_what_drifted_is_what_the_stated_fields_are_compared_with_and_nothing_else_is() -> None:
+    with running(held(OURS, Port=9999)) as drifted, running(held(OURS)) as stated:
+        seen, same = (
+            AgentServiceProvider().read("billing_service", {**STATE, "agent": consul.address})
+            for consul in (drifted, stated)
+        )
+    assert (same.inputs, (seen.inputs or {})["port"], seen.inputs) == (None, 9999, seen.outs)
+
+
 def test_a_conflict_over_a_service_without_a_port_names_its_host_alone() -> None:
     with pytest.raises(ConsulError, match=r"by another party, not by Pulumi, at isa-billing\. "):
         created(held(None, Port=0))

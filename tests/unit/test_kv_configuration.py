@@ -17,6 +17,7 @@ from services.environment import Environment
 from services.model import Service
 from services.roster import Roster, RosterError, load_roster
 from services.user_services import USER
+from tests.fake_consul import serve
 from tests.unit.pulumi_mocks import Deployed, deploy, on_docker, run_main, secret, stack_config
 from tests.unit.stacks import stack_at
 
@@ -153,6 +154,13 @@ def test_another_value_is_a_change_in_place() -> None:
     one, other = {"key": "a/b", "value": "1", "flags": "7"}, {"key": "a/b", "value": "2", "flags": "7"}
     result = KvEntryProvider().diff("a/b", one, other)
     assert (result.changes, result.replaces) == (True, [])
+
+
+def test_a_value_that_another_party_wrote_is_what_the_stated_one_is_compared_with() -> None:
+    entry = b'[{"Value": "OQ==", "Flags": 0, "ModifyIndex": 7}]'
+    with serve(lambda _: (200, entry, {})) as servers:
+        found = KvEntryProvider().read("a/b", {"key": "a/b", "value": "3", "flags": "7", "servers": servers})
+    assert found.inputs == found.outs == {"key": "a/b", "value": "9", "flags": "7", "servers": servers}
 
 
 def test_nothing_else_is_a_change() -> None:
