@@ -105,6 +105,6 @@ def test_a_service_on_the_agents_node_is_a_duplicate(aim: Stack) -> None:
 def test_a_service_without_a_port_is_well(aim: Stack) -> None:
     environment = Environment("staging", aim.settings.service_host)
     report_service = USER.service(environment, "report", None, checks=(HttpCheck(port=9000),))
+    aim = replace(aim, roster=Roster(services=(*aim.roster.services, report_service)))
     register(aim, report_service)
-    roster = Roster(services=(*aim.roster.services, report_service))
-    assert findings(replace(aim, roster=roster)) == {}
+    assert findings(aim) == {}
