@@ -469,13 +469,30 @@ def of_file(path: Path, project: str) -> Settings:
     """Check the config in a stack's file before any engine runs; a secret in it, which engines alone read, is not."""
     content = path.read_bytes()
     try:
-        document = yaml.safe_load(content)
+        document = yaml.load(content, _Loader)  # noqa: S506 - a SafeLoader
     except Exception as error:  # besides its own, PyYAML lets out what int, float and date say of a value
         raise SettingsError(f"{path.name}: is not YAML: {_place(error)}") from None
     config = document.get("config") if isinstance(document, dict) else None
     if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
         raise SettingsError(f"{path.name}: config: must map keys to values, such as {project}:environment: staging")
     return load({key: value for key, value in _own(config, project).items() if not _secret(value)}, path.name)
+
+
+class _Loader(yaml.SafeLoader):
+    """Takes no key twice in one map, of which PyYAML itself keeps the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        known = set[str]()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in known:
+                    raise _TwiceError(problem=key.value, problem_mark=key.start_mark)
+                known.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+class _TwiceError(yaml.MarkedYAMLError):
+    """A key stands twice in one map."""
 
 
 def _printable(key: str) -> str:
@@ -485,7 +502,8 @@ def _printable(key: str) -> str:
 def _place(error: Exception) -> str:
     """Return where a file is not YAML. What stands there may be the token, and is not shown."""
     if isinstance(error, yaml.MarkedYAMLError) and (mark := error.problem_mark):
-        return f"see line {mark.line + 1}, column {mark.column + 1}"
+        twice = f"{error.problem!r} stands twice: " if isinstance(error, _TwiceError) else ""
+        return f"{twice}see line {mark.line + 1}, column {mark.column + 1}"
     return "a character, a number or a date in it is none, or it is nested too deep"
 
 

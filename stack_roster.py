@@ -77,7 +77,7 @@ def _several_ports(loaded: Roster) -> Iterator[str]:
 
 
 def _line(service: Service) -> str:
-    return f"services/{service.kind}_services.py: {service.id}"
+    return f"{service.place}: {service.id}"
 
 
 def _leave_out(service: Service) -> str:

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from operations.pulumi_engine import Engine
 from operations.sandbox.processes import BackgroundProcess
 from operations.sandbox.sandbox import Sandbox, sandbox
 from services.model import Service
-from services.roster import Roster
+from services.roster import Roster, nearest
 
 
 class StackError(UserError):
@@ -113,8 +112,8 @@ class Stack:
             if service.id == service_id:
                 return service
         ids = [service.id for service in self.roster.services]
-        near = get_close_matches(service_id, ids, 1, cutoff=0.5)
-        known = f"{near[0]} is" if near else f"it has {', '.join(ids)}"
+        near = nearest(service_id, ids)
+        known = f"{near} is" if near else f"it has {', '.join(ids)}"
         raise StackError(f"there is no service {service_id!r} in services/: {known}")
 
     def stand_in(self, service_id: str) -> BackgroundProcess:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from traceback import walk_stack
 from typing import TypedDict, Unpack
 
 from pydantic import JsonValue
@@ -90,6 +91,7 @@ class Group:
             "tags": (*self.tags, environment.name, *options.get("tags", ())),
             "meta": {"version": VERSION, "environment": environment.name, **self.meta, **options.get("meta", {})},
             "checks": self._checks(options),
+            "line": _line_of(f"/{self.kind}_services.py"),
         }
         return Service.model_validate({**fields, **own})
 
@@ -100,6 +102,12 @@ class Group:
         if changes:
             raise ValueError(f"{' and '.join(changes)} cannot stand beside checks: put it into a check")
         return options["checks"]
+
+
+def _line_of(file: str) -> int | None:
+    """Return the line at which code of a file, whose path ends so, calls this; None: it does not."""
+    lines = [line for frame, line in walk_stack(None) if frame.f_code.co_filename.endswith(file)]
+    return lines[-1] if lines else None
 
 
 # What a line says beside what the group has; all else is a field of the service.

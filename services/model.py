@@ -62,6 +62,7 @@ class Service(Frozen):
         enable_tag_override: other parties may change the tags in the catalog, and they stay as these left them.
         same_address_as: id of the service whose host and port it shares on purpose, such as under its old name.
         configuration: its own values in Consul's KV store, by key without its name (docs/kv-configuration.md).
+        line: of its group's file, for messages; None: it stands in none.
     """
 
     id: Identifier
@@ -78,6 +79,7 @@ class Service(Frozen):
     enable_tag_override: bool = False
     same_address_as: Identifier | None = None
     configuration: KvConfiguration = Field(default_factory=lambda: MappingProxyType({}))
+    line: int | None = None
 
     @field_validator("checks")
     @classmethod
@@ -89,6 +91,11 @@ class Service(Frozen):
         return tuple(
             check if check.id else check.model_copy(update={"id": f"{service_id}-{check.suffix}"}) for check in checks
         )
+
+    @property
+    def place(self) -> str:
+        """The file and the line that state it."""
+        return f"services/{self.kind}_services.py" + (f", line {self.line}" if self.line else "")
 
     @property
     def address(self) -> str:

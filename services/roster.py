@@ -29,6 +29,10 @@ GROUPS = tuple(group for group, _ in _SERVICES)
 _SHOWN = (str, int, float, timedelta, type(None))  # what a message repeats: not whole checks
 
 
+_MADE_OF = {"name": ("id", "container", "host"), "container": ("host",)}
+"""What a group makes of a field where the line does not state it: wrong with that field, it is no second mistake."""
+
+
 class RosterError(UserError):
     """A line of a group's file is malformed, or two lines want the same thing."""
 
@@ -115,7 +119,7 @@ def _shared(keyed: Iterable[tuple[str, Service]]) -> dict[str, list[Service]]:
 
 
 def _lines(services: Iterable[Service]) -> str:
-    return ", ".join(f"{service.id} in services/{service.kind}_services.py" for service in services)
+    return "; ".join(f"{service.id} in {service.place}" for service in services)
 
 
 def load_roster(environment: Environment) -> Roster:
@@ -145,18 +149,28 @@ def load_roster(environment: Environment) -> Roster:
 def _refuse_unknown(named: Mapping[str, Iterable[str]], ids: Collection[str]) -> None:
     for key, stated in named.items():
         for unknown in sorted(set(stated) - set(ids)):
-            near = get_close_matches(unknown, ids, 1)
-            raise RosterError(
-                f"{key}: {unknown!r} is no id of a service in services/" + (f": {near[0]} is" if near else "")
-            )
+            meant = f": {near} is" if (near := nearest(unknown, ids)) else ""
+            raise RosterError(f"{key}: {unknown!r} is no id of a service in services/{meant}")
 
 
-def _messages(error: ValidationError) -> Iterator[str]:
-    for each in error.errors(include_url=False):
-        if error.title == Roster.__name__:  # of two services, which the message names
-            yield str(each["ctx"]["error"])
-        else:
-            yield f"{_line(error)}: {_message(each)}"
+def nearest(unknown: str, ids: Iterable[str]) -> str | None:
+    """Return the id that may be meant. That both end like all services of a group says nothing."""
+    by_stem = {_stem(each): each for each in ids}
+    near = get_close_matches(_stem(unknown), by_stem, 1)
+    return by_stem[near[0]] if near else None
+
+
+def _stem(service_id: str) -> str:
+    return min((service_id.removesuffix(group.suffix) for group in GROUPS), key=len)
+
+
+def _messages(error: ValidationError) -> Iterable[str]:
+    details = error.errors(include_url=False)
+    if error.title == Roster.__name__:  # of two services, which the message names
+        return [str(each["ctx"]["error"]) for each in details]
+    wrong = {each["loc"][:1] for each in details}
+    follow = {(field,) for cause, fields in _MADE_OF.items() if (cause,) in wrong for field in fields}
+    return [f"{_line(error)}: {_message(each)}" for each in details if each["loc"][:1] not in follow]
 
 
 def _message(each: ErrorDetails) -> str:
@@ -165,7 +179,8 @@ def _message(each: ErrorDetails) -> str:
         return message
     if each["type"] == "extra_forbidden":
         return f"{field}: a service has no such field: it has {', '.join(Options.__annotations__)}"
-    given = f"{each['input']!r}: " if isinstance(each["input"], _SHOWN) else ""
+    shown = repr(each["input"])
+    given = f"{shown}: " if isinstance(each["input"], _SHOWN) and not message.startswith(shown) else ""
     return f"{field}: {given}{message[0].lower()}{message[1:]}"
 
 

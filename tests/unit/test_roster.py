@@ -213,6 +213,13 @@ def test_an_id_that_no_service_has_is_refused_with_the_one_that_is_meant(
     assert str(refused.value) == f"{key}: 'acount_service' is no id of a service in services/: account_service is"
 
 
+def test_an_id_that_no_service_has_is_no_guess_at_one_that_only_ends_alike(edited: Callable[[str], None]) -> None:
+    edited('user("ota", 8107),')
+    with pytest.raises(RosterError) as refused:
+        load_roster(Environment("staging", left_out=frozenset({"report_service"})))
+    assert str(refused.value) == "leaveOut: 'report_service' is no id of a service in services/"
+
+
 def test_a_line_that_shares_the_address_of_no_service_is_refused(edited: Callable[[str], None]) -> None:
     edited('user("invoice", 8216, same_address_as="acount_service"),')
     with pytest.raises(RosterError) as refused:
@@ -253,28 +260,28 @@ def test_a_host_that_is_none_is_refused() -> None:
     [
         (
             (service(id="billing", name="a", port=1), service(id="billing", name="b", port=2, checks=[check("b")])),
-            "id 'billing' is used 2 times (billing in services/user_services.py, billing in services/user_services.py)",
+            "id 'billing' is used 2 times (billing in services/user_services.py; billing in services/user_services.py)",
         ),
         (
             (service(id="a", name="a"), service(id="b", name="b", kind="ai", checks=[check("b")])),
-            "address 'isa-billing:8216' is used 2 times (a in services/user_services.py, b in services/ai_services.py)",
+            "address 'isa-billing:8216' is used 2 times (a in services/user_services.py; b in services/ai_services.py)",
         ),
         (
             (service(id="a", name="a", port=1), service(id="b", name="b", port=2)),
-            "check id 'billing_service-health' is used 2 times (a in services/user_services.py, b in services/user",
+            "check id 'billing_service-health' is used 2 times (a in services/user_services.py; b in services/user",
         ),
         # The catalog's index knows no case.
         (
             (service(id="a", name="a", port=1), service(id="A", name="b", port=2, checks=[check("b")])),
-            "id 'a' is used 2 times (a in services/user_services.py, A in services/user_services.py)",
+            "id 'a' is used 2 times (a in services/user_services.py; A in services/user_services.py)",
         ),
         (
             (service(id="a", name="a", port=1), service(id="b", name="A", port=2, checks=[check("b")])),
-            "names A and a (a in services/user_services.py, b in services/user_services.py) are one to Consul's",
+            "names A and a (a in services/user_services.py; b in services/user_services.py) are one to Consul's",
         ),
         (
             (service(id="a", name="a"), service(id="b", name="b", host="ISA-billing", checks=[check("b")])),
-            "address 'isa-billing:8216' is used 2 times (a in services/user_services.py, b in services/user_",
+            "address 'isa-billing:8216' is used 2 times (a in services/user_services.py; b in services/user_",
         ),
         # Registered, the second check would silently stand in for the first.
         ((service(checks=[check("same"), check("same")]),), "check id 'same' is used 2 times"),
@@ -409,6 +416,12 @@ def edited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], N
             'user("billing", 8216, tags=("preferred")),',
             "tags: 'preferred' must be a tuple: write ('preferred',) with a comma",
         ),
+        ('user("bill ing", 8216),', "name: 'bill ing_service' must be 1 to 63 of the characters A-Z a-z 0-9 - _"),
+        ('user("billing", 8216, container="a b"),', "container: 'a b' is neither a host name nor an IP address"),
+        (
+            'user("billing", 8216, path="ready"),',
+            "path: 'ready': must begin with / and have no spaces; a character that is not ASCII is written as %XX",
+        ),
         ('usr("billing", 8216),', "name 'usr' is not defined"),
         ('user("billing"),', "Group.service() missing 1 required positional argument: 'port'"),
         ('user("billing", None),', "checks: the http check needs a port: the service has none"),
@@ -460,6 +473,6 @@ def test_two_lines_that_want_the_same_are_one_message_that_names_both(edited: Ca
     with pytest.raises(RosterError) as refused:
         load_roster(STAGING)
     assert str(refused.value) == (
-        "id 'account_service' is used 2 times (account_service in services/user_services.py, account_service in "
-        "services/user_services.py): it must be unique"
+        "id 'account_service' is used 2 times (account_service in services/user_services.py, line 9; account_service "
+        "in services/user_services.py, line 10): it must be unique"
     )

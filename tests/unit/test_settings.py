@@ -1046,6 +1046,18 @@ def test_what_is_wrong_with_a_stacks_yaml_is_reported_with_its_place(tmp_path: P
 
 
 @pytest.mark.parametrize(
+    ("content", "twice"),
+    [
+        ("config:\n  environment: a\nconfig:\n  serviceHost: b\n", "'config' stands twice: see line 3, column 1"),
+        ("config:\n  environment: a\n  environment: b\n", "'environment' stands twice: see line 3, column 3"),
+        ("config:\n  locations:\n    a: b\n    a: c\n", "'a' stands twice: see line 4, column 5"),
+    ],
+)
+def test_a_key_that_stands_twice_in_a_stacks_file_is_refused(tmp_path: Path, content: str, twice: str) -> None:
+    assert refusal_of_file(tmp_path, content) == f"Pulumi.test.yaml: is not YAML: {twice}"
+
+
+@pytest.mark.parametrize(
     "content",
     [
         *(b"config: {environment: \xff}", b"config: {environment: \0}"),
