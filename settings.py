@@ -449,7 +449,7 @@ def of_stack() -> Settings:
     config = _own(CONFIG.get(), project)
     for key in (str(field.alias) for field in Settings.model_fields.values() if not field.repr):
         if config.get(key) and not is_config_secret(f"{project}:{key}"):
-            right = f"set it with `pulumi config set --secret {key}`"
+            right = f"pulumi config set --stack {pulumi.get_stack()} --secret {key}"
             raise SettingsError(f"{source}: {key}: is in plain text: {right}")
     loaded = load(config, source)
     if wrong := _unfit_certificate(loaded.agent_certificate_file, loaded.agent_certificate_key):
@@ -542,7 +542,7 @@ def _line(error: Any) -> str:  # noqa: ANN401 - pydantic's error details
 def _said(key: str | None, error: Any) -> str:  # noqa: ANN401 - the same
     match error["type"]:
         case "missing":
-            return f"{key}: is missing: set it with `pulumi config set {key} VALUE`"
+            return f"{key}: is missing: add `{key}: VALUE` to its config"
         case "extra_forbidden":
             known = ", ".join(str(field.alias) for field in Settings.model_fields.values())
             return f"{key}: is no key of this project: the keys are {known}"

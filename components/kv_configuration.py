@@ -159,7 +159,7 @@ def _write(stated: Props, before: Props | None = None) -> Props:
         raise ConsulError(
             f"KV key {key!r} on {consul.address}: another party wrote {_shown(current.text)}, and this stack states "
             f"{_shown(stated['value'])}. Take it out of services/, or remove it there (`consul kv delete {key}`), or "
-            "let this stack take it over: pulumi config set adopt true"
+            "let this stack take it over: adopt: true in its file, Pulumi.<stack>.yaml"
         )
     wanted = KvEntry(key, stated["value"], int(stated["flags"]), current.index if current else 0)
     if current != wanted and not consul.write_kv_entry(wanted):

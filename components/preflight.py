@@ -229,7 +229,7 @@ def _refused_by_server(server: ExistingServer) -> Iterator[str]:
                 yield f"server {server.container}: {error}: set serverAddress to where its API is reached from here"
             return
         if datacenter != server.datacenter:
-            right = f"in {server.datacenter!r}: pulumi config set datacenter {datacenter}"
+            right = f"in {server.datacenter!r}: set datacenter in Pulumi.{pulumi.get_stack()}.yaml"
             yield f"server {server.api.address}: is in datacenter {datacenter!r}, and the agent {right}"
         for token in server.rights:
             yield from _missing_rights(token)

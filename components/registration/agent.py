@@ -292,7 +292,7 @@ def _apply(stated: Props, before: Props | None = None) -> Props:
     marks = {stated["mark"], *([before["mark"]] if before else [])}
     owners = marks | {definition_files_owner(mark) for mark in marks}
     if current and current["meta"].get(OWNER_KEY) not in owners and not stated["adopt"]:
-        raise ConsulError(_conflict(consul, service_id, current))
+        raise ConsulError(_conflict(consul, stated, current))
     current = current and recognize(current, fields)
     # With which token the agent keeps a service that no state knows, such as a lost one, it does not show.
     if current != fields or (before or {}).get("token") != stated.get("token"):
@@ -313,13 +313,13 @@ def _register(consul: Consul, body: Props) -> None:
     return consul.register(body)
 
 
-def _conflict(consul: Consul, service_id: str, current: Props) -> str:
+def _conflict(consul: Consul, stated: Props, current: Props) -> str:
     owner = current["meta"].get(OWNER_KEY, "another party, not by Pulumi")
     at = host_and_port(current["address"], current["port"])
+    _, project, stack, _ = stated["mark"].split("/")
     return (
-        f"service id {service_id!r} is already registered with the agent {consul.address} by {owner}, "
-        f"at {at}. Deregister it there, or let this stack take it over: "
-        "pulumi config set adopt true"
+        f"service id {stated['service_id']!r} is already registered with the agent {consul.address} by {owner}, "
+        f"at {at}. Deregister it there, or let this stack take it over: {project}:adopt: true in Pulumi.{stack}.yaml"
     )
 
 

@@ -32,5 +32,6 @@ def _finding(stack: Stack, key: str, value: str, entry: KvEntry | None) -> Findi
         return Finding(key, value, "no such key", deploy)
     if entry.flags == kv_flags(stack.owner_prefix):
         return Finding(key, value, entry.text, deploy)
-    take_over = f"pulumi config set adopt true --stack {stack.name}, and {deploy}"
-    return Finding(key, value, f"{entry.text}, which another party wrote", f"take it out of services/; or {take_over}")
+    return Finding(
+        key, value, f"{entry.text}, which another party wrote", f"take it out of services/; or {advice.adopt(stack)}"
+    )

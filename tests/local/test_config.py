@@ -36,7 +36,7 @@ WRONG: list[tuple[str, Any, str]] = [
     (
         "agentToken",
         "in-plain-text",
-        "agentToken: is in plain text: set it with `pulumi config set --secret agentToken`",
+        "agentToken: is in plain text: pulumi config set --stack local --secret agentToken",
     ),
     ("environment", "", "environment: '' must be 1 to 63 letters, digits and dashes"),
     ("adopt", "perhaps", "'adopt' must be of type 'boolean'"),

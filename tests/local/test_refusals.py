@@ -81,7 +81,7 @@ def test_an_id_that_another_party_registered_is_an_error_that_says_who_and_what_
         stack.up()
     assert "service id 'billing_service' is already registered" in stack.said
     assert "by another party, not by Pulumi, at 10.1.2.3:80" in stack.said
-    assert "pulumi config set adopt true" in stack.said
+    assert "consul-staging:adopt: true in Pulumi.local.yaml" in stack.said
     held = stack.consul.service("billing_service")
     assert held
     assert held["Address"] == "10.1.2.3"

@@ -657,7 +657,8 @@ def test_what_another_registered_is_refused_with_its_name_and_what_would_help(ma
         created(consul)
     assert str(caught.value) == (
         f"service id 'billing_service' is already registered with the agent {consul.address} by {owner}, "
-        "at isa-billing:8216. Deregister it there, or let this stack take it over: pulumi config set adopt true"
+        "at isa-billing:8216. Deregister it there, or let this stack take it over: "
+        "consul-staging:adopt: true in Pulumi.test.yaml"
     )
     assert consul.wrote == []
 

@@ -171,7 +171,7 @@ def problems(monkeypatch: pytest.MonkeyPatch, expected: Prerequisites, *containe
     [
         (["dc1"], []),
         (["dc1", "dc2"], []),
-        (["eu-1", "dc1"], ["is in datacenter 'eu-1', and the agent in 'dc1': pulumi config set datacenter eu-1"]),
+        (["eu-1", "dc1"], ["is in datacenter 'eu-1', and the agent in 'dc1': set datacenter in Pulumi.test.yaml"]),
     ],
 )
 def test_a_server_in_another_datacenter_is_a_problem(

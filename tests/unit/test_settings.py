@@ -474,14 +474,14 @@ def test_a_key_that_cannot_be_printed_is_named_in_plain_letters(key: str, shown:
 
 def test_a_key_that_is_missing_is_named_with_the_command_that_sets_it() -> None:
     assert refusal({"agentAddress": "http://127.0.0.1:8501"}) == (
-        "Pulumi.test.yaml: serverAddress: is missing: set it with `pulumi config set serverAddress VALUE`"
+        "Pulumi.test.yaml: serverAddress: is missing: add `serverAddress: VALUE` to its config"
     )
 
 
 def test_every_mistake_has_a_line_of_its_own() -> None:
     assert refusal({"agentAddress": "consul", "environment": "a b", "adopt": "maybe", "hots": "x"}).splitlines() == [
         f"Pulumi.test.yaml: agentAddress: 'consul' {URL}",
-        "Pulumi.test.yaml: serverAddress: is missing: set it with `pulumi config set serverAddress VALUE`",
+        "Pulumi.test.yaml: serverAddress: is missing: add `serverAddress: VALUE` to its config",
         f"Pulumi.test.yaml: environment: 'a b' {NAME}",
         "Pulumi.test.yaml: adopt: 'maybe': input should be a valid boolean, unable to interpret input",
         f"Pulumi.test.yaml: hots: is no key of this project: the keys are {KEYS}",
@@ -859,7 +859,7 @@ def test_only_an_agent_of_an_existing_server_takes_the_keys_of_others(
 
 @pytest.mark.parametrize("key", SECRETS)
 def test_a_key_of_others_in_plain_text_is_refused(of_others: dict[str, str], key: str) -> None:
-    with pytest.raises(SettingsError, match=f"{key}: is in plain text: set it with `pulumi config set --secret {key}`"):
+    with pytest.raises(SettingsError, match=f"{key}: is in plain text: pulumi config set --stack .+ --secret {key}"):
         of_stack({**LEAST, **of_others}, tuple({*SECRETS} - {key}))
 
 
@@ -969,7 +969,7 @@ def test_a_token_in_plain_text_is_refused_with_the_command_that_keeps_it_secret(
     with pytest.raises(SettingsError) as caught:
         of_stack({**LEAST, "agentToken": TOKEN})
     assert str(caught.value) == (
-        "Pulumi.test.yaml: agentToken: is in plain text: set it with `pulumi config set --secret agentToken`"
+        "Pulumi.test.yaml: agentToken: is in plain text: pulumi config set --stack test --secret agentToken"
     )
 
 
