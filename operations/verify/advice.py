@@ -1,5 +1,9 @@
 """What to do about a finding."""
 
+import json
+from collections.abc import Mapping
+
+from operations.command_line import COMMANDS
 from operations.stack import Stack, StackHost
 from operations.verify.observed_state import Place
 from services.model import Service
@@ -17,6 +21,39 @@ def start(stack: Stack, service: Service) -> str:
     if stack.settings.sandbox:
         return f"make start-service SERVICE={service.id}"
     return f"{_on(stack.host_of(service))}docker start {service.container}, and see docker logs {service.container}"
+
+
+def adopt(stack: Stack) -> str:
+    """Have the stack own what another party wrote."""
+    return f"add {stack.project}:adopt: true to Pulumi.{stack.name}.yaml, and {deploy(stack)}"
+
+
+def register_again(stack: Stack, service: Service) -> str:
+    """Have a service registered as it was deployed: with `agent` and `files`, what was edited since is not deployed."""
+    if stack.settings.registration == "agent":
+        return f"make heal STACK={stack.name}"
+    return _consul(stack.host_of(service), "reload") if stack.settings.registration == "files" else deploy(stack)
+
+
+def end_maintenance(stack: Stack, node: str, check_id: str, reason: str) -> str:
+    """Have clients find a node, or one of its services, again."""
+    _, _, service_id = check_id.partition("_service_maintenance:")
+    if reason.startswith(_DRAINED):
+        return f"{COMMANDS} return-host {reason.removeprefix(_DRAINED)} --stack {stack.name}"
+    host = next((host for host in stack.hosts if host.docker.names.agent_node == node), None)
+    if not host:  # no agent keeps it: it is in the catalog alone
+        return _from_catalog(stack, {"Node": node, "CheckID": check_id})
+    disable = f"-disable -service={service_id}" if service_id else "-disable"
+    if stack.settings.docker:
+        return _consul(host, f"maint {disable}")
+    return f"consul maint -http-addr={host.docker.agent_address} {disable}"
+
+
+_DRAINED = "drain-host "  # what the reason of a drained host begins with
+
+
+def _consul(host: StackHost, command: str) -> str:
+    return f"{_on(host)}docker exec -e CONSUL_HTTP_TOKEN {host.docker.names.agent_container} consul {command}"
 
 
 def _on(host: StackHost) -> str:
@@ -59,10 +96,14 @@ def _put(stack: Stack) -> str:
     return 'curl -X PUT --cacert ca.pem -H "X-Consul-Token: $CONSUL_HTTP_TOKEN"'  # both from the stack's outputs
 
 
+def _from_catalog(stack: Stack, what: Mapping[str, str]) -> str:
+    return f"{_put(stack)} -d '{json.dumps(what)}' {stack.server.address}/v1/catalog/deregister"
+
+
 def deregister(stack: Stack, place: Place, dead: bool) -> str:
     """Have an instance that is not ours removed; of a dead node, the node with all of its."""
     if dead:
-        return f"""{_put(stack)} -d '{{"Node": "{place.node}"}}' {stack.server.address}/v1/catalog/deregister"""
+        return _from_catalog(stack, {"Node": place.node})
     apis = {**stack.agents, **stack.servers}
     if api := apis.get(place.node):
         return f"{_put(stack)} {api.address}/v1/agent/service/deregister/{place.id}"

@@ -3,18 +3,17 @@
 import re
 from collections.abc import Iterator
 
-from consul_cluster.client import is_maintenance
+from consul_cluster.client import NODE_MAINTENANCE, is_maintenance
 from operations.stack import Stack
 from operations.verify import advice
 from operations.verify.findings import Finding, Verdict, unseen
-from operations.verify.observed_state import Catalog, ObservedState, Place
+from operations.verify.observed_state import Catalog, Fields, ObservedState, Place
+from operations.verify.registrations import stated
 from services.checks import Check, TtlCheck
-from services.consul_definition import duration, expected_output, output_of_pass
+from services.consul_definition import duration, expected_output, from_notes, output_of_pass
 from services.model import Service
 
 _ANSWER = re.compile(r"HTTP [A-Z]+ \S+: ([1345]\d\d .*?) Output: ")
-
-_OTHER_TARGET = "that is of another target: wait for its next run; if `registrations` differs too, deploy first"
 
 _METRICS = re.compile(r"^# TYPE consul_", re.MULTILINE)
 """What stands before each metric of Consul's. Which ones there are grows in the first seconds of an agent.
@@ -27,11 +26,12 @@ def health(observed: ObservedState) -> Verdict:
     """Judge the checks of what is registered: each passes, and its output says that it ran."""
     if not observed.catalog:
         return unseen("health")
-    services = [each for each in observed.stack.roster.services if _place(observed, each) in observed.catalog.instances]
-    findings = [finding for service in services for finding in _failing(observed, observed.catalog, service)]
-    well = len(services) - len({finding.subject for finding in findings})
+    services = _registered(observed, observed.catalog)
+    findings = [finding for each in services for finding in _failing(observed, observed.catalog, each)]
+    well = len(_passing(observed, observed.catalog))
     summary = f"{well} of the {len(services)} registered pass, by checks that ran"
-    of_nodes = [finding for node in observed.stack.nodes for finding in _of_node(observed.catalog, node)]
+    stack = observed.stack
+    of_nodes = [finding for node in stack.nodes for finding in _of_node(stack, observed.catalog, node)]
     return Verdict("health", summary, [*of_nodes, *findings])
 
 
@@ -40,8 +40,7 @@ def discovery(observed: ObservedState) -> Verdict:
     if not observed.catalog or observed.discovered is None:
         return unseen("discovery")
     api = observed.stack.consul
-    catalog, services = observed.catalog, observed.stack.roster.services
-    passing = [service for service in services if _passes(catalog, _place(observed, service))]
+    passing = _passing(observed, observed.catalog)
     findings = [
         _not_found(observed, service, api.address)
         for service in passing
@@ -89,16 +88,40 @@ def _place(observed: ObservedState, service: Service) -> Place:
     return Place(observed.stack.node_of(service), service.id)
 
 
-def _passes(catalog: Catalog, place: Place) -> bool:
-    return place in catalog.instances and catalog.passing(place) and catalog.passing(Place(place.node, ""))
+def _registered(observed: ObservedState, catalog: Catalog) -> list[Service]:
+    return [service for service in observed.stack.roster.services if _place(observed, service) in catalog.instances]
 
 
-def _of_node(catalog: Catalog, node: str) -> Iterator[Finding]:
-    for check in catalog.checks.get(Place(node, ""), {}).values():
-        if check["Status"] != "passing":  # Clients then find none of its services.
+def _passing(observed: ObservedState, catalog: Catalog) -> list[Service]:
+    """Return the services that are well, as is their node: clients find no service of one that is not."""
+    return [
+        service
+        for service in _registered(observed, catalog)
+        if catalog.passing(place := _place(observed, service))
+        and catalog.passing(Place(place.node, ""))
+        and not any(_failing(observed, catalog, service))
+    ]
+
+
+def _of_node(stack: Stack, catalog: Catalog, node: str) -> Iterator[Finding]:
+    for check_id, check in catalog.checks.get(Place(node, ""), {}).items():
+        if check_id == NODE_MAINTENANCE:
+            yield _maintenance(stack, node, check_id, check)
+        elif check["Status"] != "passing":  # Clients then find none of its services.
             message = f"{check['Status']}: {check['Output'].strip() or check['Notes']}"
-            what_to_do = f"have it alive, or end its maintenance: on {node}, consul maint -disable"
+            alive = f"have it alive: {advice.run_consul(stack, node)}"
+            what_to_do = alive if check_id == _ALIVE else "have what it checks be well"
             yield Finding(node, f"passing: {check['Name']}", message, what_to_do)
+
+
+_ALIVE = "serfHealth"  # https://developer.hashicorp.com/consul/docs/services/usage/checks
+
+
+def _maintenance(stack: Stack, node: str, check_id: str, check: Fields) -> Finding:
+    end = advice.end_maintenance(stack, node, check_id, check["Notes"])
+    return Finding(
+        check["ServiceID"] or node, "found by clients", f"in maintenance: {check['Notes']}", f"end it: {end}"
+    )
 
 
 def _failing(observed: ObservedState, catalog: Catalog, service: Service) -> Iterator[Finding]:
@@ -106,24 +129,33 @@ def _failing(observed: ObservedState, catalog: Catalog, service: Service) -> Ite
     # The servers get an output whose status stays the same only after minutes: the agent's own is newer.
     agent = observed.agent_of(service)
     newer = agent.checks.get(service.id, {}) if agent else {}
-    for reason in (each["Notes"] for check_id, each in checks.items() if is_maintenance(check_id)):
-        off = f"on {observed.stack.node_of(service)}: consul maint -disable -service={service.id}"
-        yield Finding(service.id, "found by clients", f"in maintenance: {reason}", f"end it, {off}")
+    stack = observed.stack
+    for check_id, each in checks.items():
+        if is_maintenance(check_id):
+            yield _maintenance(stack, stack.node_of(service), check_id, each)
     for check in service.checks:
         known = checks.get(check.id)
         if not known:
             continue  # `registrations` judges that.
         latest = newer.get(check.id, known)
         statuses = list(dict.fromkeys((known["Status"], latest["Status"])))
-        is_current = agent and observed.stack.settings.registration != "catalog"  # consul-esm writes an output as late
+        is_current = agent and stack.settings.registration != "catalog"  # consul-esm writes an output as late
         ran = output_of_pass(service, check, of_any_target=not is_current)
         if statuses != ["passing"] or not ran.match(latest["Output"]):
             message = f"{', but at the agent '.join(statuses)}: {latest['Output'].strip() or 'it has not run yet'}"
             passed_elsewhere = statuses == ["passing"] and latest["Output"]
-            what_to_do = _OTHER_TARGET if passed_elsewhere else _advice(observed.stack, service, latest["Output"])
+            elsewhere = _of_another_target(stack, service, check, latest["Notes"])
+            what_to_do = elsewhere if passed_elsewhere else _advice(stack, service, latest["Output"])
             yield Finding(
                 service.id, f"passing: {expected_output(service, check)}", message, f"{what_to_do}; {_pace(check)}"
             )
+
+
+def _of_another_target(stack: Stack, service: Service, check: Check, notes: str) -> str:
+    wanted = stated(stack, service)["checks"][check.id]
+    if from_notes(notes).get(check.kind) == wanted.get(check.kind):
+        return f"that is of another target: wait for its next run, and if it stays so, {advice.deploy(stack)}"
+    return f"that is of another target, and the stated one is not deployed yet: {advice.deploy(stack)}"
 
 
 def _pace(check: Check) -> str:

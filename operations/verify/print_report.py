@@ -1,9 +1,10 @@
 """Prints a report, for people and for other programs."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby
+from textwrap import fill
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,6 +14,8 @@ from rich.text import Text
 from operations.verify.duplicates import Stray
 from operations.verify.findings import Finding, Verdict
 from operations.verify.report import Report
+
+_WIDTH = 100  # of the names of a finding
 
 
 def print_report(console: Console, report: Report) -> None:
@@ -70,7 +73,7 @@ def _stray(stray: Stray) -> dict[str, object]:
 
 
 def _headline(report: Report) -> str:
-    count = sum(len(verdict.findings) for verdict in report.verdicts)
+    count = sum(len(_alike(verdict)) for verdict in report.verdicts)
     result = "all is well" if report.well else f"{count} finding{'s' * (count != 1)}"
     return f"{report.stack}: {result} ({report.seconds:.2f} s)"
 
@@ -93,14 +96,19 @@ def _mark(verdict: Verdict) -> tuple[str, str]:
     return ("ok", "green") if verdict.well else ("WRONG", "red")
 
 
-def _blocks(verdict: Verdict) -> Iterator[Text]:
-    """Yield the findings of an area; those of one cause, which is to be seen among others, as one."""
+def _alike(verdict: Verdict) -> Mapping[tuple[str, str], Sequence[Finding]]:
+    """Return the findings of an area; those of one cause, which is to be seen among others, together."""
     alike: dict[tuple[str, str], list[Finding]] = {}
     for finding in verdict.findings:
         alike.setdefault((finding.found, finding.advice), []).append(finding)
-    for (found, advice), group in alike.items():
+    return alike
+
+
+def _blocks(verdict: Verdict) -> Iterator[Text]:
+    for (found, advice), group in _alike(verdict).items():
         expected = group[0].expected + ", and so on" * (len(group) > 1)
-        yield Text.assemble((", ".join(finding.subject for finding in group), "bold"), f" ({verdict.area})")
+        names = fill(", ".join(finding.subject for finding in group), _WIDTH, break_long_words=False)
+        yield Text.assemble((names, "bold"), f" ({verdict.area})")
         for label, text in (("expected", expected), ("there is", found), ("do", advice)):
             yield Text.assemble((f"  {label:8}  ", "dim"), text)
 

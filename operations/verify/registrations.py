@@ -58,7 +58,9 @@ def _why_absent(observed: ObservedState, service: Service, others: Mapping[tuple
     if by := others.get((service.name, service.port or 0)):
         found = f"{by}, which the service itself registered, stands in its place"
         return found, f"{advice.without_self_registration(service)}; then {deploy}"
-    return _NOTHING, f"{deploy}; first, where it was critical for long: {advice.start(stack, service)}"
+    if service.id in (observed.deployed_ids or ()):  # so Consul has removed it, or somebody has
+        return _NOTHING, f"{advice.start(stack, service)}, then {advice.register_again(stack, service)}"
+    return _NOTHING, deploy
 
 
 def _without_owner(observed: ObservedState) -> Mapping[tuple[str, int], str]:
@@ -83,6 +85,11 @@ def _is_drained(observed: ObservedState, service: Service) -> bool:
     return bool(instance and is_owned_by(instance["Meta"], observed.stack.owner_prefix))
 
 
+_AGAIN = (
+    "wait a minute, and verify again: the agent writes it again. If it stays away, see the agent's log: a token may "
+    "lack service:write, or the agent has lost the servers"
+)
+
 # Findings where the agent or the catalog lacks what the other has.
 _LACKING = {
     "the agent": (
@@ -91,7 +98,7 @@ _LACKING = {
     ),
     "the catalog": (
         "the agent has it, and the catalog does not",
-        "see the agent's log: a token may lack service:write, or the agent has lost the servers",
+        _AGAIN,
     ),
 }
 

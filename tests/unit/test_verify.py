@@ -32,6 +32,8 @@ from tests.forty_services import forty_roster
 from tests.unit.stacks import consul_of, fake_outputs, fake_state, only_stack, stack_at
 
 OURS = "pulumi/consul-staging/local/registration-order_service"
+IN_CONTAINER = "docker exec -e CONSUL_HTTP_TOKEN consul-agent-shared consul"
+CHECK = '{"Node": "staging-external", "CheckID": "_service_maintenance:billing_service"}'
 OTHERS = "pulumi/consul-staging/other/registration-order_service"
 
 
@@ -192,7 +194,35 @@ def test_a_service_that_is_not_registered_is_one_finding(any_case: Case) -> None
     finding = any_case.finding("registrations")
     assert (finding.subject, finding.expected) == ("billing_service", f"registered on {node} at 127.0.0.3:8216")
     assert finding.found == "it is not registered there"
-    assert "make up STACK=local" in finding.advice
+    assert finding.advice == "make up STACK=local"
+
+
+@pytest.mark.parametrize(
+    ("registration", "what_to_do"),
+    [
+        ("agent", "make start-service SERVICE=billing_service, then make heal STACK=local"),
+        ("catalog", "docker start isa-billing, and see docker logs isa-billing, then make up STACK=local"),
+        ("files", f"docker start isa-billing, and see docker logs isa-billing, then {IN_CONTAINER} reload"),
+    ],
+)
+def test_a_service_that_is_deployed_and_gone_is_to_be_started_and_registered_again_without_a_deployment(
+    registration: str, what_to_do: str
+) -> None:
+    for case in cases(registration):
+        case.stack = replace(case.stack, engine=fake_state("billing_service"))
+        case.consul.remove(case.stack.node, "billing_service")
+        assert case.finding("registrations").advice == what_to_do
+
+
+def test_what_the_agent_has_and_the_catalog_has_not_may_need_a_minute_alone(case: Case) -> None:
+    case.consul.node_checks.clear()
+    agents = copy.deepcopy(case.consul)
+    case.consul.remove(AGENT, "billing_service")
+    with serve(agents.answer) as agent:
+        case.stack = stack_at(agent, case.stack.server.address)
+        finding = case.finding("registrations")
+    assert finding.found == "the agent has it, and the catalog does not"
+    assert finding.advice.startswith("wait a minute, and verify again: the agent writes it again. If it stays away, ")
 
 
 def test_a_service_that_an_interrupted_up_left_on_the_server_is_one_finding_and_no_stray(case: Case) -> None:
@@ -337,9 +367,24 @@ def test_of_a_service_whose_check_passed_against_another_target_no_start_is_advi
     case.consul.set_status("billing_service-health", "passing", output)
     found = {verdict.area: verdict.findings for verdict in case.look().verdicts}
     assert found["health"][0].advice == (
-        "that is of another target: wait for its next run; if `registrations` differs too, deploy first; "
+        "that is of another target: wait for its next run, and if it stays so, make up STACK=local; "
         "its check runs every 10s"
     )
+
+
+def test_of_a_check_of_another_target_that_is_not_deployed_yet_a_deployment_is_advised(case: Case) -> None:
+    case.consul.check(AGENT, "billing_service-health").update(
+        Output="HTTP GET http://127.0.0.3:8216/old: 200 OK Output: ",
+        Notes="GET http://127.0.0.3:8216/old; deregistered after 1m30s critical",
+    )
+    found = {verdict.area: verdict.findings for verdict in case.look().verdicts if verdict.findings}
+    assert found.keys() == {"registrations", "health"}
+    assert found["health"][0].advice == (
+        "that is of another target, and the stated one is not deployed yet: make up STACK=local; "
+        "its check runs every 10s"
+    )
+    assert summaries(case.look())["health"].startswith("4 of the 5 registered pass")
+    assert summaries(case.look())["discovery"] == "4 of the 4 that pass are found through the agent"
 
 
 @pytest.mark.parametrize("published", [True, False], ids=["agent published", "agent not published"])
@@ -392,7 +437,10 @@ def test_a_node_in_maintenance_is_a_finding(case: Case) -> None:
     off = {"CheckID": "_node_maintenance", "Name": "Node Maintenance Mode", "Status": "critical", "Notes": "upgrade"}
     case.consul.add_check(AGENT, "", **off)
     finding = case.finding("health")
-    assert (finding.subject, finding.found) == (AGENT, "critical: upgrade")
+    assert (finding.subject, finding.found) == (AGENT, "in maintenance: upgrade")
+    agent = case.stack.agents[AGENT].address
+    assert finding.advice == f"end it: consul maint -http-addr={agent} -disable"
+    assert summaries(case.look())["health"] == "0 of the 5 registered pass, by checks that ran"
 
 
 def test_a_service_in_maintenance_is_a_finding_that_says_how_to_end_it(any_case: Case) -> None:
@@ -400,7 +448,27 @@ def test_a_service_in_maintenance_is_a_finding_that_says_how_to_end_it(any_case:
     any_case.consul.add_check(any_case.stack.node, "billing_service", **off)
     finding = any_case.finding("health")
     assert (finding.subject, finding.found) == ("billing_service", "in maintenance: upgrade")
-    assert finding.advice.endswith(f"on {any_case.stack.node}: consul maint -disable -service=billing_service")
+    commands = {
+        "agent": f"consul maint -http-addr={any_case.stack.consul.address} -disable -service=billing_service",
+        "files": f"{IN_CONTAINER} maint -disable -service=billing_service",
+        "catalog": f"curl -X PUT -d '{CHECK}' {any_case.stack.server.address}/v1/catalog/deregister",
+    }
+    assert finding.advice == f"end it: {commands[any_case.stack.settings.registration]}"
+
+
+@pytest.mark.real_roster
+def test_the_maintenance_of_a_drained_host_ends_with_return_host() -> None:
+    assert advice.end_maintenance(Stack.load("staging"), AGENT, "_node_maintenance", "drain-host h3") == (
+        ".local/venv/bin/python -m operations return-host h3 --stack staging"
+    )
+
+
+def test_of_an_agent_that_died_no_service_passes(case: Case) -> None:
+    case.consul.add_check(AGENT, "", CheckID="serfHealth", Name="Serf Health Status", Status="critical", Output="dead")
+    case.consul.members[AGENT]["Status"] = 4
+    found = {verdict.area: verdict for verdict in case.look().verdicts if verdict.findings}
+    assert found["health"].summary == "0 of the 5 registered pass, by checks that ran"
+    assert found["health"].findings[0].advice == "have it alive: make up STACK=local"
 
 
 def test_any_2xx_is_a_check_that_ran(case: Case) -> None:
@@ -655,6 +723,19 @@ def test_findings_that_are_alike_are_reported_once(case: Case, run: CliRunner) -
         "  there is  critical: it has not run yet\n"
         "  do        wait, and verify again; its check runs every 10s\n"
     ) in run.invoke(app()).stdout
+
+
+def test_what_is_reported_once_is_counted_once_and_its_names_are_broken_into_lines(
+    forty: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for service in forty.stack.roster.services:
+        forty.consul.check(AGENT, service.checks[0].id).update(Status="critical", Output="")
+    only_stack(monkeypatch, lambda: forty.stack)
+    said = CliRunner().invoke(app()).stdout
+    assert said.startswith("local: 2 findings")  # of the two intervals
+    assert max(len(line) for line in said.splitlines()) <= 120
+    names = said[said.index("auth_service") : said.index(" (health)")].replace("\n", " ").split(", ")
+    assert len(names) == 30
 
 
 def test_an_area_that_no_api_shows_ends_with_1(case: Case, run: CliRunner) -> None:
