@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from consul_cluster.client import NODE_MAINTENANCE, is_maintenance
 from services.roster import Roster
 
 MISSING = "missing"
@@ -10,7 +11,15 @@ UNCHECKED = "unchecked"
 """Stands for the status of a check that was changed and has not run since: Consul shows the one of before."""
 DRAINED = "drained"
 """Stands for a service that the server's own agent has, while the shared agent's container is replaced."""
-_BEST_FIRST = ("passing", "warning", "critical")
+MAINTENANCE = "maintenance"
+"""Stands for the critical check by which Consul keeps a service or a node that an operator has taken out."""
+_BEST_FIRST = ("passing", "warning", "critical", MAINTENANCE)
+
+
+def check_status(check: Mapping[str, Any]) -> str:
+    """Return the status of a check, as any API shows it."""
+    is_kept = check["CheckID"] == NODE_MAINTENANCE or is_maintenance(check["CheckID"])
+    return MAINTENANCE if is_kept else str(check["Status"])
 
 
 def worst_status(statuses: Iterable[str]) -> str:
@@ -33,7 +42,7 @@ def service_statuses(checks: Iterable[Mapping[str, Any]], roster: Roster) -> dic
     """
     by_service: dict[str, list[str]] = {}
     for check in checks:
-        by_service.setdefault(check["ServiceID"], []).append(check["Status"])
+        by_service.setdefault(check["ServiceID"], []).append(check_status(check))
     of_node = by_service.get("", [])
     return {
         service.id: worst_status([*own, *of_node]) if (own := by_service.get(service.id)) else MISSING

@@ -16,6 +16,7 @@ STATUS_COLOURS: Mapping[str, str] = {
     "warning": "yellow",
     "unchecked": "yellow",
     "drained": "yellow",
+    "maintenance": "yellow",
     "critical": "red",
     "missing": "red",
 }

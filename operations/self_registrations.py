@@ -8,7 +8,7 @@ from typing import Any, Literal
 import typer
 
 from consul_cluster.catalog_entries import CatalogEntry, catalog_entries
-from consul_cluster.health_status import worst_status
+from consul_cluster.health_status import check_status, worst_status
 from operations.command_line import DEFAULT_STACK, AsJson, StackName
 from operations.output import print_json, print_line, print_rows
 from operations.stack import Stack
@@ -195,7 +195,7 @@ def _instance(entry: CatalogEntry) -> Instance:
 
 
 def _worst(checks: Iterable[Mapping[str, Any]]) -> str:
-    return worst_status(check["Status"] for check in checks)
+    return worst_status(check_status(check) for check in checks)
 
 
 def self_registrations(stack: StackName = DEFAULT_STACK, as_json: AsJson = False) -> None:

@@ -8,13 +8,15 @@ from datetime import timedelta
 import typer
 
 from consul_cluster.client import Consul, ConsulError
-from consul_cluster.health_status import UNCHECKED, service_statuses
+from consul_cluster.health_status import MAINTENANCE, UNCHECKED, service_statuses
 from consul_cluster.ownership import is_owned_by
 from operations.command_line import DEFAULT_STACK, StackName
 from operations.lost_server import has_lost_its_server
 from operations.output import console, print_change, print_line
 from operations.stack import Stack, StackError
 from operations.status import checks_of, status_table
+from operations.verify.print_report import print_findings
+from operations.verify.report import report
 from services.consul_definition import UNSHOWN, from_notes, output_of_pass
 from waiting import wait_until
 
@@ -32,6 +34,8 @@ def up(stack: StackName = DEFAULT_STACK) -> None:
     statuses = wait_for_passing(loaded)
     console.print(status_table(loaded.roster, statuses))
     passing = _passing(statuses)
+    if passing != len(statuses):
+        print_findings(console, report(loaded))
     print_line(f"{passing} of {len(statuses)} passing. UI: {loaded.ui}")
     raise typer.Exit(passing != len(statuses))
 
@@ -120,7 +124,9 @@ def prune(consul: Consul, owner_prefix: str, deployed: set[str]) -> list[str]:
 
 
 def wait_for_passing(stack: Stack, seconds: float | None = None) -> dict[str, str]:
-    """Wait until every service passes, and print how many do; return the statuses at the end, by service id.
+    """Wait until every service passes that no operator has taken out, and print how many do.
+
+    The statuses at the end are returned, by service id.
 
     Args:
         stack: a deployed stack.
@@ -137,7 +143,7 @@ def wait_for_passing(stack: Stack, seconds: float | None = None) -> dict[str, st
         if (passing := _passing(statuses)) > most:
             stack.engine.print_line(f"{passing} of {len(statuses)} passing")
             most = passing
-        return passing == len(statuses)
+        return all(status in ("passing", MAINTENANCE) for status in statuses.values())
 
     wait_until(all_pass, longest if seconds is None else seconds, pause=0.5)
     return statuses

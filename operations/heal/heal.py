@@ -14,6 +14,7 @@ from operations.command_line import DEFAULT_STACK, StackName, duration_option
 from operations.heal.reconcile import Reconciler, Round, log
 from operations.pulumi_engine import EngineError
 from operations.stack import Stack
+from operations.verify import advice
 from services.consul_definition import duration
 
 _LIMIT = 60  # seconds for one round
@@ -27,7 +28,7 @@ class HealError(UserError):
 
 # What registers a service again with another registration.
 _OTHER_WAYS = {
-    "catalog": "pulumi up registers again what is missing from the catalog",
+    "catalog": "{deploy} registers again what is missing from the catalog",
     "files": "docker exec {agent} consul reload registers again what its definition files state",
 }
 
@@ -40,7 +41,7 @@ def reconcilers_of(stack: Stack) -> list[Reconciler]:
     """
     kind, agents = stack.settings.registration, stack.with_role("registration").agents
     if kind != "agent":
-        other_way = _OTHER_WAYS[kind].format(agent=stack.names.agent_container)
+        other_way = _OTHER_WAYS[kind].format(agent=stack.names.agent_container, deploy=advice.deploy(stack))
         raise HealError(f"heal is for registration agent, and stack {stack.name} has {kind}: {other_way}")
     addresses = frozenset(agent.address for agent in agents.values())
     return [
@@ -51,6 +52,7 @@ def reconcilers_of(stack: Stack) -> list[Reconciler]:
             stack.engine,
             host.docker.names.server_node,
             addresses - {agents[host.node].address},
+            advice.deploy(stack),
         )
         for host in stack.hosts
     ]
@@ -137,8 +139,8 @@ def heal(stack: StackName = DEFAULT_STACK, every: Every = None) -> None:
 
     With --every 30s, a service whose container was away is found again within 30 s and one interval of its check.
     A token is taken from CONSUL_HTTP_TOKEN. The state is this clone's own where it has the stack, else that of
-    PULUMI_BACKEND_URL, else that of `pulumi login`; the first line says which. The exit code is 0 if all is as
-    deployed, or --every was ended by a signal.
+    PULUMI_BACKEND_URL, else that of `pulumi login`; the first line says which. The exit code is 0 if the
+    agent has all as deployed, or --every was ended by a signal.
 
     Example: .local/venv/bin/python -m operations heal --stack local --every 30s
     """

@@ -29,7 +29,7 @@ _CATALOG_SECONDS = 10
 # Registered again, it would be gone at the next start of the service: nobody is to fight for ever.
 _DISPLACED = (
     "the service registers itself, and removes other registrations of its name and port. Deploy a release of it that "
-    "does not, then pulumi up"
+    "does not, then {deploy}"
 )
 
 _BUSY = "a run of pulumi is at work on the stack, or was broken off: nothing is written until one has completed"
@@ -69,6 +69,7 @@ class Reconciler:
         engine: reads the state, which says what is deployed: nothing else is ever written.
         server_node: of the server, on which an interrupted run leaves services.
         others: addresses of the stack's other agents, whose services are theirs to keep.
+        deploy: how a person deploys the stack.
     """
 
     roster: Roster
@@ -77,6 +78,7 @@ class Reconciler:
     engine: Engine
     server_node: str = STAGING_NAMES.server_node
     others: frozenset[str] = frozenset()
+    deploy: str = "pulumi up"
     _deployed: DeployedState | None = None
     _differing: dict[str, tuple[Fields, float]] = field(default_factory=dict)
     _unconfirmed: dict[str, Fields] = field(default_factory=dict)
@@ -120,17 +122,19 @@ class Reconciler:
         self._deployed = deployed
         drained = self._drained(deployed, deployed.services.keys() - found.keys())
         result.troubles.extend(
-            f"{service_id} is on {self.server_node} since an up was interrupted, and checked there: pulumi up moves it "
-            "back"
+            f"{service_id} is on {self.server_node} since an up was interrupted, and checked there: {self.deploy} "
+            "moves it back"
             for service_id in drained
         )
-        result.notices.extend(_undeployed(self.roster, deployed))
+        result.notices.extend(_undeployed(self.roster, deployed, self.deploy))
         others = without_owner(found)
         for service_id in deployed.services.keys() - drained:
             one = deployed.services[service_id]
             place = one.fields["name"], one.fields["port"]
             if service_id not in found and (by := others.get(place)):
-                result.troubles.append(f"{service_id} is gone, and {by} stands in its place: {_DISPLACED}")
+                result.troubles.append(
+                    f"{service_id} is gone, and {by} stands in its place: {_DISPLACED.format(deploy=self.deploy)}"
+                )
                 continue
             self._compare(service_id, one, _recognized(found, service_id, one.fields), result)
 
@@ -144,7 +148,9 @@ class Reconciler:
 
     def _compare(self, service_id: str, one: DeployedService, found: Fields | None, result: Round) -> None:
         if one.agent != self.agent.address:
-            result.troubles.append(f"{service_id} is deployed on {one.agent}, not on {self.agent.address}: pulumi up")
+            result.troubles.append(
+                f"{service_id} is deployed on {one.agent}, not on {self.agent.address}: {self.deploy}"
+            )
         elif found and (owner := found["meta"].get(OWNER_KEY)) not in (one.owner, definition_files_owner(one.owner)):
             holder = owner or "another party, such as the service itself"
             result.troubles.append(f"{service_id} is held by {holder}: it is left alone")
@@ -154,7 +160,9 @@ class Reconciler:
             self._differing.pop(service_id, None)
         elif self._stands(service_id, one, found):
             changed = ", ".join(key for key in one.fields | found if found.get(key) != one.fields.get(key))
-            result.troubles.append(f"{service_id} has other {changed} than deployed, and stays so: pulumi up undoes it")
+            result.troubles.append(
+                f"{service_id} has other {changed} than deployed, and stays so: {self.deploy} undoes it"
+            )
         else:
             result.waiting.append(service_id)
 
@@ -184,7 +192,9 @@ class Reconciler:
         self._differing.pop(service_id, None)
         result.written.append(service_id)
         self._unconfirmed[service_id] = one.fields
-        log.info(f"{service_id}: registered as deployed; it was gone")
+        log.info(
+            f"{service_id}: registered as deployed; it was gone. If it is down, start it, or Consul removes it again"
+        )
 
     def _confirm(self, result: Round) -> None:
         """See the servers hold what was written, in this round or before: an agent answers 200 to what they refuse."""
@@ -211,13 +221,13 @@ class Reconciler:
         return [key for key, fields in written.items() if not catalog_matches(entries.get(key), fields)]
 
 
-def _undeployed(roster: Roster, deployed: DeployedState) -> Iterator[str]:
+def _undeployed(roster: Roster, deployed: DeployedState, deploy: str) -> Iterator[str]:
     """Yield a line on what the roster states and no run has deployed."""
     stated = _stated(roster)
     deployed_now = {key: _without_owner(one.fields) for key, one in deployed.services.items()}
     differing = sorted(key for key in stated.keys() | deployed_now.keys() if stated.get(key) != deployed_now.get(key))
     if differing:
-        yield f"the roster differs from what is deployed ({', '.join(differing)}), which stays: pulumi up deploys it"
+        yield f"the roster differs from what is deployed ({', '.join(differing)}), which stays: {deploy} deploys it"
 
 
 def _recognized(found: Mapping[str, Fields], service_id: str, stated: Fields) -> Fields | None:

@@ -25,9 +25,13 @@ def print_report(console: Console, report: Report) -> None:
         console.print(_table(report.verdicts))
     else:
         _print(console, map(_line, report.verdicts))
-    # Not in a table: a command that is broken into lines cannot be copied.
-    _print(console, (line for verdict in report.verdicts for line in _blocks(verdict)))
+    print_findings(console, report)
     _print(console, _coexisting(report.strays))
+
+
+def print_findings(console: Console, report: Report) -> None:
+    """Print what is wrong, and what to do. Not in a table: a command that is broken into lines cannot be copied."""
+    _print(console, (line for verdict in report.verdicts for line in _blocks(verdict)))
 
 
 def _print(console: Console, lines: Iterable[str | Text]) -> None:

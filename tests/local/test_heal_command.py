@@ -12,6 +12,7 @@ from tests.local.stacks import repair
 from tests.waiting import within
 
 BILLING = "billing_service"
+AGAIN = "registered as deployed; it was gone. If it is down, start it, or Consul removes it again"
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +53,7 @@ def test_once_registers_what_is_gone_and_says_so_in_a_line(clone: Clone) -> None
     clone.agent.deregister(BILLING)
     heal = clone.run("heal")
     assert heal.returncode == 0
-    assert logged(heal.stderr)[1].endswith("INFO billing_service: registered as deployed; it was gone")
+    assert logged(heal.stderr)[1].endswith(f"INFO billing_service: {AGAIN}")
     assert len(logged(heal.stderr)) == 2
 
 
@@ -102,7 +103,7 @@ def test_an_agent_that_was_away_is_waited_for_and_healed(clone: Clone) -> None:
     clone.sandbox.start()
     clone.agent.deregister(BILLING)
     within(35, lambda: clone.agent.service(BILLING))
-    lines = read_until(run, "all answer again", "billing_service: registered as deployed; it was gone")
+    lines = read_until(run, "all answer again", f"billing_service: {AGAIN}")
     # Of some five rounds that failed; two, where the agent was killed between a round's two requests.
     assert 1 <= sum("no answer" in line for line in lines) <= 2, lines
     assert [line for line in ended(run, signal.SIGTERM) if "registered" in line] == []
@@ -117,7 +118,7 @@ def test_a_service_that_was_reaped_is_passing_within_30_s_and_its_interval_of_it
     finally:
         standin.start()
     within(30 + 1 + 5, lambda: status(clone) == "passing")
-    assert ended(run, signal.SIGTERM)[0].endswith("billing_service: registered as deployed; it was gone")
+    assert ended(run, signal.SIGTERM)[0].endswith(f"billing_service: {AGAIN}")
 
 
 def test_no_difference_is_left_for_pulumi(clone: Clone) -> None:

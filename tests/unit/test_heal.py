@@ -313,7 +313,7 @@ def test_each_write_and_each_difference_is_a_line(
     with caplog.at_level(logging.INFO, "heal"):
         assert heal.once(case.reconciler, clock) is False
     assert caplog.messages == [
-        "minio_grpc_service: registered as deployed; it was gone",
+        "minio_grpc_service: registered as deployed; it was gone. If it is down, start it, or Consul removes it again",
         "billing_service has other port, tags than deployed, and stays so: pulumi up undoes it",
     ]
 
@@ -427,7 +427,7 @@ def test_a_wrong_duration_is_refused(text: str) -> None:
 @pytest.mark.real_roster
 @pytest.mark.parametrize(
     ("registration", "said"),
-    [("catalog", "pulumi up registers"), ("files", "docker exec consul-agent-shared consul reload")],
+    [("catalog", "pulumi up --stack other registers"), ("files", "docker exec consul-agent-shared consul reload")],
 )
 def test_for_another_registration_the_error_has_the_command_that_heals(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, registration: str, said: str

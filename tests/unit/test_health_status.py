@@ -42,6 +42,19 @@ def test_a_services_status_is_its_checks_on_the_node_that_is_asked_for(consul: F
     assert found == {"billing_service": "passing", "minio_grpc_service": "passing"}
 
 
+@pytest.mark.parametrize(
+    ("check_id", "service"), [("_service_maintenance:billing_service", "billing_service"), ("_node_maintenance", "")]
+)
+def test_what_an_operator_has_taken_out_is_in_maintenance_and_not_critical(
+    consul: FakeConsul, check_id: str, service: str
+) -> None:
+    off = {**check(service, "critical"), "CheckID": check_id}
+    consul.node_checks = [check("billing_service", "critical"), check("minio_grpc_service", "passing"), off]
+    found = statuses(Consul(consul.address), TWO)
+    assert found["billing_service"] == "maintenance"
+    assert found["minio_grpc_service"] == ("passing" if service else "maintenance")
+
+
 def test_a_service_that_a_node_has_no_check_of_is_missing(consul: FakeConsul) -> None:
     consul.node_checks = [check("billing_service", "passing", "staging-external")]
     found = statuses(Consul(consul.address), TWO)

@@ -80,6 +80,23 @@ def test_a_stack_that_is_not_deployed_has_no_check_to_wait_for(monkeypatch: pyte
     assert further_fields(stack_at("http://127.0.0.1:9", "http://127.0.0.1:9")) == {}
 
 
+def test_what_an_operator_has_taken_out_is_not_waited_for_and_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    monkeypatch.setattr(up, "deploy", lambda _: None)
+    consul = consul_of(stack_at("http://127.0.0.1:1", "http://127.0.0.1:2", two_services()))
+    off = {"CheckID": "_service_maintenance:billing_service", "Status": "critical", "Notes": "upgrade"}
+    consul.add_check("consul-agent-shared", "billing_service", **off)
+    with running(consul):
+        stack = stack_at(consul.address, consul.address, two_services())
+        monkeypatch.setattr(Stack, "load", lambda *_, **__: stack)
+        result = CliRunner().invoke(app, ["up"])
+    assert (result.exit_code, slept) == (1, [])
+    assert "│ maintenance │" in result.stdout
+    assert "  there is  in maintenance: upgrade\n  do        end it: consul maint -http-addr=" in result.stdout
+    assert result.stdout.endswith("1 of 2 passing. UI: " + stack.ui + "\n")
+
+
 @dataclass
 class FakeSandbox:
     """Processes that run, or not."""

@@ -50,7 +50,7 @@ def _clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def check(service_id: str, status: str) -> dict[str, str]:
-    return {"ServiceID": service_id, "Status": status}
+    return {"CheckID": "", "ServiceID": service_id, "Status": status}
 
 
 @pytest.mark.parametrize("first", ["passing", "warning", "critical"])
