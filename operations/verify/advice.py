@@ -19,7 +19,7 @@ def deploy(stack: Stack) -> str:
 def start(stack: Stack, service: Service) -> str:
     """Have a service answer its check."""
     if stack.settings.sandbox:
-        return f"make start-service SERVICE={service.id}"
+        return f"make start-service SERVICE={service.id} STACK={stack.name}"
     return f"{_on(stack.host_of(service))}docker start {service.container}, and see docker logs {service.container}"
 
 

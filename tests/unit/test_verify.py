@@ -200,7 +200,7 @@ def test_a_service_that_is_not_registered_is_one_finding(any_case: Case) -> None
 @pytest.mark.parametrize(
     ("registration", "what_to_do"),
     [
-        ("agent", "make start-service SERVICE=billing_service, then make heal STACK=local"),
+        ("agent", "make start-service SERVICE=billing_service STACK=local, then make heal STACK=local"),
         ("catalog", "docker start isa-billing, and see docker logs isa-billing, then make up STACK=local"),
         ("files", f"docker start isa-billing, and see docker logs isa-billing, then {IN_CONTAINER} reload"),
     ],
@@ -350,7 +350,7 @@ def test_a_check_that_fails_is_reported_with_its_output_and_the_command_that_hel
     finding = case.finding("health")
     assert finding.expected == "passing: HTTP GET http://127.0.0.3:8216/health: 200 OK"
     assert finding.found == "critical: Get http://127.0.0.3:8216/health: refused"
-    assert finding.advice == "make start-service SERVICE=billing_service; its check runs every 10s"
+    assert finding.advice == "make start-service SERVICE=billing_service STACK=local; its check runs every 10s"
 
 
 def test_of_a_service_that_answers_the_answer_is_named_and_no_start_advised(case: Case) -> None:
