@@ -74,6 +74,10 @@ class KvEntry:
     index: int
 
 
+NO_SERVERS = "No known Consul servers"
+"""What an agent says that has lost the servers, or has not found them yet."""
+
+
 class ConsulError(UserError):
     """Consul refused a request or did not answer: says what was asked of whom, and Consul's own words."""
 

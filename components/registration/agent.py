@@ -27,6 +27,7 @@ from components.consul_connection import Connection
 from components.provider_errors import send_user_errors_without_traceback
 from components.registration.switching import stack_owner_prefix
 from consul_cluster.client import (
+    NO_SERVERS,
     Consul,
     ConsulError,
     ForbiddenError,
@@ -68,8 +69,6 @@ _unseen_since: dict[str, float] = {}
 
 # Within this time an agent tells the servers of a removal.
 _AGENT_SECONDS = 0.5
-
-_NO_SERVERS = "No known Consul servers"
 
 Props = dict[str, Any]
 
@@ -450,7 +449,7 @@ def _await_catalog(agent: str, condition: Callable[[], bool], message: str) -> N
             refusal = error
         if time.monotonic() - since >= patience:
             break
-    if refusal and _NO_SERVERS in str(refusal):
+    if refusal and NO_SERVERS in str(refusal):
         raise ConsulError(
             f"{refusal}. If that stays so, restart the agent: it then looks for the servers by their names"
         )

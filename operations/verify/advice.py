@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 
+from consul_cluster.client import NO_SERVERS
 from operations.command_line import COMMANDS
 from operations.stack import Stack, StackHost
 from operations.verify.observed_state import Place
@@ -75,8 +76,14 @@ def run_consul(stack: Stack, node: str) -> str:
     return deploy(stack) if stack.settings.sandbox else f"start Consul's process {node} there"
 
 
-def answer(stack: Stack, address: str) -> str:
-    """Have an API answer."""
+def answer(stack: Stack, address: str, why: str) -> str:
+    """Have an API answer that did not, or whose answer was a refusal."""
+    if NO_SERVERS in why:
+        host = next((host for host in stack.hosts if host.docker.agent_address == address), stack.hosts[0])
+        restart = f"{_on(host)}docker restart {host.docker.names.agent_container}"
+        return (
+            f"the agent looks for the servers only when it starts: {restart if stack.settings.docker else 'restart it'}"
+        )
     return (
         f"see that {address} is right in Pulumi.{stack.name}.yaml, and that Consul runs there: "
         f"{run_consul(stack, _node_at(stack, address))}. Of a 403: set CONSUL_HTTP_TOKEN"
@@ -87,7 +94,7 @@ def _node_at(stack: Stack, address: str) -> str:
     """Return the node whose API has an address; the first agent's, where none has."""
     apis = {**stack.servers, **stack.agents}
     first = stack.hosts[0].docker.names.agent_node
-    return next((node for node, api in apis.items() if api.address == address and len(stack.hosts) > 1), first)
+    return next((node for node, api in apis.items() if api.address == address), first)
 
 
 def _put(stack: Stack) -> str:

@@ -17,7 +17,8 @@ def apis(observed: ObservedState) -> Verdict:
     stack = observed.stack
     addresses = [api.address for api in (*stack.agents.values(), *stack.servers.values())]
     findings = [
-        Finding(address, "an answer", why, advice.answer(stack, address)) for address, why in observed.failures.items()
+        Finding(address, "an answer", why, advice.answer(stack, address, why))
+        for address, why in observed.failures.items()
     ]
     return Verdict("APIs", f"{len(addresses) - len(findings)} of {len(addresses)} answer", findings)
 

@@ -120,7 +120,7 @@ def test_a_service_without_a_port_that_registers_itself_without_one_can_drop_its
         fake.add(AGENT, report.id, report.name, {"Type": "ttl"}, Meta=ours, **stated)
         fake.add(SERVER, "report-1", report.name, {"Type": "ttl"}, **stated)
         [one] = compare_stack(stack_at(fake.address, fake.address, Roster(services=(report,))))
-    assert (one.verdict.phase, one.can_drop, one.verdict.wrong) == (3, True, False)
+    assert (one.verdict.step, one.can_drop, one.verdict.wrong) == ("release", True, False)
     assert one.own[0].at == "isa-report"
 
 

@@ -27,7 +27,7 @@ from services.environment import Environment
 from services.field_types import OWNER_KEY
 from services.roster import Roster
 from services.user_services import USER
-from tests.fake_consul import AGENT, SERVER, FakeConsul, serve
+from tests.fake_consul import AGENT, SERVER, FakeConsul, running, serve
 from tests.forty_services import forty_roster
 from tests.unit.stacks import consul_of, fake_outputs, fake_state, only_stack, stack_at
 
@@ -149,6 +149,16 @@ def test_a_silent_agent_is_one_finding_and_hides_nothing_else(case: Case) -> Non
     assert "no answer" in finding.found
     assert "make up STACK=local" in finding.advice
     assert not case.look().well
+
+
+def test_an_agent_that_has_lost_the_servers_is_to_be_restarted() -> None:
+    # They came back at other addresses. It runs: docker start would do nothing.
+    with running(FakeConsul(refuses=(500, "No known Consul servers"))) as lost:
+        stack = stack_at(lost.address, nobodys_address(), docker=True)
+        [apis] = [verdict for verdict in report(stack).verdicts if verdict.area == "APIs"]
+    advised = {finding.subject: finding.advice for finding in apis.findings}
+    assert advised[lost.address].endswith(": docker restart consul-agent-shared")
+    assert "docker start staging-consul" in advised[stack.server.address]
 
 
 def test_a_silent_server_leaves_unseen_what_the_catalog_would_show(case: Case) -> None:
