@@ -112,7 +112,7 @@ def test_a_deregistered_service_is_found(clone: Clone) -> None:
     one = finding(clone, "registrations")
     assert one["subject"] == "billing_service"
     assert one["found"] == "it is not registered there"
-    assert one["advice"].startswith("make up STACK=local")
+    assert one["advice"] == "make start-service SERVICE=billing_service STACK=local, then make heal STACK=local"
 
 
 def test_a_port_that_was_changed_through_the_agents_api_is_found(clone: Clone) -> None:
