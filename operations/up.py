@@ -3,13 +3,15 @@
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 
 import typer
 
-from consul_cluster.client import Consul, ConsulError
+from consul_cluster.client import Consul
 from consul_cluster.health_status import MAINTENANCE, UNCHECKED, service_statuses
 from consul_cluster.ownership import is_owned_by
+from errors import UserError
 from operations.command_line import DEFAULT_STACK, StackName
 from operations.lost_server import has_lost_its_server
 from operations.output import console, print_change, print_line
@@ -28,7 +30,7 @@ def up(stack: StackName = DEFAULT_STACK) -> None:
     """Start a Consul and stand-ins on this machine, deploy, and wait until every check passes."""
     loaded = Stack.load(stack, output=print_change)
     refuse_unless_trial(loaded, "up")
-    before = further_fields(loaded)
+    before = further_fields(replace(loaded))  # a copy: what it keeps, such as tokens, the deployment may change
     deploy(loaded)
     await_next_run(loaded, before)
     statuses = wait_for_passing(loaded)
@@ -85,8 +87,9 @@ def further_fields(stack: Stack) -> dict[str, str | None]:
 
     A stack that is not deployed has none.
     """
-    with suppress(ConsulError):
-        return {check["CheckID"]: from_notes(check["Notes"]).get(UNSHOWN) for check in checks_of(stack)}
+    with suppress(UserError):
+        if stack.consul.answers():
+            return {check["CheckID"]: from_notes(check["Notes"]).get(UNSHOWN) for check in checks_of(stack)}
     return {}
 
 

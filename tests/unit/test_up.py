@@ -20,7 +20,7 @@ from operations.stack import Stack, StackError
 from operations.up import await_next_run, further_fields, wait_for_passing
 from services.consul_definition import expected_output
 from tests.fake_consul import FakeConsul, running
-from tests.unit.stacks import consul_of, stack_at, two_services
+from tests.unit.stacks import consul_of, fake_outputs, stack_at, two_services
 
 
 @pytest.mark.parametrize(
@@ -75,9 +75,11 @@ def test_a_check_whose_change_shows_in_no_output_is_given_the_time_of_one_run(
     assert slept == waits
 
 
-def test_a_stack_that_is_not_deployed_has_no_check_to_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "sleep", lambda _: None)
-    assert further_fields(stack_at("http://127.0.0.1:9", "http://127.0.0.1:9")) == {}
+@pytest.mark.parametrize("security", ["off", "on"])
+def test_a_stack_that_is_not_deployed_has_no_check_to_wait_for(security: str) -> None:
+    stack = stack_at("http://127.0.0.1:9", "http://127.0.0.1:10")
+    stack = replace(stack, settings=stack.settings.model_copy(update={"security": security}))
+    assert further_fields(replace(stack, engine=fake_outputs(dict))) == {}
 
 
 def test_what_an_operator_has_taken_out_is_not_waited_for_and_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
