@@ -120,6 +120,8 @@ class Engine:
             _refuse_live_holder(json.loads(lock.read_text()))
             lock.unlink()
         _remove_partial_files(state, folders)
+        if _restore_cut_off(state / "stacks" / self.project_name / f"{self.stack}.json"):
+            self.print_line("pulumi: the state was cut off, as a full disk does: its copy of one write earlier is used")
         return bool(locks)
 
     # Queries of the state, on whatever backend it is
@@ -262,11 +264,31 @@ def _refuse_live_holder(holder: Mapping[str, Any]) -> None:
 def _remove_partial_files(state: Path, locks: Iterable[Path]) -> None:
     """Remove what no run can read: a file's attributes, which are created empty, and a lock without its name.
 
-    A file needs no attributes. The state itself is complete before it gets its name.
+    A file needs no attributes.
     """
     empty = (file for file in state.rglob("*.attrs") if not file.stat().st_size)
     for file in (*empty, *(file for folder in locks for file in folder.glob("*.tmp"))):
         file.unlink()
+
+
+def _restore_cut_off(state: Path) -> bool:
+    """Put Pulumi's copy in the place of a state that is no JSON text, since the disk was full when it was written.
+
+    Tried with Pulumi 3.260: it fails then, and has given the file its name all the same.
+    """
+    copy = state.with_name(f"{state.name}.bak")
+    if not copy.is_file() or not state.is_file() or _is_json(state):
+        return False
+    copy.replace(state)
+    return True
+
+
+def _is_json(file: Path) -> bool:
+    try:
+        json.loads(file.read_text())
+    except ValueError:
+        return False
+    return True
 
 
 @contextmanager

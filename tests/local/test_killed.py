@@ -52,6 +52,18 @@ def test_a_run_that_was_killed_while_it_wrote_its_state_hinders_no_other(stack: 
     assert stack.up() == {"same": RESOURCES}
 
 
+def test_after_a_state_was_cut_off_by_a_full_disk_the_next_run_completes_what_is_there(stack: EditableStack) -> None:
+    stack.up()
+    stack.change("billing_service", tags=("edited",))
+    stack.up()
+    [state] = (stack.engine.folder / "state").glob(".pulumi/stacks/*/local.json")
+    state.write_bytes(state.read_bytes()[:-100])
+    stack.engine.unlock()
+    stack.up(refresh=True)
+    assert stack.consul.all_services()["billing_service"]["Tags"] == ["edited"]
+    assert stack.up(refresh=True) == {"same": RESOURCES}
+
+
 def test_a_run_that_was_killed_while_it_wrote_its_lock_hinders_no_other(stack: EditableStack) -> None:
     # The file backend writes a lock beside its place, and takes what is there for a lock too.
     stack.up()
