@@ -20,6 +20,9 @@ _RETURN_SECONDS = 60
 _ELECTION_SECONDS = 60
 _PAUSE = 0.5
 
+DRAINED_BY = "drain-host "
+"""What the reason of a drained host's maintenance begins with; its name follows."""
+
 HostName = Annotated[str, typer.Argument(metavar="HOST", help="The host, as `hosts` of the stack names it.")]
 
 
@@ -42,7 +45,7 @@ def drain_host(host: HostName, stack: StackName = DEFAULT_STACK) -> None:
     servers, silent = _servers(loaded, drained)
     if server:
         _refuse_without_majority(servers, silent, server)
-    loaded.agents[drained.node].maintain_node(f"drain-host {host}")
+    loaded.agents[drained.node].maintain_node(DRAINED_BY + host)
     led = bool(server and _hand_over(servers, silent, server, host))
     if not wait_until(lambda: not _found(servers[0], drained), _DRAIN_SECONDS, _PAUSE):
         raise HostMaintenanceError(

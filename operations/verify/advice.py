@@ -5,8 +5,9 @@ from collections.abc import Mapping
 
 from consul_cluster.client import NO_SERVERS
 from operations.command_line import COMMANDS
+from operations.host_maintenance import DRAINED_BY
 from operations.stack import Stack, StackHost
-from operations.verify.observed_state import Place
+from operations.verify.observed_state import Fields, Place
 from services.model import Service
 
 
@@ -36,21 +37,18 @@ def register_again(stack: Stack, service: Service) -> str:
     return _consul(stack.host_of(service), "reload") if stack.settings.registration == "files" else deploy(stack)
 
 
-def end_maintenance(stack: Stack, node: str, check_id: str, reason: str) -> str:
-    """Have clients find a node, or one of its services, again."""
-    _, _, service_id = check_id.partition("_service_maintenance:")
-    if reason.startswith(_DRAINED):
-        return f"{COMMANDS} return-host {reason.removeprefix(_DRAINED)} --stack {stack.name}"
+def end_maintenance(stack: Stack, node: str, check: Fields) -> str:
+    """Have clients find a node, or one of its services, again, whose maintenance is a check."""
+    service_id, reason = check["ServiceID"], check["Notes"]
+    if reason.startswith(DRAINED_BY):
+        return f"{COMMANDS} return-host {reason.removeprefix(DRAINED_BY)} --stack {stack.name}"
     host = next((host for host in stack.hosts if host.docker.names.agent_node == node), None)
     if not host:  # no agent keeps it: it is in the catalog alone
-        return _from_catalog(stack, {"Node": node, "CheckID": check_id})
+        return _from_catalog(stack, {"Node": node, "CheckID": check["CheckID"]})
     disable = f"-disable -service={service_id}" if service_id else "-disable"
     if stack.settings.docker:
         return _consul(host, f"maint {disable}")
     return f"consul maint -http-addr={host.docker.agent_address} {disable}"
-
-
-_DRAINED = "drain-host "  # what the reason of a drained host begins with
 
 
 def _consul(host: StackHost, command: str) -> str:

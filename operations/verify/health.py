@@ -106,7 +106,7 @@ def _passing(observed: ObservedState, catalog: Catalog) -> list[Service]:
 def _of_node(stack: Stack, catalog: Catalog, node: str) -> Iterator[Finding]:
     for check_id, check in catalog.checks.get(Place(node, ""), {}).items():
         if check_id == NODE_MAINTENANCE:
-            yield _maintenance(stack, node, check_id, check)
+            yield _maintenance(stack, node, check)
         elif check["Status"] != "passing":  # Clients then find none of its services.
             message = f"{check['Status']}: {check['Output'].strip() or check['Notes']}"
             alive = f"have it alive: {advice.run_consul(stack, node)}"
@@ -117,8 +117,8 @@ def _of_node(stack: Stack, catalog: Catalog, node: str) -> Iterator[Finding]:
 _ALIVE = "serfHealth"  # https://developer.hashicorp.com/consul/docs/services/usage/checks
 
 
-def _maintenance(stack: Stack, node: str, check_id: str, check: Fields) -> Finding:
-    end = advice.end_maintenance(stack, node, check_id, check["Notes"])
+def _maintenance(stack: Stack, node: str, check: Fields) -> Finding:
+    end = advice.end_maintenance(stack, node, check)
     return Finding(
         check["ServiceID"] or node, "found by clients", f"in maintenance: {check['Notes']}", f"end it: {end}"
     )
@@ -132,7 +132,7 @@ def _failing(observed: ObservedState, catalog: Catalog, service: Service) -> Ite
     stack = observed.stack
     for check_id, each in checks.items():
         if is_maintenance(check_id):
-            yield _maintenance(stack, stack.node_of(service), check_id, each)
+            yield _maintenance(stack, stack.node_of(service), each)
     for check in service.checks:
         known = checks.get(check.id)
         if not known:

@@ -468,7 +468,8 @@ def test_a_service_in_maintenance_is_a_finding_that_says_how_to_end_it(any_case:
 
 @pytest.mark.real_roster
 def test_the_maintenance_of_a_drained_host_ends_with_return_host() -> None:
-    assert advice.end_maintenance(Stack.load("staging"), AGENT, "_node_maintenance", "drain-host h3") == (
+    check = {"CheckID": "_node_maintenance", "ServiceID": "", "Notes": "drain-host h3"}
+    assert advice.end_maintenance(Stack.load("staging"), AGENT, check) == (
         ".local/venv/bin/python -m operations return-host h3 --stack staging"
     )
 
