@@ -91,6 +91,7 @@ class FakeConsul:
         refuses_next: status and words of the answers to the next changes, one a change.
         index: of the catalog; a query with this one waits for another.
         address: of its API.
+        node: of its own agent.
     """
 
     name: str = "consul"
@@ -115,6 +116,7 @@ class FakeConsul:
     refuses_next: list[Refusal] = field(default_factory=list)
     index: int = 1
     address: str = ""
+    node: str = AGENT
 
     @property
     def api(self) -> Consul:
@@ -136,7 +138,7 @@ class FakeConsul:
     def add(self, node: str, service_id: str, name: str, *checks: Fields, **fields: object) -> None:
         """Have an instance on a node, with checks; on the agent's node, the agent holds it."""
         services = self.add_node(node)
-        if node == AGENT:
+        if node == self.node:
             services = self.services
         services[service_id] = {
             "ID": service_id,
@@ -155,7 +157,7 @@ class FakeConsul:
         texts = dict.fromkeys(("Notes", "Output", "Type", "Interval", "Timeout"), "")
         own = {"CheckID": f"{service_id}-check", "Status": "passing", "Definition": {}, **texts, **fields}
         check = {"Node": node, "ServiceID": service_id, "Name": own["CheckID"], **own}
-        if node == AGENT and service_id:
+        if node == self.node and service_id:
             self.checks[check["CheckID"]] = check
         else:
             self.node_checks.append(check)
@@ -179,7 +181,7 @@ class FakeConsul:
 
     def remove(self, node: str, service_id: str) -> None:
         """Have an instance and its checks no more."""
-        if node == AGENT:
+        if node == self.node:
             self.services.pop(service_id, None)
             self.checks = {key: each for key, each in self.checks.items() if each.get("ServiceID") != service_id}
         if node in self.nodes:
@@ -192,17 +194,17 @@ class FakeConsul:
 
     def catalog(self) -> dict[str, Fields]:
         """Every node, with its services."""
-        node: Fields = {"Node": AGENT, "Meta": {}, "TaggedAddresses": None}
-        own: dict[str, Fields] = {AGENT: {"Node": node, "Services": {}}} if self.services else {}
+        node: Fields = {"Node": self.node, "Meta": {}, "TaggedAddresses": None}
+        own: dict[str, Fields] = {self.node: {"Node": node, "Services": {}}} if self.services else {}
         agent = self.services if self.in_sync else {}
         return {
-            name: {**node, "Services": {**node["Services"], **(agent if name == AGENT else {})}}
+            name: {**node, "Services": {**node["Services"], **(agent if name == self.node else {})}}
             for name, node in {**own, **self.nodes}.items()
         }
 
     def catalog_checks(self, node: str | None = None) -> list[Fields]:
         own = [each for each in self.node_checks if node in (None, each["Node"])]
-        return [*own, *(self.checks.values() if self.in_sync and node in (None, AGENT) else ())]
+        return [*own, *(self.checks.values() if self.in_sync and node in (None, self.node) else ())]
 
     def instances(self, name: str, conditions: dict[str, str], passing: bool) -> Iterator[Fields]:
         """Yield what the catalog has of a service's name, as `/v1/health/service` shows it."""
@@ -298,9 +300,9 @@ class FakeConsul:
             del self.checks[unquote(path.rpartition("/")[2])]
         elif path.startswith("/v1/agent/service/maintenance/"):
             service_id = unquote(path.rpartition("/")[2])
-            self.add_check(AGENT, service_id, CheckID=f"_service_maintenance:{service_id}", Status="critical")
+            self.add_check(self.node, service_id, CheckID=f"_service_maintenance:{service_id}", Status="critical")
         elif path.startswith("/v1/agent/service/deregister/"):
-            self.remove(AGENT, unquote(path.rpartition("/")[2]))
+            self.remove(self.node, unquote(path.rpartition("/")[2]))
         elif path == "/v1/catalog/register" and "Service" in body:
             self.add_node(body["Node"])
             self.nodes[body["Node"]]["Node"] = {
@@ -338,7 +340,7 @@ class FakeConsul:
         checks: Iterable[Fields] = body["Checks"]
         for each in checks:
             kind = next(kind for kind in ("http", "tcp", "grpc", "ttl") if kind.upper() in each)
-            run = {"Node": AGENT, "Type": kind, "Status": "critical", "Output": "", **each, "ServiceID": body["ID"]}
+            run = {"Node": self.node, "Type": kind, "Status": "critical", "Output": "", **each, "ServiceID": body["ID"]}
             self.checks[each["CheckID"]] = run
 
 

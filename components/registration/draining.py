@@ -7,7 +7,7 @@ ends in between, they stay there, are found and are checked, and the next run mo
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import pulumi
 
 from components.consul_connection import Connection
 from components.consul_container import ConsulContainerArgs
-from components.registration.switching import ServiceLocations, move_to_agent, register_with_status
+from components.registration.switching import ServiceLocations, move_to_agent, move_with_status, register_with_status
 from components.resource_hooks import stash, wait_for_leader, wait_until_ready
 from consul_cluster.client import NODE_MAINTENANCE, Consul, ConsulError, ForbiddenError, NoAnswerError
 from consul_cluster.drift import read_services, recognize, with_integers
@@ -73,6 +73,7 @@ class Draining:
             for service_id, fields in read_services(agent).items()
             if is_owned_by(fields["meta"], self.locations.owner_prefix)
         }
+        self._refuse_foreign_ids(services, servers)
         for service_id, fields in services.items():
             try:
                 self._move_to_server(service_id, fields, agent, servers)
@@ -92,15 +93,33 @@ class Draining:
         except NoAnswerError as error:  # a service may be between server and agent
             raise ConsulError(f"{error}. The next run moves the services back") from None
 
+    def _refuse_foreign_ids(self, ids: Collection[str], servers: Consul) -> None:
+        """Check that the server's own agent has no service of another party by one of these ids: it would replace it.
+
+        Raises:
+            ConsulError: it has.
+        """
+        own = self.locations.owner_prefix
+        held = {key for key, each in servers.all_services().items() if not is_owned_by(each["Meta"], own)}
+        if foreign := sorted(held.intersection(ids)):
+            raise ConsulError(
+                f"{servers.address} has {', '.join(foreign)} of another party, which the stack's own would replace "
+                "while the agent is: deregister it there, or give it another id"
+            )
+
     def _move_to_server(self, service_id: str, fields: dict[str, Any], agent: Consul, servers: Consul) -> None:
         """Move one service, with the status of its checks. Clients never find it twice."""
-        checks = agent.checks(service_id)
-        agent.deregister(service_id)
-        try:
+
+        def leave() -> None:
+            agent.deregister(service_id)
             # In case the agent has lost the servers.
             servers.deregister_from_catalog(self.locations.names.agent_node, service_id)
-            register_with_status(servers, service_id, _checked_at_once(fields), checks)
+
+        checks = agent.checks(service_id)
+        try:
+            move_with_status(servers, service_id, _checked_at_once(fields), checks, leave)
         except ConsulError:
+            servers.deregister(service_id)  # it may have taken the service without its maintenance mode
             register_with_status(agent, service_id, fields, checks)
             raise
 

@@ -6,8 +6,10 @@ only a service that the stack itself registered; Pulumi's own deletion then has 
 too, since a new check would be critical until its first run, up to an interval later.
 """
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pulumi
@@ -87,14 +89,15 @@ async def move_to_agent(locations: ServiceLocations, only: str | None = None) ->
     agent = await locations.agent.consul() if locations.agent else None
     stated = {service.id: service for service in locations.roster.services}
 
-    def register(service_id: str, meta: Mapping[str, str], checks: Checks) -> None:
-        if agent and service_id in stated:
-            fields = definition(stated[service_id])
-            fields["meta"][OWNER_KEY] = meta[OWNER_KEY]
-            try:
-                register_with_status(agent, service_id, fields, checks)
-            except NoAnswerError as error:
-                raise ConsulError(f"{service_id} is registered nowhere for now: {error}. Run it again") from None
+    def move(service_id: str, meta: Mapping[str, str], checks: Checks, leave: Callable[[], None]) -> None:
+        if not agent or service_id not in stated:
+            return leave()
+        fields = definition(stated[service_id])
+        fields["meta"][OWNER_KEY] = meta[OWNER_KEY]
+        try:
+            return move_with_status(agent, service_id, fields, checks, leave)
+        except NoAnswerError as error:
+            raise ConsulError(f"{service_id} may be registered nowhere for now: {error}. Run it again") from None
 
     on_node = _owned(servers.node_services(locations.node), locations)
     on_server = _on_server(servers, agent, locations)
@@ -103,15 +106,15 @@ async def move_to_agent(locations: ServiceLocations, only: str | None = None) ->
     node_checks = servers.node_checks(locations.node) if on_node else []
     for service_id, meta in on_node.items():
         if only in (None, service_id):
-            servers.deregister_from_catalog(locations.node, service_id)
-            register(service_id, meta, _checks_of(service_id, node_checks))
+            leave_node = partial(servers.deregister_from_catalog, locations.node, service_id)
+            move(service_id, meta, _checks_of(service_id, node_checks), leave_node)
     if on_node:
         _remove_empty_node(servers, locations)
     for service_id, meta in on_server.items():
         if only in (None, service_id) or service_id not in stated:
-            checks = servers.checks(service_id)
-            servers.deregister(service_id)
-            register(service_id, meta, checks)
+            # In maintenance it can be with both, after an interrupted run.
+            checks = {**(agent.checks(service_id) if agent else {}), **servers.checks(service_id)}
+            move(service_id, meta, checks, partial(servers.deregister, service_id))
 
 
 def _refuse_silent_agent(agent: Consul) -> None:
@@ -137,6 +140,35 @@ def _on_server(servers: Consul, agent: Consul | None, locations: ServiceLocation
     if agent and agent.address == servers.address:
         return {}  # the stack has one agent for both
     return _owned(servers.all_services(), locations)
+
+
+def move_with_status(
+    consul: Consul, service_id: str, fields: Mapping[str, Any], checks: Checks, leave: Callable[[], None]
+) -> None:
+    """Move a service, with the status of its checks. Clients never find it twice.
+
+    They find none that is in maintenance. Such a service arrives before it leaves, and critical, so that a run that is
+    killed in between does not lose the maintenance.
+
+    Args:
+        consul: the agent that gets it.
+        service_id: its id.
+        fields: its fields, in the form of `consul_cluster.drift.read_service`.
+        checks: its checks where it was, by id.
+        leave: removes it there.
+    """
+    if is_in_maintenance(checks):
+        critical = {key: {**check, "Status": "critical"} for key, check in checks.items()}
+        register_with_status(consul, service_id, fields, critical)
+        leave()
+    else:
+        leave()
+        register_with_status(consul, service_id, fields, checks)
+
+
+def is_in_maintenance(checks: Checks) -> bool:
+    """Return whether a service with these checks is in maintenance mode."""
+    return any(is_maintenance(check_id) for check_id in checks)
 
 
 def register_with_status(consul: Consul, service_id: str, fields: Mapping[str, Any], checks: Checks) -> None:
@@ -171,6 +203,7 @@ def switch_to_catalog(locations: ServiceLocations) -> pulumi.ResourceHookBinding
     The Consul provider writes a status with every change: critical for a new check, else the one that it read before.
     """
     last_checks: dict[str, Checks] = {}
+    leave_later: dict[str, list[Callable[[], None]]] = defaultdict(list)
 
     async def deregister_from_agent(args: pulumi.ResourceHookArgs) -> None:
         service_id, servers = (args.new_inputs or {})["serviceId"], await locations.servers.consul()
@@ -191,7 +224,11 @@ def switch_to_catalog(locations: ServiceLocations) -> pulumi.ResourceHookBinding
                         "first, with consul maint -disable"
                     )
                 last_checks[service_id] = agent.checks(service_id)
-                agent.deregister(service_id)
+                leave = partial(agent.deregister, service_id)
+                if is_in_maintenance(last_checks[service_id]):  # as in `move_with_status`
+                    leave_later[service_id].append(leave)
+                else:
+                    leave()
 
     async def read_status(args: pulumi.ResourceHookArgs) -> None:
         service_id = (args.new_inputs or {})["serviceId"]
@@ -202,15 +239,17 @@ def switch_to_catalog(locations: ServiceLocations) -> pulumi.ResourceHookBinding
         inputs, servers = args.new_inputs or {}, await locations.servers.consul()
         service_id, stated = inputs["serviceId"], {check["checkId"] for check in inputs["checks"]}
         last = last_checks.get(service_id, {})
+        for check_id, check in last.items():
+            if is_maintenance(check_id):
+                servers.set_status({**check, "Node": locations.node}, check["Status"], check["Output"])
         for check_id, check in _checks_of(service_id, servers.node_checks(locations.node)).items():
             # The provider changes and adds checks, but removes none.
             if check_id not in stated and not is_maintenance(check_id):
                 servers.deregister_check(locations.node, check_id)
             elif check_id in last:
                 servers.set_status(check, last[check_id]["Status"], last[check_id]["Output"])
-        for check_id, check in last.items():
-            if is_maintenance(check_id):
-                servers.set_status({**check, "Node": locations.node}, check["Status"], check["Output"])
+        for leave in leave_later.pop(service_id, []):
+            leave()
 
     restore = consul_hook("restore-check-status", restore_status)
     return pulumi.ResourceHookBinding(

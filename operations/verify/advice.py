@@ -98,7 +98,7 @@ def _node_at(stack: Stack, address: str) -> str:
 def _put(stack: Stack) -> str:
     if stack.settings.stage == "off":
         return "curl -X PUT"
-    return 'curl -X PUT --cacert ca.pem -H "X-Consul-Token: $CONSUL_HTTP_TOKEN"'  # both from the stack's outputs
+    return 'curl -X PUT --cacert stack-ca.pem -H "X-Consul-Token: $CONSUL_HTTP_TOKEN"'  # both from the stack's outputs
 
 
 def _from_catalog(stack: Stack, what: Mapping[str, str]) -> str:

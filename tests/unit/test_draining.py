@@ -36,6 +36,7 @@ AGENT, SERVER = "consul-agent-shared", "staging-consul"
 OLD, NEW, MANAGEMENT = "old-registration-token", "new-registration-token", "management-token"
 AUTHORITY = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 STASH = "pulumi:index:Stash"
+MAINTENANCE = f"_service_maintenance:{BILLING.name}"
 CONFIG = {"node_name": AGENT}
 OUTPUT = "HTTP GET http://isa-billing:8216/health: 200 OK Output: well"
 
@@ -123,7 +124,7 @@ def _platform() -> Iterator[Platform]:
     with (
         running(FakeConsul("old agent", wrote)) as before,
         running(FakeConsul("new agent", wrote)) as after,
-        running(FakeConsul("servers", wrote)) as servers,
+        running(FakeConsul("servers", wrote, node=SERVER)) as servers,
     ):
         yield Platform(before, after, servers, wrote)
 
@@ -411,13 +412,52 @@ def test_an_agent_in_maintenance_is_not_drained(platform: Platform) -> None:
     assert (platform.park(), platform.wrote) == ("", [])
 
 
-def test_a_service_in_maintenance_stays_so_on_the_server(platform: Platform) -> None:
+def take_out(consul: FakeConsul, line: Line) -> None:
+    """Have an agent that holds a service hold it in maintenance mode."""
+    consul.add_check(consul.node, line.name, CheckID=MAINTENANCE, Notes="upgrade", Status="critical")
+
+
+def test_a_service_in_maintenance_is_so_on_the_server_before_it_leaves_the_agent(platform: Platform) -> None:
+    # Thus a run that is killed in between does not end it.
     platform.on_agent(BILLING)
-    off = f"_service_maintenance:{BILLING.name}"
-    platform.before.checks[off] = {"CheckID": off, "ServiceID": BILLING.name, "Notes": "upgrade", "Status": "critical"}
+    take_out(platform.before, BILLING)
     assert platform.park() == ""
+    assert paths(platform) == [
+        ("servers", "/v1/agent/service/register"),
+        ("servers", f"/v1/agent/service/maintenance/{BILLING.name}"),
+        ("old agent", f"/v1/agent/service/deregister/{BILLING.name}"),
+        ("servers", "/v1/catalog/deregister"),
+    ]
     assert {"enable": ["true"], "reason": ["upgrade"]} in [each.query for each in platform.servers.requests]
-    assert off in platform.servers.checks
+    assert platform.servers.checks.keys() == {BILLING.check_id, MAINTENANCE}
+
+
+def test_a_service_in_maintenance_is_found_by_nobody_before_the_server_knows_of_it(platform: Platform) -> None:
+    platform.on_agent(BILLING)
+    take_out(platform.before, BILLING)
+    assert platform.park() == ""
+    [check] = platform.wrote[0][2]["Checks"]
+    assert check["Status"] == "critical"
+
+
+def test_a_service_whose_maintenance_the_server_refuses_is_on_the_agent_alone(platform: Platform) -> None:
+    platform.on_agent(BILLING)
+    take_out(platform.before, BILLING)
+    platform.servers.refuses_paths = {f"/v1/agent/service/maintenance/{BILLING.name}"}
+    assert "Consul answers 403" in platform.park()
+    assert (list(platform.before.services), platform.servers.services) == ([BILLING.name], {})
+    assert MAINTENANCE in platform.before.checks
+
+
+@others
+def test_an_id_of_others_on_the_server_stops_the_replacement_before_a_service_is_drained(
+    platform: Platform, meta: dict[str, str]
+) -> None:
+    platform.on_agent(MINIO)
+    platform.on_agent(BILLING)
+    platform.on_server(BILLING, meta)
+    assert f"{platform.servers.address} has billing_service of another party" in platform.park()
+    assert platform.wrote == []
 
 
 def checks_on_server(platform: Platform, check: Check) -> list[dict[str, Any]]:
@@ -459,6 +499,30 @@ def test_a_service_moves_back_to_the_agent_as_stated_and_with_its_status(platfor
     body = platform.wrote[-1][2]
     assert [(check["Status"], check["Interval"]) for check in body["Checks"]] == [(status, "10s")]
     assert body["Meta"] == {**BILLING.meta, "managed-by": owner(BILLING)}
+
+
+def test_a_service_in_maintenance_is_so_on_the_new_agent_before_it_leaves_the_server(platform: Platform) -> None:
+    platform.joined()
+    platform.on_server(BILLING)
+    take_out(platform.servers, BILLING)
+    assert platform.leave() == ""
+    assert paths(platform) == [
+        ("new agent", "/v1/agent/service/register"),
+        ("new agent", f"/v1/agent/service/maintenance/{BILLING.name}"),
+        ("servers", f"/v1/agent/service/deregister/{BILLING.name}"),
+    ]
+
+
+def test_a_service_that_a_killed_run_left_with_both_keeps_the_maintenance_that_the_agent_has(
+    platform: Platform,
+) -> None:
+    platform.joined()
+    platform.on_server(BILLING)
+    platform.after.add(AGENT, BILLING.name, BILLING.name)
+    take_out(platform.after, BILLING)
+    assert platform.leave() == ""
+    assert platform.after.checks.keys() == {BILLING.check_id, MAINTENANCE}
+    assert {"enable": ["true"], "reason": ["upgrade"]} in [each.query for each in platform.after.requests]
 
 
 def test_a_service_that_the_roster_has_dropped_does_not_come_back(platform: Platform) -> None:

@@ -500,6 +500,22 @@ def test_a_service_arrives_with_the_status_and_output_that_the_agent_last_found(
     ]
 
 
+def test_a_service_in_maintenance_leaves_the_agent_when_it_is_so_on_the_external_node(platform: Platform) -> None:
+    platform.on_agent(BILLING, {"managed-by": owner(BILLING)}, "passing", OUTPUT)
+    maintenance = f"_service_maintenance:{BILLING.name}"
+    platform.agent.add_check(platform.agent.node, BILLING.name, CheckID=maintenance, Status="critical")
+    hooks = platform.switch_to_catalog()
+    moved(hooks, BILLING, "deregister-from-agent")
+    assert platform.wrote == []
+    platform.in_catalog(BILLING, {"managed-by": owner(BILLING)}, "critical", "not yet run")
+    moved(hooks, BILLING, "restore-check-status")
+    assert [(path, (body or {}).get("Check", {}).get("CheckID")) for _, path, body in platform.wrote] == [
+        ("/v1/catalog/register", maintenance),
+        ("/v1/catalog/register", BILLING.check_id),
+        ("/v1/agent/service/deregister/billing_service", None),
+    ]
+
+
 def test_each_service_arrives_with_its_own_status(platform: Platform) -> None:
     hooks = platform.switch_to_catalog()
     for line, status in ((BILLING, "critical"), (MINIO, "passing")):

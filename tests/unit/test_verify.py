@@ -834,6 +834,6 @@ def test_in_a_secured_stack_the_command_that_removes_a_stray_has_the_token_and_t
     made = {"tokens": {"verify": "secret"}, "ca": None}
     aim = replace(staging, settings=secured, engine=fake_outputs(lambda: made))
     assert advice.deregister(aim, Place("consul-agent-shared", "stray"), dead=False) == (
-        'curl -X PUT --cacert ca.pem -H "X-Consul-Token: $CONSUL_HTTP_TOKEN" '
+        'curl -X PUT --cacert stack-ca.pem -H "X-Consul-Token: $CONSUL_HTTP_TOKEN" '
         "https://127.0.0.1:8501/v1/agent/service/deregister/stray"
     )
