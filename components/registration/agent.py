@@ -128,18 +128,12 @@ class AgentServiceProvider(ResourceProvider):
 
         An agent of the stack's own that does not answer may only be stopped, and has its services when it starts again.
         """
-        known_by_servers = False
         try:
-            current = read_service(_remover(props), id_, await_run=True)
-            known_by_servers = not current and _is_known_by_servers(props)
+            current, is_known = _read_on_agent(id_, props)
         except NoAnswerError:
             if not _makes_agent_again(props):
                 raise
             return ReadResult(id_, {**props, _UNSETTLED: True})
-        except (UnknownTokenError, UntrustedError):
-            if not _makes_agent_again(props):
-                raise
-            current = None  # this run makes token or authority again, and adopts what the agent has
         try:
             drained = _read_drained(props)
         except (NoAnswerError, UnknownTokenError, UntrustedError):
@@ -147,7 +141,7 @@ class AgentServiceProvider(ResourceProvider):
                 raise
             drained = None  # the server may have another address by now, which this run writes to the state
         if not (found := current or drained):
-            return ReadResult(id_, {**props, _UNSETTLED: True}) if known_by_servers else ReadResult("", {})
+            return ReadResult(id_, {**props, _UNSETTLED: True}) if is_known else ReadResult("", {})
         kept = {key: value for key, value in props.items() if key not in (*OPTIONAL_FIELDS, _UNSETTLED)}
         unsettled = {_UNSETTLED: True} if drained or not _has_servers(_remover(props)) else {}
         seen = {**kept, **recognize(found, stated_fields(props))}
@@ -356,6 +350,17 @@ def _agent(props: Props) -> Consul:
 def _remover(props: Props, at: str = "agent") -> Consul:
     """Return a client that may read and remove a service, also if the policy for registrations does not name it."""
     return _client(props[at], props.get("removal") or props.get("token"), props.get("ca"))
+
+
+def _read_on_agent(id_: str, props: Props) -> tuple[Props | None, bool]:
+    """Return the service as its agent has it, and whether the servers may show one that the agent does not have."""
+    try:
+        current = read_service(_remover(props), id_, await_run=True)
+        return current, not current and _is_known_by_servers(props)
+    except (UnknownTokenError, UntrustedError):
+        if not _makes_agent_again(props):
+            raise
+        return None, False  # this run makes token or authority again, and adopts what the agent has
 
 
 def _read_drained(props: Props) -> Props | None:
