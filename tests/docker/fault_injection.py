@@ -16,6 +16,7 @@ from subprocess import CalledProcessError
 from unittest.mock import patch
 
 from consul_cluster.client import Consul, ConsulError
+from consul_cluster.health_status import MAINTENANCE
 from operations import down
 from operations.lost_server import has_lost_its_server
 from operations.pulumi_engine import EngineError
@@ -30,7 +31,7 @@ from tests.polling import polling
 from waiting import wait_until
 
 NAMES = ("account_service", "billing_service", "mcp_service", "minio_grpc_service")
-STOPPED, ADDED = "billing_service", "order_service"
+STOPPED, TAKEN_OUT, ADDED = "billing_service", "mcp_service", "order_service"
 _DONE = "creating|created|updating|updated|deleting|deleted|replacing|replaced"
 _STEP = re.compile(rf"^ *(\+|-|~|\+-|\+\+|--|<|>|=) .*\b({_DONE})\b")
 _SETTLED = 20  # seconds in which each check runs, consul-esm's too
@@ -104,7 +105,7 @@ def _roster(added: bool) -> Roster:
 
 @dataclass
 class Laboratory:
-    """A stack that is changed, and a client that watches a stopped service."""
+    """A stack that is changed, and a client that watches a stopped service and one in maintenance."""
 
     folder: Path
     requests: BrokenRequests
@@ -148,9 +149,11 @@ class Laboratory:
         return struck, list(self.complete(state))
 
     def start(self, state: State) -> list[str]:
-        """Deploy a state and stop a service, with nothing broken; returns what is wrong then."""
+        """Deploy a state, stop a service and take one out, with nothing broken; returns what is wrong then."""
         self.deploy(state)
         docker("pause", "isa-billing")
+        with self.stack(state) as stack:
+            take_out(stack)
         return list(self.complete(state))
 
     def complete(self, state: State) -> Iterator[str]:
@@ -169,9 +172,11 @@ class Laboratory:
 
     def violations(self, stack: Stack) -> Iterator[str]:
         """Yield what is not as it has to be after an `up`."""
-        wanted = {service.id: "critical" if service.id == STOPPED else "passing" for service in stack.roster.services}
+        unlike = {STOPPED: "critical", TAKEN_OUT: MAINTENANCE}
+        wanted = {service.id: unlike.get(service.id, "passing") for service in stack.roster.services}
         if not wait_until(lambda: {key: status(stack, key) for key in wanted} == wanted, _SETTLED):
             yield f"statuses: { {key: status(stack, key) for key in wanted} }"
+            take_out(stack)  # so that the next fault has one in maintenance
         places = sorted((service.name, stack.node) for service in stack.roster.services)
         if instances(stack) != places:
             yield f"in the catalog: {instances(stack)}"
@@ -183,12 +188,19 @@ class Laboratory:
             yield f"the second up changes something: {again} {' '.join(filter(_STEP.search, said))}"
 
     def watch(self) -> None:
-        """Look whether the stopped service is said to pass."""
+        """Look whether the stopped service is said to pass, or clients find the one in maintenance."""
         for way in self.ways:
             with suppress(ConsulError):
+                self.lies += [f"{TAKEN_OUT} is found on {each['Node']['Node']}" for each in way.discover(TAKEN_OUT)]
                 for check in way.catalog_checks():
                     if check["ServiceName"] == STOPPED and check["Status"] == "passing":
                         self.lies.append(f"passes on {check['Node']}: {check['Output'][:60]}")
+
+
+def take_out(stack: Stack) -> None:
+    """Put a service in maintenance, as an operator does."""
+    for agent in stack.with_role("removal").agents.values():
+        agent.enable_maintenance(TAKEN_OUT, "by an operator")
 
 
 def say(line: str) -> None:
