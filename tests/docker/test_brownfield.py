@@ -16,6 +16,7 @@ from tests.docker.conftest import (
     all_40,
     changes,
     docker,
+    failed_up,
     instances,
     members,
     project,
@@ -111,6 +112,19 @@ def test_what_a_killed_up_left_on_the_server_comes_back_also_where_its_change_wa
     changes(deployed, refresh=True)
     assert instances(deployed) == sorted([*all_40(deployed), ("billing_service", SERVER)])
     assert changes(deployed, refresh=True).keys() == {"same"}
+
+
+def test_an_id_of_others_on_the_server_stops_the_replacement_of_the_agent_and_stays_as_it_is(
+    deployed: Stack, platform: Consul, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform.register({"ID": "account_service", "Name": "by-hand", "Port": 1})
+    change_the_agent(monkeypatch)
+    assert "has account_service of another party" in failed_up(deployed)
+    theirs = [("billing_service", SERVER), ("by-hand", SERVER)]
+    assert instances(deployed) == sorted([*all_40(deployed), *theirs])
+    platform.deregister("account_service")
+    changes(deployed)
+    assert instances(deployed) == sorted([*all_40(deployed), *theirs[:1]])
 
 
 def test_a_service_that_the_roster_dropped_while_its_agent_was_stopped_is_removed(
