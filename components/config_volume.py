@@ -7,7 +7,7 @@ import pulumi
 import pulumi_docker as docker
 
 from components.container_arguments import HARDENED
-from components.interrupted_creation import container_options
+from components.interrupted_creation import container_options, is_half_made
 from docker_engine import DockerEngine
 
 CONFIG_FOLDER = "/consul/config"
@@ -65,11 +65,11 @@ def config_volume(
         network_mode="none",
         volumes=[docker.ContainerVolumeArgs(container_path=CONFIG_FOLDER, volume_name=volume.name)],
         uploads=uploads(files),
-        must_run=False,
+        must_run=is_half_made(f"{node}-carry", engine),
         labels=[docker.ContainerLabelArgs(label="purpose", value=f"writes the configuration of {node}, then ends")],
         # Stacks that were deployed without the label keep their container: a change to a label would replace it.
         opts=pulumi.ResourceOptions.merge(
-            container_options(opts, engine), pulumi.ResourceOptions(ignore_changes=["labels"])
+            container_options(opts, engine, f"{node}-carry"), pulumi.ResourceOptions(ignore_changes=["labels"])
         ),
         **HARDENED,
     )

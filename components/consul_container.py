@@ -177,7 +177,7 @@ def consul_container(
         ports=published(args.publish, HTTPS_PORT if args.publish and args.publish.https else 8500),
         volumes=[docker.ContainerVolumeArgs(container_path=path, volume_name=name) for path, name in volumes.items()],
         opts=pulumi.ResourceOptions.merge(
-            container_options(opts, args.engine),
+            container_options(opts, args.engine, args.container),
             pulumi.ResourceOptions(ignore_changes=["envs", "wait"], hooks=hooks),
         ),
         **{**_RUN, "wait": args.waits_for_health},

@@ -59,7 +59,7 @@ class ConsulEsm(pulumi.ComponentResource):
             command=["consul-esm", f"-config-file={_CONFIG}"],
             networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=args.network)],
             uploads=uploads(files),
-            opts=container_options(child, args.engine),
+            opts=container_options(child, args.engine, ESM_NODE),
             **kept_running(http_check(f"http://{ESM_METRICS}/metrics")),
         )
         self.register_outputs({})

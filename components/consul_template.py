@@ -71,7 +71,7 @@ class ConsulTemplate(pulumi.ComponentResource):
             networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=args.network)],
             volumes=[docker.ContainerVolumeArgs(container_path=_WRITTEN, volume_name=volume.name)],
             uploads=uploads(_files(args)),
-            opts=container_options(child, args.engine),
+            opts=container_options(child, args.engine, CONTAINER),
             # It is up when it has written all of its files once. It has no API that could be asked.
             **kept_running(["ls", *written]),
         )

@@ -42,10 +42,33 @@ def remove_container(engine: DockerEngine) -> pulumi.ResourceHookFunction:
     return remove
 
 
-def container_options(opts: pulumi.ResourceOptions, engine: DockerEngine) -> pulumi.ResourceOptions:
-    """Return the options of a container: one of its name is removed first, whether the state has it or not."""
+def container_options(opts: pulumi.ResourceOptions, engine: DockerEngine, name: str) -> pulumi.ResourceOptions:
+    """Return the options of a container: one of its name is removed first, whether the state has it or not.
+
+    Args:
+        opts: as of every resource.
+        engine: that it runs in.
+        name: of the container.
+    """
     hooks = pulumi.ResourceHookBinding(before_create=[remove_container(engine)])
-    return pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(delete_before_replace=True, hooks=hooks))
+    # Of one that never started, a refresh finds that it does not run. The provider would start it as it is.
+    replaced = ["mustRun"] if is_half_made(name, engine) else None
+    own = pulumi.ResourceOptions(delete_before_replace=True, hooks=hooks, replace_on_changes=replaced)
+    return pulumi.ResourceOptions.merge(opts, own)
+
+
+def is_half_made(name: str, engine: DockerEngine) -> bool:
+    """Return whether a failed run created a container and never started it. A dry run asks nobody.
+
+    The provider connects it to its networks and writes its files after it has created it. Where one of these fails, the
+    state has the container all the same, and a refresh does not see what it lacks.
+    """
+    if pulumi.runtime.is_dry_run():
+        return False
+    with suppress(*_NOTHING_TO_REMOVE):
+        created = docker_client(engine).containers.list(all=True, filters={"status": "created"})
+        return any(container.name == name for container in created)
+    return False
 
 
 def _is_as_stated(container: Container, stated: Mapping[str, Any]) -> bool:

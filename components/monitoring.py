@@ -110,7 +110,7 @@ def _exporter(name: str, args: MonitoringArgs, opts: pulumi.ResourceOptions) -> 
         envs=[f"CONSUL_HTTP_TOKEN_FILE={TOKEN_FILE}"] if args.token is not None else [],
         networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=args.network)],
         uploads=uploads(args.access_files),
-        opts=container_options(opts, args.engine),
+        opts=container_options(opts, args.engine, EXPORTER_CONTAINER),
         **kept_running(http_check(f"http://127.0.0.1:{EXPORTER_PORT}/")),  # its metrics would ask Consul
     )
 
@@ -135,7 +135,7 @@ def _prometheus(name: str, args: MonitoringArgs, opts: pulumi.ResourceOptions) -
         volumes=[docker.ContainerVolumeArgs(container_path=_DATA, volume_name=data.name)],
         uploads=uploads(files),
         stop_timeout=_GRACE_SECONDS,
-        opts=container_options(opts, args.engine),
+        opts=container_options(opts, args.engine, PROMETHEUS_CONTAINER),
         **kept_running(http_check(f"http://127.0.0.1:{_PROMETHEUS_PORT}/-/ready"), _GRACE_SECONDS),
     )
 

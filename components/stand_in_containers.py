@@ -61,7 +61,7 @@ class StandIns(pulumi.ComponentResource):
                 restart="unless-stopped",
                 read_only=True,
                 user="65534:65534",  # nobody
-                opts=container_options(pulumi.ResourceOptions(parent=self), args.engine),
+                opts=container_options(pulumi.ResourceOptions(parent=self), args.engine, service.container),
                 **HARDENED,
             )
         self.register_outputs({})

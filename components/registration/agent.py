@@ -25,7 +25,7 @@ from pulumi.dynamic import (
 from components.child_options import child_options
 from components.consul_connection import Connection
 from components.provider_errors import send_user_errors_without_traceback
-from components.registration.switching import stack_owner_prefix
+from components.registration.switching import UNSETTLED, stack_owner_prefix
 from consul_cluster.client import (
     NO_SERVERS,
     Consul,
@@ -52,9 +52,6 @@ from services.model import Service
 from services.roster import Roster
 
 _IDENTITY = ("agent", "service_id")
-
-# In a state: a refresh has not found the service on its agent alone, so this run has to look after it.
-_UNSETTLED = "unsettled"
 
 # Seconds. An agent applies a new policy within a second (`policy_ttl`).
 _POLICY_PAUSES = (0.5, 0.5, 1)
@@ -98,7 +95,7 @@ class AgentServiceProvider(ResourceProvider):
                 "owned",
                 "drained_to",
                 "engine",
-                _UNSETTLED,
+                UNSETTLED,
                 *COMPARED_FIELDS,
                 *OPTIONAL_FIELDS,
             )
@@ -133,7 +130,7 @@ class AgentServiceProvider(ResourceProvider):
         except NoAnswerError:
             if not _makes_agent_again(props):
                 raise
-            return ReadResult(id_, {**props, _UNSETTLED: True})
+            return ReadResult(id_, {**props, UNSETTLED: True})
         try:
             drained = _read_drained(props)
         except (NoAnswerError, UnknownTokenError, UntrustedError):
@@ -141,9 +138,9 @@ class AgentServiceProvider(ResourceProvider):
                 raise
             drained = None  # the server may have another address by now, which this run writes to the state
         if not (found := current or drained):
-            return ReadResult(id_, {**props, _UNSETTLED: True}) if is_known else ReadResult("", {})
-        kept = {key: value for key, value in props.items() if key not in (*OPTIONAL_FIELDS, _UNSETTLED)}
-        unsettled = {_UNSETTLED: True} if drained or not _has_servers(_remover(props)) else {}
+            return ReadResult(id_, {**props, UNSETTLED: True}) if is_known else ReadResult("", {})
+        kept = {key: value for key, value in props.items() if key not in (*OPTIONAL_FIELDS, UNSETTLED)}
+        unsettled = {UNSETTLED: True} if drained or not _has_servers(_remover(props)) else {}
         seen = {**kept, **recognize(found, stated_fields(props))}
         # As inputs too, where they differ: a preview compares the stated ones with them.
         return ReadResult(id_, {**seen, **unsettled}, None if stated_fields(seen) == stated_fields(props) else seen)

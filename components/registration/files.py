@@ -16,7 +16,7 @@ from components.child_options import child_options
 from components.config_volume import Uploads, uploads
 from components.consul_agent import FILES_FOLDER, ConsulAgent
 from components.container_arguments import HARDENED
-from components.interrupted_creation import container_options
+from components.interrupted_creation import container_options, is_half_made
 from components.registration.switching import stack_owner_prefix
 from consul_cluster.agent_configuration import HTTPS_PORT, reloadable_config
 from consul_cluster.cluster_names import STAGING_NAMES, ClusterNames
@@ -95,9 +95,10 @@ class FilesRegistration(pulumi.ComponentResource):
             uploads=uploads(files),
             attach=True,
             logs=True,
-            must_run=False,
+            must_run=is_half_made(f"{agent}-reload", args.engine),
             opts=pulumi.ResourceOptions.merge(
-                container_options(child_options(self, opts), args.engine), pulumi.ResourceOptions(hooks=hooks)
+                container_options(child_options(self, opts), args.engine, f"{agent}-reload"),
+                pulumi.ResourceOptions(hooks=hooks),
             ),
             **HARDENED,
         )

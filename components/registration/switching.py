@@ -23,6 +23,9 @@ from services.consul_definition import definition, register_request
 from services.field_types import OWNER_KEY
 from services.roster import Roster
 
+UNSETTLED = "unsettled"
+"""In a state: a refresh has not found the service on its agent alone, so this run has to look after it."""
+
 Checks = Mapping[str, Mapping[str, Any]]
 """Consul's checks, by id."""
 
@@ -74,6 +77,8 @@ def switch_to_agent(name: str, locations: ServiceLocations) -> pulumi.ResourceHo
 
     async def move(args: pulumi.ResourceHookArgs) -> None:
         await move_to_agent(locations, (args.new_inputs or {}).get("service_id"))
+        if (args.old_outputs or {}).get(UNSETTLED):
+            await _remove_dropped(locations)
 
     hook = consul_hook(name, move)
     return pulumi.ResourceHookBinding(before_create=[hook], before_update=[hook])
@@ -115,6 +120,15 @@ async def move_to_agent(locations: ServiceLocations, only: str | None = None) ->
             # In maintenance it can be with both, after an interrupted run.
             checks = {**(agent.checks(service_id) if agent else {}), **servers.checks(service_id)}
             move(service_id, meta, checks, partial(servers.deregister, service_id))
+
+
+async def _remove_dropped(locations: ServiceLocations) -> None:
+    """Remove from the agent what the roster has dropped: one that died before it was told has it when it is back."""
+    if locations.agent:
+        agent = await locations.agent.consul()
+        stated = {service.id for service in locations.roster.services}
+        for service_id in _owned(agent.all_services(), locations).keys() - stated:
+            agent.deregister(service_id)
 
 
 def _refuse_silent_agent(agent: Consul) -> None:

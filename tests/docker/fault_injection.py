@@ -34,6 +34,7 @@ NAMES = ("account_service", "billing_service", "mcp_service", "minio_grpc_servic
 STOPPED, TAKEN_OUT, ADDED = "billing_service", "mcp_service", "order_service"
 _DONE = "creating|created|updating|updated|deleting|deleted|replacing|replaced"
 _STEP = re.compile(rf"^ *(\+|-|~|\+-|\+\+|--|<|>|=) .*\b({_DONE})\b")
+AGENT_CONFIG = "/consul/config/agent-config.json"
 _SETTLED = 20  # seconds in which each check runs, consul-esm's too
 
 # What happens after a step that the engine prints.
@@ -168,9 +169,9 @@ class Laboratory:
                 yield f"the next up failed: {' '.join(said)[-1500:]}"
                 return
             self.ways = [stack.server]
-            yield from self.violations(stack)
+            yield from self.violations(stack, state)
 
-    def violations(self, stack: Stack) -> Iterator[str]:
+    def violations(self, stack: Stack, state: State) -> Iterator[str]:
         """Yield what is not as it has to be after an `up`."""
         unlike = {STOPPED: "critical", TAKEN_OUT: MAINTENANCE}
         wanted = {service.id: unlike.get(service.id, "passing") for service in stack.roster.services}
@@ -180,6 +181,8 @@ class Laboratory:
         places = sorted((service.name, stack.node) for service in stack.roster.services)
         if instances(stack) != places:
             yield f"in the catalog: {instances(stack)}"
+        if f'"retry_interval": "{state.retry}"' not in (config := docker("exec", AGENT, "cat", AGENT_CONFIG)):
+            yield f"the agent runs with {config}"
         yield from self.lies
         self.lies.clear()
         said: list[str] = []
@@ -203,7 +206,8 @@ class Laboratory:
 def take_out(stack: Stack) -> None:
     """Put a service in maintenance, as an operator does."""
     for agent in stack.with_role("removal").agents.values():
-        agent.enable_maintenance(TAKEN_OUT, "by an operator")
+        with suppress(ConsulError):  # what is not there, was said already
+            agent.enable_maintenance(TAKEN_OUT, "by an operator")
 
 
 def say(line: str) -> None:

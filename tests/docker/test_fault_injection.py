@@ -23,6 +23,8 @@ def lab() -> Iterator[Laboratory]:
         ("server dies", 7),
         ("agent dies", 4),
         ("500", 3),
+        ("500", 7),  # the files of the agent's configuration
+        ("500", 15),  # the agent's network
         ("no answer", 5),
         ("answer lost", 1),
         ("answer lost", 4),
@@ -37,6 +39,17 @@ def test_a_replacement_of_the_agent_that_was_broken_is_completed_by_the_next_up(
 def test_a_service_whose_removal_the_dead_server_did_not_hear_of_is_gone_from_the_catalog(lab: Laboratory) -> None:
     lab.deploy(State("five", added=True))
     assert lab.inject(State("four"), "server dies", 1) == (True, [])
+
+
+@pytest.mark.parametrize("fault", ["500", "answer lost"])
+def test_a_container_that_was_not_connected_to_its_network_is_made_again(lab: Laboratory, fault: str) -> None:
+    assert lab.inject(State("five", added=True), fault, 4) == (True, [])
+    assert lab.inject(State("four"), "", 0) == (False, [])
+
+
+def test_a_service_whose_agent_died_before_it_removed_it_is_gone_when_the_agent_is_back(lab: Laboratory) -> None:
+    lab.deploy(State("five", added=True))
+    assert lab.inject(State("four"), "agent dies", 1) == (True, [])
 
 
 def test_a_fault_that_did_not_strike_is_no_success(lab: Laboratory) -> None:

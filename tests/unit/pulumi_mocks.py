@@ -220,7 +220,7 @@ class Deployed:
 
         Args:
             hook: its name.
-            olds: the resource's inputs before an update.
+            olds: the resource's inputs and outputs before an update.
             outputs: the resource's, after it was created.
             inputs: the resource's, as they are sent.
         """
@@ -228,6 +228,7 @@ class Deployed:
         request.new_outputs.update(outputs or {})
         request.new_inputs.update(inputs)
         request.old_inputs.update(olds or {})
+        request.old_outputs.update(olds or {})
 
         async def answer() -> str:
             return (await self.hooks[hook](request.SerializeToString())).error

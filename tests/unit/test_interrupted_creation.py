@@ -8,7 +8,13 @@ import pytest
 from docker.errors import DockerException, NotFound
 
 from components.consul_connection import Connection
-from components.interrupted_creation import remove_container, remove_network, remove_policy
+from components.interrupted_creation import (
+    container_options,
+    is_half_made,
+    remove_container,
+    remove_network,
+    remove_policy,
+)
 from docker_engine import OWN_ENGINE
 from tests.fake_consul import Answer, Request, serve
 from tests.unit.pulumi_mocks import SECURED, Deployed, deploy
@@ -42,9 +48,14 @@ class Engine:
         self.network = SimpleNamespace(
             name=NAMED["name"], containers=[], attrs={"Labels": {}}, remove=lambda: self.removed.append("network")
         )
-        self.containers = SimpleNamespace(get=self._container)
+        self.never_started: list[str] = []
+        self.containers = SimpleNamespace(get=self._container, list=self._list)
         self.networks = SimpleNamespace(list=lambda names, greedy: [self.network] if names and greedy else [])
         monkeypatch.setattr(docker, "from_env", lambda **_: self)
+
+    def _list(self, *, all: bool, filters: dict[str, str]) -> list[SimpleNamespace]:  # noqa: A002 - Docker's name
+        assert (all, filters) == (True, {"status": "created"})
+        return [SimpleNamespace(name=name) for name in self.never_started]
 
     def _container(self, name: str) -> SimpleNamespace:
         if name != self.container.name:
@@ -57,6 +68,18 @@ class Engine:
         return self.removed
 
 
+def replaced(name: str, *, preview: bool = False) -> tuple[list[str] | None, bool]:
+    """Which changes replace a container, and whether it has to run though it ends by itself."""
+    seen: list[tuple[list[str] | None, bool]] = []
+
+    def program() -> None:
+        options = container_options(pulumi.ResourceOptions(), OWN_ENGINE, name)
+        seen.append((options.replace_on_changes, is_half_made(name, OWN_ENGINE)))
+
+    deploy(program, preview=preview)
+    return seen[0]
+
+
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
     return Engine(monkeypatch)
@@ -64,6 +87,26 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
 
 def test_a_container_that_is_as_stated_is_removed(engine: Engine) -> None:
     assert engine.before_creation(remove_container(OWN_ENGINE), STATED) == ["container"]
+
+
+def test_a_container_whose_creation_failed_on_the_way_is_replaced_and_no_other(engine: Engine) -> None:
+    engine.never_started = ["isa-order"]
+    assert replaced("isa-order") == (["mustRun"], True)
+    assert replaced("isa-billing") == (None, False)
+
+
+@pytest.mark.usefixtures("engine")
+def test_where_docker_does_not_answer_no_container_is_half_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_engine(**_: object) -> None:
+        raise DockerException
+
+    monkeypatch.setattr(docker, "from_env", no_engine)
+    assert replaced("isa-order") == (None, False)
+
+
+def test_a_preview_does_not_ask_docker_which_container_is_half_made(engine: Engine) -> None:
+    engine.never_started = ["isa-order"]
+    assert replaced("isa-order", preview=True) == (None, False)
 
 
 def test_a_container_that_does_not_exist_is_not_removed(engine: Engine) -> None:

@@ -256,6 +256,17 @@ def test_a_service_that_an_interrupted_run_left_on_the_server_moves_itself_alone
     assert platform.agent.checks[MINIO.check_id]["Status"] == "warning"
 
 
+@pytest.mark.parametrize(("unsettled", "left"), [(True, []), (False, ["billing_service"])])
+def test_what_the_agent_still_has_is_removed_where_it_was_away_and_the_roster_has_it_no_more(
+    platform: Platform, unsettled: bool, left: list[str]
+) -> None:
+    # It died before it could be told. Otherwise, the service's own resource removes it.
+    platform.on_agent(BILLING, {"managed-by": owner(BILLING)})
+    hooks = platform.switch_to_agent(forty_roster(names=(MINIO.name,)))
+    assert hooks.call("move-to-agent", {"unsettled": unsettled}, service_id=MINIO.name) == ""
+    assert list(platform.agent.services) == left
+
+
 def test_what_an_interrupted_run_left_on_the_server_and_the_roster_has_no_more_is_removed(platform: Platform) -> None:
     meta = {"managed-by": owner(BILLING)}
     platform.servers.services[BILLING.name] = {"ID": BILLING.name, "Service": BILLING.name, "Meta": meta}
