@@ -127,13 +127,16 @@ class Sandbox:
             how many processes were started.
 
         Raises:
-            SandboxError: a port is taken, and nothing was started; or Consul does not get ready.
+            SandboxError: a port is taken, or Consul runs with another configuration, and nothing was started; or Consul
+                does not get ready.
         """
-        self._refuse_taken_ports()
         configs = {
             self.names.server_node: server_config(self.names, self.server, self.server),
             self.names.agent_node: agent_config(self.names, self.server, self.agent, self.agent),
         }
+        for node, config in configs.items():
+            self._refuse_other_config(node, config)
+        self._refuse_taken_ports()
         for node, config in configs.items():
             write_config(config, node, self.folder)
         for process in self.left_over:
@@ -178,6 +181,23 @@ class Sandbox:
             self.server_api.deregister_node(self.names.agent_node)
             return False
         return self.server_api.has_synchronized(self.names.agent_node)
+
+    def _refuse_other_config(self, node: str, stated: Mapping[str, Any]) -> None:
+        """Check that a process of Consul that runs was started with what is stated: it would go on with the other."""
+        path = _config_file(node, self.folder)
+        if not self._recorded(node).running or not path.exists():
+            return
+        running, wanted = json.loads(path.read_text()), json.loads(json.dumps(stated))
+        differences = [
+            f"{key}: it runs with {running.get(key)!r}, and {wanted.get(key)!r} is stated"
+            for key in sorted(running.keys() | wanted)
+            if running.get(key) != wanted.get(key)
+        ]
+        if differences:
+            raise SandboxError(
+                f"nothing was started: {node} runs already, and its configuration was changed since. Run make down, "
+                "then make up:\n" + "\n".join(differences)
+            )
 
     def _refuse_taken_ports(self) -> None:
         problems = self._problems()

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -13,7 +14,7 @@ import pytest
 import toolchain
 from consul_cluster.cluster_names import STAGING_NAMES
 from operations.sandbox.processes import BackgroundProcess
-from operations.sandbox.sandbox import Sandbox
+from operations.sandbox.sandbox import Sandbox, SandboxError
 from services.model import Service
 from services.roster import Roster
 from tests.local.stacks import new_sandbox, service_of
@@ -42,6 +43,23 @@ def listens(service: Service) -> bool:
 
 
 def test_a_second_start_starts_nothing(sandbox: Sandbox) -> None:
+    assert sandbox.start() == 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"agent": "127.0.0.5"}, ", and '127.0.0.5' is stated"),
+        ({"names": replace(STAGING_NAMES, datacenter="dc2")}, "datacenter: it runs with 'dc1', and 'dc2' is stated"),
+    ],
+)
+def test_a_consul_that_runs_and_whose_configuration_was_changed_is_refused(
+    sandbox: Sandbox, changed: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(SandboxError) as error:
+        replace(sandbox, **changed).start()
+    assert str(error.value).startswith("nothing was started: ")
+    assert said in str(error.value)
     assert sandbox.start() == 0
 
 
