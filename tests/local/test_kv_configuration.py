@@ -150,7 +150,7 @@ def _secured(tmp_path: Path) -> Iterator[Consul]:
     process = consul_process(toolchain.consul(), "secured", tmp_path)
     process.start()
     try:
-        within(30, lambda: _acls_answer(address))
+        within(60, lambda: _acls_answer(address))  # as long as the sandbox waits for Consul
         yield Consul(f"http://{address}:8500", MANAGEMENT)
     finally:
         process.stop()
