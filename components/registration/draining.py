@@ -8,6 +8,7 @@ ends in between, they stay there, are found and are checked, and the next run mo
 
 import json
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,8 +120,9 @@ class Draining:
         try:
             move_with_status(servers, service_id, _checked_at_once(fields), checks, leave)
         except ConsulError:
-            servers.deregister(service_id)  # it may have taken the service without its maintenance mode
             register_with_status(agent, service_id, fields, checks)
+            with suppress(ConsulError):  # it may have taken the service without its maintenance mode
+                servers.deregister(service_id)
             raise
 
 

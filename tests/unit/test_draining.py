@@ -405,6 +405,28 @@ def test_servers_that_go_away_in_between_stop_the_replacement(
     assert platform.park() == "billing_service is between agent and server: no answer. Run it again"
 
 
+@pytest.mark.usefixtures("no_pauses")
+def test_a_service_is_on_the_agent_again_where_the_servers_go_away_in_between(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform.on_agent(BILLING)
+
+    def gone_for(method: str) -> None:
+        real = getattr(Consul, method)
+
+        def call(consul: Consul, argument: object) -> object:
+            if consul.address == platform.servers.address:
+                raise NoAnswerError("no answer")
+            return real(consul, argument)
+
+        monkeypatch.setattr(Consul, method, call)
+
+    gone_for("register")
+    gone_for("deregister")
+    assert platform.park() == "billing_service is between agent and server: no answer. Run it again"
+    assert list(platform.before.services) == ["billing_service"]
+
+
 def test_an_agent_in_maintenance_is_not_drained(platform: Platform) -> None:
     # Clients are to find none of its services, on the server either.
     platform.on_agent(BILLING)
