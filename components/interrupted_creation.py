@@ -7,6 +7,7 @@ https://www.pulumi.com/docs/iac/concepts/resources/options/hooks/
 
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import pulumi
@@ -63,12 +64,16 @@ def is_half_made(name: str, engine: DockerEngine) -> bool:
     The provider connects it to its networks and writes its files after it has created it. Where one of these fails, the
     state has the container all the same, and a refresh does not see what it lacks.
     """
-    if pulumi.runtime.is_dry_run():
-        return False
+    return not pulumi.runtime.is_dry_run() and name in _never_started(engine, pulumi.runtime.get_root_resource())
+
+
+@cache
+def _never_started(engine: DockerEngine, _run: pulumi.Resource | None) -> frozenset[str]:
+    """Return the names of such containers, asked once a run: an engine that is away is waited for."""
     with suppress(*_NOTHING_TO_REMOVE):
         created = docker_client(engine).containers.list(all=True, filters={"status": "created"})
-        return any(container.name == name for container in created)
-    return False
+        return frozenset(str(container.name) for container in created)
+    return frozenset()
 
 
 def _is_as_stated(container: Container, stated: Mapping[str, Any]) -> bool:
