@@ -175,14 +175,6 @@ class Consul:
             if not is_maintenance(check_id):
                 self._ask("PUT", f"/v1/agent/check/deregister/{_path(check_id)}")
 
-    def enable_maintenance(self, service_id: str, reason: str) -> None:
-        """Have clients not find a service, whatever its checks find, until somebody ends that.
-
-        https://developer.hashicorp.com/consul/api-docs/agent/service#enable-maintenance-mode
-        """
-        query = {"enable": "true", "reason": reason}
-        self._ask("PUT", f"/v1/agent/service/maintenance/{_path(service_id)}", query)
-
     def maintain_node(self, reason: str | None) -> None:
         """Have clients not find any service of the agent's node, until somebody ends that: with no reason.
 

@@ -298,9 +298,6 @@ class FakeConsul:
             self.register(body)
         elif path.startswith("/v1/agent/check/deregister/"):
             del self.checks[unquote(path.rpartition("/")[2])]
-        elif path.startswith("/v1/agent/service/maintenance/"):
-            service_id = unquote(path.rpartition("/")[2])
-            self.add_check(self.node, service_id, CheckID=f"_service_maintenance:{service_id}", Status="critical")
         elif path.startswith("/v1/agent/service/deregister/"):
             self.remove(self.node, unquote(path.rpartition("/")[2]))
         elif path == "/v1/catalog/register" and "Service" in body:

@@ -121,7 +121,7 @@ class Draining:
             move_with_status(servers, service_id, _checked_at_once(fields), checks, leave)
         except ConsulError:
             register_with_status(agent, service_id, fields, checks)
-            with suppress(ConsulError):  # it may have taken the service without its maintenance mode
+            with suppress(ConsulError):  # it may have taken the service all the same
                 servers.deregister(service_id)
             raise
 

@@ -117,7 +117,7 @@ def _move(instance: Instance, service: Service, node: str, agents: Mapping[str, 
         register_with_status(agents[node], service.id, fields, checks)
     except ConsulError:
         servers.move_in_catalog(entry, checks.values(), node, old)
-        with suppress(ConsulError):  # it may have taken the service without its maintenance mode
+        with suppress(ConsulError):  # it may have taken the service all the same
             agents[node].deregister(service.id)
         raise
     if _is_reached(instance):

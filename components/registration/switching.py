@@ -26,6 +26,8 @@ from services.roster import Roster
 UNSETTLED = "unsettled"
 """In a state: a refresh has not found the service on its agent alone, so this run has to look after it."""
 
+_FOREVER = "87600h"
+
 Checks = Mapping[str, Mapping[str, Any]]
 """Consul's checks, by id."""
 
@@ -161,8 +163,8 @@ def move_with_status(
 ) -> None:
     """Move a service, with the status of its checks. Clients never find it twice.
 
-    They find none that is in maintenance. Such a service arrives before it leaves, and critical, so that a run that is
-    killed in between does not lose the maintenance.
+    They find none that is in maintenance. Such a service arrives before it leaves, so that a run that is killed in
+    between does not lose the maintenance.
 
     Args:
         consul: the agent that gets it.
@@ -172,8 +174,7 @@ def move_with_status(
         leave: removes it there.
     """
     if is_in_maintenance(checks):
-        critical = {key: {**check, "Status": "critical"} for key, check in checks.items()}
-        register_with_status(consul, service_id, fields, critical)
+        register_with_status(consul, service_id, fields, checks)
         leave()
     else:
         leave()
@@ -188,6 +189,9 @@ def is_in_maintenance(checks: Checks) -> bool:
 def register_with_status(consul: Consul, service_id: str, fields: Mapping[str, Any], checks: Checks) -> None:
     """Register a service that comes from elsewhere: with the status of its checks there, and in maintenance as there.
 
+    Consul knows a maintenance by the id of its check. It is part of the registration, as a check that never passes:
+    if it came afterwards, clients could find the service in between.
+
     Args:
         consul: the agent that gets it.
         service_id: its id.
@@ -198,10 +202,12 @@ def register_with_status(consul: Consul, service_id: str, fields: Mapping[str, A
     for check in body["Checks"]:
         if check["CheckID"] in checks:
             check["Status"] = checks[check["CheckID"]]["Status"]
-    consul.register(body)
-    for check_id, check in checks.items():
-        if is_maintenance(check_id):
-            consul.enable_maintenance(service_id, check["Notes"])
+    maintenance = [
+        {"CheckID": check_id, "Name": check["Name"], "Notes": check["Notes"], "TTL": _FOREVER, "Status": "critical"}
+        for check_id, check in checks.items()
+        if is_maintenance(check_id)
+    ]
+    consul.register({**body, "Checks": [*body["Checks"], *maintenance]})
 
 
 def _remove_empty_node(servers: Consul, locations: ServiceLocations) -> None:

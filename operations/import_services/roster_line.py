@@ -1,7 +1,8 @@
 """Writes a service as a line of the roster: only what differs from what its group has anyway."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -14,6 +15,7 @@ from operations.import_services.found_service import FoundCheck, FoundService
 from services.ai_services import ai_service
 from services.checks import DEREGISTER_FLOOR, Check, GrpcCheck, HttpCheck, TcpCheck, TtlCheck
 from services.environment import Environment
+from services.field_types import identifier
 from services.group import Group
 from services.grpc_services import GRPC, grpc_service
 from services.model import Service, TaggedAddress, Weights
@@ -124,7 +126,7 @@ def _place(
 
 
 def _checks(found: FoundService, usual: Check, unexpressed: list[str]) -> Iterator[tuple[str, Any]]:
-    checks = [check for each in found.checks if (check := _check(each, found, unexpressed))]
+    checks = list(_with_ids([check for each in found.checks if (check := _check(each, found, unexpressed))], found))
     if not checks:
         unexpressed.append("it has no check that the roster has words for: its group's is put there")
         return
@@ -134,6 +136,18 @@ def _checks(found: FoundService, usual: Check, unexpressed: list[str]) -> Iterat
             yield from differing.items()
             return
     yield "checks", tuple(checks)
+
+
+def _with_ids(checks: Iterable[Check], service: FoundService) -> Iterator[Check]:
+    """Yield checks with an id each: the roster gives one without an id that of its kind, which only one can have."""
+    service_id = service.fields.get("id") or service.fields.get("name")
+    count: Counter[str] = Counter()
+    for check in checks:
+        count[check.kind] += not check.id
+        if check.id or count[check.kind] == 1:
+            yield check
+        else:
+            yield check.model_copy(update={"id": f"{service_id}-{check.suffix}-{count[check.kind]}"})
 
 
 def _check(found: FoundCheck, service: FoundService, unexpressed: list[str]) -> Check | None:
@@ -164,8 +178,8 @@ def _check_fields(
     made: dict[str, Any] = {"deregister_critical_service_after": _reap(fields, name, unexpressed)}
     service_id, service_name = service.fields.get("id") or service.fields.get("name"), service.fields.get("name")
     if fields.get("id") not in (None, f"{service_id}-{_KINDS[kind].suffix}"):
-        made["id"] = fields["id"]
-    if fields.get("name") not in (None, f"{service_name} {kind.upper()}"):
+        made |= _id(fields["id"], name, unexpressed)
+    if fields.get("name") not in (None, f"{service_name} {kind.upper()}", f"Service '{service_name}' check"):
         made["name"] = fields["name"]
     if kind == "ttl":
         return {**made, **({"ttl": durationpy.from_str(fields["ttl"])} if fields["ttl"] else {})}
@@ -173,6 +187,15 @@ def _check_fields(
     made |= {key: fields[key] for key in _AS_THEY_ARE if key in fields}
     made |= {"use_tls": True} if fields.get(f"{kind}_use_tls") or str(fields[kind]).startswith("https:") else {}
     return {**made, **_target(kind, str(fields[kind]), service, name, unexpressed)}
+
+
+def _id(check_id: str, name: str, unexpressed: list[str]) -> dict[str, str]:
+    """Return the id of a check. One that nobody gave an id has `service:<id>` from Consul."""
+    try:
+        return {"id": identifier(check_id)}
+    except ValueError:
+        unexpressed.append(f"{name}: it gets another id, since an id of the roster has no character but A-Z a-z 0-9 - _")
+        return {}
 
 
 def _reap(fields: Mapping[str, Any], name: str, unexpressed: list[str]) -> timedelta | None:

@@ -27,6 +27,7 @@ from tests.docker.conftest import AGENT, HTTPS, SERVER, another_agent_config, do
 from tests.docker.docker_proxy import docker_proxy
 from tests.forty_services import forty_roster
 from tests.killing import kill_engine
+from tests.maintenance import maintain
 from tests.polling import polling
 from waiting import wait_until
 
@@ -205,9 +206,10 @@ class Laboratory:
 
 def take_out(stack: Stack) -> None:
     """Put a service in maintenance, as an operator does."""
-    for agent in stack.with_role("removal").agents.values():
-        with suppress(ConsulError):  # what is not there, was said already
-            agent.enable_maintenance(TAKEN_OUT, "by an operator")
+    shown = stack.with_role("removal")
+    for agent in shown.agents.values():
+        if agent.service(TAKEN_OUT):  # what is not there, was said already
+            maintain(agent.address, TAKEN_OUT, "by an operator", shown.credentials.token, shown.credentials.ca)
 
 
 def say(line: str) -> None:

@@ -16,6 +16,7 @@ from services.model import Service
 from services.roster import Roster
 from tests.event_loop import run_to_end
 from tests.local.fleet import Fleet, node
+from tests.maintenance import maintain
 from tests.polling import polling
 from tests.waiting import within
 
@@ -57,7 +58,7 @@ def test_a_service_that_moves_is_found_once_at_every_look_with_its_status_and_it
     services, nothing = fleet.rosters[first].services, Roster(services=())
     for service in roster_with_owner(fleet.rosters[first], OWNER).services:
         Consul(f"http://{first}:8500").register(register_request(definition(service)))
-    Consul(f"http://{first}:8500").enable_maintenance(services[0].id, "a new disk")
+    maintain(f"http://{first}:8500", services[0].id, "a new disk")
     within(60, lambda: all(found(fleet, service) for service in services) and all_pass(fleet, services))
 
     def look() -> None:
@@ -71,3 +72,6 @@ def test_a_service_that_moves_is_found_once_at_every_look_with_its_status_and_it
             run_to_end(moving(fleet, {at: fleet.rosters[first], other: nothing}).move(OWNER))
             assert {found(fleet, service)[0][0] for service in services} == {node(at)}
             assert Consul(f"http://{other}:8500").all_services() == {}
+
+    maintain(f"http://{first}:8500", services[0].id, None)  # where they are after an even number of turns
+    within(60, lambda: found(fleet, services[0]) == [(node(first), False, {"passing"})])

@@ -120,15 +120,6 @@ def test_a_service_is_registered_with_the_body_that_was_given(agent: Agent) -> N
     assert json.loads(agent.asked[0].body) == BILLING
 
 
-def test_maintenance_is_enabled_with_its_reason(agent: Agent) -> None:
-    agent.says(200)
-    Consul(agent.address).enable_maintenance("billing_service", "upgrade")
-    assert (agent.asked[0].path, agent.asked[0].query) == (
-        "/v1/agent/service/maintenance/billing_service",
-        {"enable": ["true"], "reason": ["upgrade"]},
-    )
-
-
 def test_instances_that_the_token_may_not_see_are_an_error(agent: Agent) -> None:
     agent.says(200, b"[]", X_Consul_Results_Filtered_By_ACLs="true")
     with pytest.raises(HiddenError, match="the token needs node:read on their node"):

@@ -446,26 +446,25 @@ def test_a_service_in_maintenance_is_so_on_the_server_before_it_leaves_the_agent
     assert platform.park() == ""
     assert paths(platform) == [
         ("servers", "/v1/agent/service/register"),
-        ("servers", f"/v1/agent/service/maintenance/{BILLING.name}"),
         ("old agent", f"/v1/agent/service/deregister/{BILLING.name}"),
         ("servers", "/v1/catalog/deregister"),
     ]
-    assert {"enable": ["true"], "reason": ["upgrade"]} in [each.query for each in platform.servers.requests]
-    assert platform.servers.checks.keys() == {BILLING.check_id, MAINTENANCE}
 
 
 def test_a_service_in_maintenance_is_found_by_nobody_before_the_server_knows_of_it(platform: Platform) -> None:
     platform.on_agent(BILLING)
     take_out(platform.before, BILLING)
     assert platform.park() == ""
-    [check] = platform.wrote[0][2]["Checks"]
-    assert check["Status"] == "critical"
+    [check, maintenance] = platform.wrote[0][2]["Checks"]
+    assert (check["CheckID"], check["Status"]) == (BILLING.check_id, "passing")
+    assert (maintenance["CheckID"], maintenance["Notes"]) == (MAINTENANCE, "upgrade")
+    assert maintenance["Status"] == "critical"
 
 
-def test_a_service_whose_maintenance_the_server_refuses_is_on_the_agent_alone(platform: Platform) -> None:
+def test_a_service_in_maintenance_that_the_server_takes_only_in_part_is_on_the_agent_alone(platform: Platform) -> None:
     platform.on_agent(BILLING)
     take_out(platform.before, BILLING)
-    platform.servers.refuses_paths = {f"/v1/agent/service/maintenance/{BILLING.name}"}
+    platform.servers.refuses_paths = {"/v1/agent/checks"}
     assert "Consul answers 403" in platform.park()
     assert (list(platform.before.services), platform.servers.services) == ([BILLING.name], {})
     assert MAINTENANCE in platform.before.checks
@@ -530,7 +529,6 @@ def test_a_service_in_maintenance_is_so_on_the_new_agent_before_it_leaves_the_se
     assert platform.leave() == ""
     assert paths(platform) == [
         ("new agent", "/v1/agent/service/register"),
-        ("new agent", f"/v1/agent/service/maintenance/{BILLING.name}"),
         ("servers", f"/v1/agent/service/deregister/{BILLING.name}"),
     ]
 
@@ -544,7 +542,7 @@ def test_a_service_that_a_killed_run_left_with_both_keeps_the_maintenance_that_t
     take_out(platform.after, BILLING)
     assert platform.leave() == ""
     assert platform.after.checks.keys() == {BILLING.check_id, MAINTENANCE}
-    assert {"enable": ["true"], "reason": ["upgrade"]} in [each.query for each in platform.after.requests]
+    assert platform.after.checks[MAINTENANCE]["Notes"] == "upgrade"
 
 
 def test_a_service_that_the_roster_has_dropped_does_not_come_back(platform: Platform) -> None:

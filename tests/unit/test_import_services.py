@@ -142,6 +142,7 @@ def test_a_check_beside_its_service_is_read_too(tmp_path: Path) -> None:
         ({}, "it has no check that the roster has words for: its group's is put there"),
         ({"address": None}, "it has no address: the container isa-web is taken for it"),
         ({"check": {"http": "http://other:80/", "interval": "5s"}}, "it asks other, and will ask the service's own"),
+        ({"check": {"id": "service:web", "tcp": "web:80", "interval": "5s"}}, "service:web: it gets another id"),
         ({"check": {"ttl": "30s", "deregister_critical_service_after": "10s"}}, "it deregisters after 1 minute, as"),
         ({"check": {"tcp": "web:80", "interval": "0.5s"}}, "interval: must be at least 1 second"),
         ({"check": {"tcp": "web:80", "interval": "soon"}}, "the check is left out"),
@@ -236,6 +237,24 @@ def test_the_services_of_a_running_consul_are_printed_by_file(consul: FakeConsul
     assert "# web-health: what the check asks, which Consul does not show until it has passed once is left out" in lines
     assert lines[-1].startswith('imported("web", 80, container="web", checks=(HttpCheck(name="web-health", interval=')
     assert all(request.method == "GET" for request in consul.requests)
+
+
+def test_a_check_whose_id_and_name_consul_gave_is_stated(consul: FakeConsul) -> None:
+    given = {"Name": "Service 'web' check", "Type": "http", "Interval": "7s", "Timeout": "5s"}
+    output = "HTTP GET http://web:80/ready: 200 OK Output: well"
+    consul.add(AGENT, "web", "web", {**given, "CheckID": "service:web", "Output": output}, Address="web", Port=80)
+    line = 'imported("web", 80, container="web", interval=timedelta(seconds=7), path="/ready"),'
+    assert printed("--consul", consul.address).splitlines()[-1] == line
+
+
+def test_several_checks_without_an_id_get_one_each(tmp_path: Path) -> None:
+    checks = [{"http": f"http://web:80/{path}", "interval": "10s"} for path in "abc"]
+    [line] = imported({"service": {"name": "web", "address": "web", "port": 80, "checks": checks}}, tmp_path)
+    assert [each["id"] for each in definition_file([stated_by(line)])["services"][0]["checks"]] == [
+        "web-health",
+        "web-health-2",
+        "web-health-3",
+    ]
 
 
 def test_a_service_without_a_port_is_stated_without_one(consul: FakeConsul) -> None:

@@ -141,8 +141,7 @@ def test_a_service_in_maintenance_stays_in_it_at_every_look(platform: Platform) 
     assert platform.move() == ""
     maintenance = f"_service_maintenance:{BILLING.name}"
     assert platform.statuses == {OLD: {}, NEW: {BILLING.check_id: "passing", maintenance: "critical"}}
-    [asked] = [each for each in platform.new.requests if "/maintenance/" in each.path]
-    assert asked.query == {"enable": ["true"], "reason": [REASON]}
+    assert platform.new.checks[maintenance]["Notes"] == REASON
 
 
 def test_a_service_has_its_new_resource_as_its_owner(platform: Platform) -> None:
@@ -245,7 +244,7 @@ def test_a_service_that_the_new_agent_takes_only_in_part_goes_back_and_is_on_one
     platform.on(OLD, BILLING)
     platform.in_maintenance(BILLING)
     before = platform.statuses
-    platform.new.refuses_paths = {f"/v1/agent/service/maintenance/{BILLING.name}"}
+    platform.new.refuses_paths = {"/v1/agent/checks"}
     assert "Consul answers 403: Permission denied" in platform.move()
     assert (platform.statuses, list(platform.old.services)) == (before, [BILLING.name])
     assert platform.new.services == {}
