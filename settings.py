@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -446,7 +447,7 @@ def load(config: Mapping[str, str], source: str) -> Settings:
 def of_stack() -> Settings:
     """Check the config of the stack that the program runs for."""
     project, source = pulumi.get_project(), f"Pulumi.{pulumi.get_stack()}.yaml"
-    config = _own(CONFIG.get(), project)
+    config = _own(CONFIG.get(), project, source)
     for key in (str(field.alias) for field in Settings.model_fields.values() if not field.repr):
         if config.get(key) and not is_config_secret(f"{project}:{key}"):
             right = f"pulumi config set --stack {pulumi.get_stack()} --secret {key}"
@@ -475,7 +476,9 @@ def of_file(path: Path, project: str) -> Settings:
     config = document.get("config") if isinstance(document, dict) else None
     if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
         raise SettingsError(f"{path.name}: config: must map keys to values, such as {project}:environment: staging")
-    return load({key: value for key, value in _own(config, project).items() if not _secret(value)}, path.name)
+    return load(
+        {key: value for key, value in _own(config, project, path.name).items() if not _secret(value)}, path.name
+    )
 
 
 class _Loader(yaml.SafeLoader):
@@ -511,13 +514,21 @@ def _secret(value: object) -> bool:
     return isinstance(value, dict) and set(value) == {"secure"}
 
 
-def _own(config: Mapping[str, Any], project: str) -> dict[str, Any]:
+def _own(config: Mapping[str, Any], project: str, source: str) -> dict[str, Any]:
     """Return the project's own keys, which may go without its name in a file: the others are its providers'."""
     own = f"{project}:"
+    for key in config:
+        namespace = key.partition(":")[0]
+        if ":" in key and namespace != project and get_close_matches(namespace.lower(), [project], 1, _ALIKE):
+            raise SettingsError(f"{source}: {_printable(key)}: must begin with {own}, as each setting of this project")
     return {key.removeprefix(own): value for key, value in config.items() if key.startswith(own) or ":" not in key}
 
 
-_COLLECTIONS = {
+_ALIKE = 0.8  # `consul`, a provider's name, is 0.6 like `consul-staging`
+
+_TYPES = {
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
     "tuple_type": "must be a list",
     "frozen_set_type": "must be a list",
     "dict_type": "must be a map",
@@ -544,8 +555,11 @@ def _said(key: str | None, error: Any) -> str:  # noqa: ANN401 - the same
         case "missing":
             return f"{key}: is missing: add `{key}: VALUE` to its config"
         case "extra_forbidden":
-            known = ", ".join(str(field.alias) for field in Settings.model_fields.values())
-            return f"{key}: is no key of this project: the keys are {known}"
+            known = [str(field.alias) for field in Settings.model_fields.values()]
+            meant = get_close_matches(str(key), known, 1)
+            return f"{key}: is no key of this project: " + (
+                f"{meant[0]} is" if meant else f"the keys are {', '.join(known)}"
+            )
         case "string_pattern_mismatch":
             return f"{key}: {error['input']!r} must be 1 to 63 letters, digits and dashes"
         case "value_error":
@@ -553,5 +567,5 @@ def _said(key: str | None, error: Any) -> str:  # noqa: ANN401 - the same
         case "string_type" | "string_unicode":  # the value is not shown: it may be the token, or too long a number
             return f"{key}: must be text: put it in quotes"
     shown = f"{error['input']!r}: " if isinstance(error["input"], str) else ""
-    message = _COLLECTIONS.get(error["type"], error["msg"])
+    message = _TYPES.get(error["type"], error["msg"])
     return f"{key}: {shown}{message[0].lower()}{message[1:]}"

@@ -6,7 +6,7 @@ from typing import Unpack
 
 from services.checks import HttpCheck
 from services.environment import Environment
-from services.group import VERSION, Group, Options
+from services.group import VERSION, Group, Options, refuse_single_values
 from services.model import Service
 
 AI = Group(
@@ -21,6 +21,7 @@ AI = Group(
 
 def ai_service(environment: Environment, name: str, port: int | None, **options: Unpack[Options]) -> Service:
     """Return an AI service. Its name is also its `type` in the meta."""
+    refuse_single_values(options)
     options["meta"] = {"type": name, **options.get("meta", {})}
     return AI.service(environment, name, port, **options)
 

@@ -101,7 +101,7 @@ class _RunByAgent(_Check):
     """What every check has that the agent runs.
 
     Attributes:
-        interval: between the start of one run and the next; at least 1 second.
+        interval: between the end of one run and the start of the next; at least 1 second.
         timeout: of one run.
         port: that it connects to. None: the service's own.
         success_before_passing: runs in a row that have to pass before the check does; 0 and 1 are the same.
@@ -136,7 +136,7 @@ class _RunByAgent(_Check):
     def reports_within(self) -> timedelta:
         """Within which time a change of the service changes the check's status."""
         runs = max(1, self.success_before_passing, self.failures_before_critical)
-        return runs * self.interval + self.timeout
+        return runs * (self.interval + self.timeout)
 
 
 class HttpCheck(_RunByAgent):

@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from services.checks import Check
 from services.environment import Environment, Location
+from services.field_types import host
 from services.model import Service, TaggedAddress, Weights
 
 VERSION = "v1"
@@ -72,10 +73,14 @@ class Group:
 
         Raises:
             pydantic.ValidationError: a value is not Consul's.
-            ValueError: two of the options contradict each other, or tags are no tuple.
+            ValueError: the name has the suffix already, two of the options contradict each other, or one of several
+                values is none.
         """
-        if isinstance(options.get("tags"), str):  # Python takes it for a sequence of letters
-            raise ValueError(f"tags: {options['tags']!r} must be a tuple: write ({options['tags']!r},) with a comma")
+        if self.suffix and (not name or str(name).endswith(self.suffix)):
+            raise ValueError(f"name: {name!r} must be one without {self.suffix}, which its group adds")
+        refuse_single_values(options)
+        if "host" in options:  # also where the stack has another one
+            host(options["host"])
         full_name = f"{name}{self.suffix}"
         fields = {key: value for key, value in options.items() if key not in _OF_THE_GROUP}
         container = options.get("container", f"isa-{full_name.removesuffix('_service').replace('_', '-')}")
@@ -104,11 +109,28 @@ class Group:
         return options["checks"]
 
 
+def refuse_single_values(options: Options) -> None:
+    """Check that what a line states several of is several: Python takes a text for a sequence of letters.
+
+    Raises:
+        ValueError: it is one, without a comma.
+    """
+    for key, value in options.items():
+        kinds, right = _COLLECTIONS.get(key, (object, ""))
+        if not isinstance(value, kinds):
+            raise ValueError(f"{key}: must be {right}")
+
+
 def _line_of(file: str) -> int | None:
     """Return the line at which code of a file, whose path ends so, calls this; None: it does not."""
     lines = [line for frame, line in walk_stack(None) if frame.f_code.co_filename.endswith(file)]
     return lines[-1] if lines else None
 
 
+_COLLECTIONS: Mapping[str, tuple[type | tuple[type, ...], str]] = {
+    "tags": ((tuple, list), 'a tuple, which has a comma: ("preferred",)'),
+    "checks": ((tuple, list), "a tuple, which has a comma: (HttpCheck(),)"),
+    "meta": (Mapping, 'a dictionary: {"team": "billing"}'),
+}
 # What a line says beside what the group has; all else is a field of the service.
 _OF_THE_GROUP = ("path", "interval", "checks", "tags", "meta", "id", "container", "host")

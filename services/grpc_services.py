@@ -6,7 +6,7 @@ from typing import Unpack
 
 from services.checks import TcpCheck
 from services.environment import Environment
-from services.group import VERSION, Group, Options
+from services.group import VERSION, Group, Options, refuse_single_values
 from services.model import Service
 
 GRPC = Group(
@@ -24,6 +24,7 @@ def grpc_service(
     environment: Environment, name: str, port: int | None, role: str, **options: Unpack[Options]
 ) -> Service:
     """Return a gRPC service. Its role, such as `storage`, is a tag."""
+    refuse_single_values(options)
     options["tags"] = (role, *options.get("tags", ()))
     return GRPC.service(environment, name, port, **options)
 

@@ -3,6 +3,7 @@
 Pure data, validated when it is built. Nothing here knows Pulumi, Docker or a network.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated
@@ -33,6 +34,15 @@ class TaggedAddress(Frozen):
 
     address: Host
     port: Port
+
+
+def _tags(value: tuple[str, ...]) -> tuple[str, ...]:
+    for tag, count in Counter(value).items():
+        if count > 1:
+            raise ValueError(f"{tag!r} is there {count} times: with those of its group, each must be there once")
+        if not tag.isprintable():
+            raise ValueError(f"{tag!r} has characters that cannot be printed")
+    return value
 
 
 def _tagged_addresses(value: Mapping[str, TaggedAddress]) -> Mapping[str, TaggedAddress]:
@@ -71,7 +81,7 @@ class Service(Frozen):
     container: Host
     host: Host
     port: Port | None
-    tags: tuple[Annotated[str, Field(min_length=1)], ...]
+    tags: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], AfterValidator(_tags)]
     meta: Meta
     checks: Annotated[tuple[Check, ...], Field(min_length=1)]
     weights: Weights = Weights()

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
+from reprlib import repr as shortened
 
 from pydantic import ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -12,11 +13,12 @@ from pydantic_core import ErrorDetails
 from errors import UserError
 from services import configuration_values
 from services.ai_services import AI, ai_services
+from services.checks import GrpcCheck, HttpCheck, TcpCheck, TtlCheck
 from services.environment import Environment
 from services.field_types import Frozen
-from services.group import Options
+from services.group import Group, Options
 from services.grpc_services import GRPC, grpc_services
-from services.model import Service
+from services.model import Service, TaggedAddress, Weights
 from services.user_services import USER, user_services
 from services.validation_errors import field_and_message
 
@@ -25,6 +27,12 @@ _SERVICES = ((USER, user_services), (AI, ai_services), (GRPC, grpc_services))
 
 GROUPS = tuple(group for group, _ in _SERVICES)
 """What the services of each group have in common."""
+
+_FIELDS: Mapping[str, Iterable[str]] = {
+    part.__name__: [name for name in part.model_fields if name != "kind"]
+    for part in (HttpCheck, TcpCheck, GrpcCheck, TtlCheck, Weights, TaggedAddress)
+}
+"""The fields of what a line is made of, for messages."""
 
 _SHOWN = (str, int, float, timedelta, type(None))  # what a message repeats: not whole checks
 
@@ -135,7 +143,9 @@ def load_roster(environment: Environment) -> Roster:
             f"services/configuration_values.py: FOR_ALL_SERVICES: {_message(error.errors()[0])}"
         ) from None
     try:
-        services = [service for _, services_of in _SERVICES for service in services_of(environment)]
+        services = [
+            service for group, services_of in _SERVICES for service in _checked(group, services_of(environment))
+        ]
         shared = [service.same_address_as for service in services if service.same_address_as]
         named = {"leaveOut": environment.left_out, "locations": environment.locations, "same_address_as": shared}
         _refuse_unknown(named, {service.id for service in services})
@@ -144,6 +154,14 @@ def load_roster(environment: Environment) -> Roster:
         raise RosterError("\n".join(_messages(error))) from None
     except (NameError, TypeError, ValueError) as error:  # of a call, such as one without a port
         raise RosterError(f"{_line(error)}: {error}") from None
+
+
+def _checked(group: Group, services: Iterable[object]) -> Iterator[Service]:
+    for service in services:
+        if not isinstance(service, Service):
+            file, line = f"services/{group.kind}_services.py", f"{group.kind}(NAME, PORT), with a comma after it"
+            raise RosterError(f"{file}: {shortened(service)} is no service: a line is {line}")
+        yield service
 
 
 def _refuse_unknown(named: Mapping[str, Iterable[str]], ids: Collection[str]) -> None:
@@ -170,18 +188,21 @@ def _messages(error: ValidationError) -> Iterable[str]:
         return [str(each["ctx"]["error"]) for each in details]
     wrong = {each["loc"][:1] for each in details}
     follow = {(field,) for cause, fields in _MADE_OF.items() if (cause,) in wrong for field in fields}
-    return [f"{_line(error)}: {_message(each)}" for each in details if each["loc"][:1] not in follow]
+    part = "" if error.title == Service.__name__ else f"{error.title}: "
+    fields = _FIELDS.get(error.title, Options.__annotations__)
+    return [f"{_line(error)}: {part}{_message(each, fields)}" for each in details if each["loc"][:1] not in follow]
 
 
-def _message(each: ErrorDetails) -> str:
+def _message(each: ErrorDetails, fields: Iterable[str] = ()) -> str:
     field, message = field_and_message(each)
     if not field:  # of a check whose fields do not fit each other
         return message
     if each["type"] == "extra_forbidden":
-        return f"{field}: a service has no such field: it has {', '.join(Options.__annotations__)}"
-    shown = repr(each["input"])
-    given = f"{shown}: " if isinstance(each["input"], _SHOWN) and not message.startswith(shown) else ""
-    return f"{field}: {given}{message[0].lower()}{message[1:]}"
+        return f"{field}: there is no such field, but {', '.join(fields)}"
+    given = each["input"]
+    shown = f"{given.total_seconds():g} s" if isinstance(given, timedelta) else f"{given!r}"
+    value = f"{shown}: " if isinstance(given, _SHOWN) and not message.startswith(shown) else ""
+    return f"{field}: {value}{message[0].lower()}{message[1:]}"
 
 
 def _line(error: Exception) -> str:

@@ -97,7 +97,7 @@ def _options(
     tags = fields.get("tags") or []
     if added := [tag for tag in usual.tags if tag not in tags]:
         unexpressed.append(f"it gets the tags of its group: {', '.join(added)}")
-    if own := tuple(tag for tag in tags if tag not in usual.tags):
+    if own := tuple(dict.fromkeys(tag for tag in tags if tag not in usual.tags)):
         yield "tags", own
     stated = {**usual.meta, **({"type": name} if kind == "ai" else {})}
     if meta := {key: text for key, text in (fields.get("meta") or {}).items() if stated.get(key) != text}:
@@ -194,7 +194,9 @@ def _id(check_id: str, name: str, unexpressed: list[str]) -> dict[str, str]:
     try:
         return {"id": identifier(check_id)}
     except ValueError:
-        unexpressed.append(f"{name}: it gets another id, since an id of the roster has no character but A-Z a-z 0-9 - _")
+        unexpressed.append(
+            f"{name}: it gets another id, since an id of the roster has no character but A-Z a-z 0-9 - _"
+        )
         return {}
 
 

@@ -22,7 +22,7 @@ WRONG_AT_ONCE = {
     "agentCaFile": ("/no/such.pem", "'/no/such.pem' must be a PEM file that exists where Pulumi runs"),
     "environment": ("my staging", "'my staging' must be 1 to 63 letters, digits and dashes"),
     "serviceHost": ("10.0.0.300", "'10.0.0.300' is neither a host name nor an IP address"),
-    "agentAdress": ("http://127.0.0.1:1", "is no key of this project: the keys are datacenter, "),
+    "agentAdress": ("http://127.0.0.1:1", "is no key of this project: agentAddress is"),
     "network": ("maybe", "'maybe': input should be 'created' or 'existing'"),
     "consulImage": ("hashicorp/consul:latest", f"'hashicorp/consul:latest' {EXACT_TAG}"),
     "publishOn": ("eth0", "'eth0' must be an IP address of the Docker host, such as 127.0.0.1"),

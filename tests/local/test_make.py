@@ -76,7 +76,7 @@ def test_a_taken_port_is_named_with_its_owner_and_nothing_is_started(clone: Clon
             "agentAddress: ftp://",
             "agentAddress: 'ftp://{agent}:8500' must be http://HOST:PORT or https://HOST:PORT",
         ),
-        ("serviceHost: ", "serviceHosts: ", "serviceHosts: is no key of this project: the keys are "),
+        ("serviceHost: ", "serviceHosts: ", "serviceHosts: is no key of this project: serviceHost is"),
         ("config:\n", "config: text\nother:\n", "config: must map keys to values"),
         ("config:\n", "config: [\n", "is not YAML: "),
     ],

@@ -137,8 +137,8 @@ def test_a_run_that_passes_has_the_output_that_consul_writes(check: Check, outpu
     ("check", "seconds"),
     [
         (HttpCheck(interval=10 * SECOND, timeout=5 * SECOND), 15),
-        (HttpCheck(interval=10 * SECOND, timeout=5 * SECOND, failures_before_critical=3), 35),
-        (HttpCheck(interval=10 * SECOND, timeout=5 * SECOND, success_before_passing=2), 25),
+        (HttpCheck(interval=10 * SECOND, timeout=5 * SECOND, failures_before_critical=3), 45),
+        (HttpCheck(interval=10 * SECOND, timeout=5 * SECOND, success_before_passing=2), 30),
         (TtlCheck(ttl=30 * SECOND), 30),
     ],
 )

@@ -368,7 +368,7 @@ services = st.builds(
     container=names,
     host=names | addresses,
     port=st.integers(1, 65535),
-    tags=st.lists(st.text(min_size=1, max_size=20), max_size=5).map(tuple),
+    tags=st.lists(st.text(min_size=1, max_size=20).filter(str.isprintable), max_size=5, unique=True).map(tuple),
     meta=st.dictionaries(identifiers, st.text(max_size=40), max_size=5),
     checks=st.lists(http_checks | tcp_checks, min_size=1, max_size=3, unique_by=lambda each: each.id).map(tuple),
 )

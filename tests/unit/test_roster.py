@@ -353,10 +353,11 @@ def test_one_more_entry_is_one_more_service_and_changes_no_other() -> None:
 
 # A mistake in a group's file
 
+TCP_FIELDS = [field for field in TcpCheck.model_fields if field != "kind"]
 _FILE = """
 from datetime import timedelta
 from functools import partial
-from services.checks import HttpCheck
+from services.checks import HttpCheck, TcpCheck
 from services.user_services import USER
 def user_services(environment):
     user = partial(USER.service, environment)
@@ -391,36 +392,55 @@ def edited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], N
         ('user("billing", 99999),', "port: 99999: input should be less than or equal to 65535"),
         (
             'user("billing", 8216, interval=timedelta(0)),',
-            "interval: datetime.timedelta(0): must be longer than 0 s",
+            "HttpCheck: interval: 0 s: must be longer than 0 s",
         ),
         (
             'user("billing", 8216, interval=30),',
-            "interval: 30: must be a timedelta with its unit, such as timedelta(seconds=30)",
+            "HttpCheck: interval: 30: must be a timedelta with its unit, such as timedelta(seconds=30)",
         ),
         (
             'user("billing", 8216, interval=timedelta(minutes=2)),',
             (
-                "a check begins in critical, and this one can take 120 s until it passes: Consul would remove the "
-                "service after 90 s. State deregister_critical_service_after=None, or a longer time"
+                "HttpCheck: a check begins in critical, and this one can take 120 s until it passes: Consul would "
+                "remove the service after 90 s. State deregister_critical_service_after=None, or a longer time"
             ),
         ),
         (
             'user("billing", 8216, pth="/ready"),',
-            f"pth: a service has no such field: it has {', '.join(Options.__annotations__)}",
+            f"pth: there is no such field, but {', '.join(Options.__annotations__)}",
         ),
+        (
+            'user("billing", 8216, checks=(TcpCheck(path="/ready"),)),',
+            f"TcpCheck: path: there is no such field, but {', '.join(TCP_FIELDS)}",
+        ),
+        ('user("billing", 8216, checks=HttpCheck()),', "checks: must be a tuple, which has a comma: (HttpCheck(),)"),
+        ('user("billing", 8216, meta=("a", "b")),', 'meta: must be a dictionary: {"team": "billing"}'),
+        (
+            'user("billing_service", 8216),',
+            "name: 'billing_service' must be one without _service, which its group adds",
+        ),
+        ('user("", 8216),', "name: '' must be one without _service, which its group adds"),
+        (
+            'user("billing", 8216, tags=("v1",)),',
+            "tags: 'v1' is there 2 times: with those of its group, each must be there once",
+        ),
+        ('user("billing", 8216, tags=("a\\nb",)),', r"tags: 'a\nb' has characters that cannot be printed"),
         (
             'user("billing", 8216, path="/ready", checks=(HttpCheck(),)),',
             "path cannot stand beside checks: put it into a check",
         ),
         (
             'user("billing", 8216, tags=("preferred")),',
-            "tags: 'preferred' must be a tuple: write ('preferred',) with a comma",
+            'tags: must be a tuple, which has a comma: ("preferred",)',
         ),
         ('user("bill ing", 8216),', "name: 'bill ing_service' must be 1 to 63 of the characters A-Z a-z 0-9 - _"),
         ('user("billing", 8216, container="a b"),', "container: 'a b' is neither a host name nor an IP address"),
         (
-            'user("billing", 8216, path="ready"),',
-            "path: 'ready': must begin with / and have no spaces; a character that is not ASCII is written as %XX",
+            'user("billing", 8216, path="re ady"),',
+            (
+                "HttpCheck: path: 're ady': must begin with / and have no spaces; a character that is not ASCII is "
+                "written as %XX"
+            ),
         ),
         ('usr("billing", 8216),', "name 'usr' is not defined"),
         ('user("billing"),', "Group.service() missing 1 required positional argument: 'port'"),
@@ -434,6 +454,28 @@ def test_a_mistake_in_a_line_is_one_message_with_its_file_and_line(
     with pytest.raises(RosterError) as refused:
         load_roster(STAGING)
     assert str(refused.value) == f"services/user_services.py, line 10: {message}"
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: grpc_service(STAGING, "minio", 50051, "storage", tags="preferred"),  # type: ignore[arg-type]
+        lambda: ai_service(STAGING, "mcp", 8081, meta="team"),  # type: ignore[arg-type]
+    ],
+)
+def test_one_value_where_several_belong_is_refused_in_each_group(made: Callable[[], Service]) -> None:
+    with pytest.raises(ValueError, match=r"must be a (tuple, which has a comma|dictionary): "):
+        made()
+
+
+@pytest.mark.parametrize("line", ['("billing", 8216),', "None,", "user,"])
+def test_a_line_that_is_no_service_is_one_message(edited: Callable[[str], None], line: str) -> None:
+    edited(line)
+    with pytest.raises(RosterError) as refused:
+        load_roster(STAGING)
+    said = str(refused.value)
+    assert said.startswith("services/user_services.py: ")
+    assert said.endswith("is no service: a line is user(NAME, PORT), with a comma after it")
 
 
 @pytest.mark.parametrize(

@@ -313,7 +313,7 @@ URL = "must be http://HOST:PORT or https://HOST:PORT, and nothing else"
 NO_HOST = "is neither a host name nor an IP address"
 NO_INTERFACE = "is every interface, not a host: give the address that clients connect to"
 NAME = "must be 1 to 63 letters, digits and dashes"
-BOOLEAN = "input should be a valid boolean, unable to interpret input"
+BOOLEAN = "must be true or false"
 PROVIDED = "input should be 'created' or 'existing'"
 EXACT_TAG = "must be an image with an exact tag, such as hashicorp/consul:1.17.2, and not latest"
 DIGEST = "0a" * 32
@@ -397,8 +397,8 @@ IDENTIFIER = "must be 1 to 63 of the characters A-Z a-z 0-9 - _"
         ("registration", "api", f"'api': {REGISTRATION}"),
         ("registration", "Catalog", f"'Catalog': {REGISTRATION}"),
         ("registration", "", f"'': {REGISTRATION}"),
-        ("adopt", "maybe", "'maybe': input should be a valid boolean, unable to interpret input"),
-        ("adopt", "", "'': input should be a valid boolean, unable to interpret input"),
+        ("adopt", "maybe", "'maybe': must be true or false"),
+        ("adopt", "", "'': must be true or false"),
         ("docker", "maybe", f"'maybe': {BOOLEAN}"),
         ("docker", "", f"'': {BOOLEAN}"),
         ("standIns", "maybe", f"'maybe': {BOOLEAN}"),
@@ -444,8 +444,9 @@ IDENTIFIER = "must be 1 to 63 of the characters A-Z a-z 0-9 - _"
         ("security", "On", f"'On': {STAGE}"),
         ("security", "yes", f"'yes': {STAGE}"),
         ("publishOn", "fe80::1%a b", f"'fe80::1%a b' {INTERFACE}"),
-        ("agentAdress", "http://127.0.0.1:8501", f"is no key of this project: the keys are {KEYS}"),
-        ("agent_token", TOKEN, f"is no key of this project: the keys are {KEYS}"),
+        ("agentAdress", "http://127.0.0.1:8501", "is no key of this project: agentAddress is"),
+        ("agent_token", TOKEN, "is no key of this project: agentToken is"),
+        ("colour", "red", f"is no key of this project: the keys are {KEYS}"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_file_and_key_and_what_would_be_right(key: str, value: str, said: str) -> None:
@@ -483,9 +484,20 @@ def test_every_mistake_has_a_line_of_its_own() -> None:
         f"Pulumi.test.yaml: agentAddress: 'consul' {URL}",
         "Pulumi.test.yaml: serverAddress: is missing: add `serverAddress: VALUE` to its config",
         f"Pulumi.test.yaml: environment: 'a b' {NAME}",
-        "Pulumi.test.yaml: adopt: 'maybe': input should be a valid boolean, unable to interpret input",
-        f"Pulumi.test.yaml: hots: is no key of this project: the keys are {KEYS}",
+        "Pulumi.test.yaml: adopt: 'maybe': must be true or false",
+        "Pulumi.test.yaml: hots: is no key of this project: hosts is",
     ]
+
+
+@pytest.mark.parametrize("namespace", ["consul-stagin", "Consul-staging", "consul_staging"])
+def test_a_key_of_a_project_that_is_spelled_almost_like_this_one_is_refused(namespace: str, tmp_path: Path) -> None:
+    file = tmp_path / "Pulumi.test.yaml"
+    file.write_text(f"config: {{'{namespace}:adopt': true, 'docker:host': 'ssh://a', 'consul:address': 'b:1'}}")
+    with pytest.raises(SettingsError) as refused:
+        settings.of_file(file, "consul-staging")
+    assert str(refused.value) == (
+        f"Pulumi.test.yaml: {namespace}:adopt: must begin with consul-staging:, as each setting of this project"
+    )
 
 
 def test_a_mistake_is_printed_without_a_traceback() -> None:
