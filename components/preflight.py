@@ -4,6 +4,7 @@ A preview looks for nothing: a pull request's runs where neither staging's Docke
 """
 
 import errno
+import socket
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -190,7 +191,7 @@ def _problems(expected: Prerequisites, engine: docker.DockerClient, containers: 
             create = f"`docker network create --driver overlay --attachable {expected.network}` on a swarm's manager"
         yield f"network {expected.network}: missing: {create}, or set network: created"
     if expected.server:
-        yield from _server_that_does_not_run(expected.server, containers)
+        yield from _server_that_is_not_there(expected, engine, containers)
         yield from _refused_by_server(expected.server)
     yield from _wrong_version(expected, containers)
     images = [image for image in (expected.consul_image, *expected.images) if image]
@@ -212,12 +213,37 @@ def _has_network(name: str, engine: docker.DockerClient, *, several: bool) -> bo
     return any(each.name == name for each in engine.networks.list(names=[name]))  # Docker matches a part of a name too
 
 
-def _server_that_does_not_run(server: ExistingServer, containers: Sequence[Container]) -> Iterator[str]:
-    """Yield a line if the agent could not join: it finds the server by the name of its container, or by an alias."""
-    state = _states(containers).get(server.container)
+def _server_that_is_not_there(
+    expected: Prerequisites, engine: docker.DockerClient, containers: Sequence[Container]
+) -> Iterator[str]:
+    """Yield a line if the agent could not join, which looks for the server by the name of its container."""
+    assert expected.server  # noqa: S101 - who calls this has looked
+    name = expected.server.container
+    state = _states(containers).get(name)
     if state and state != "running":
-        how = "unpause" if state == "paused" else "start"
-        yield f"server {server.container}: {state}: docker {how} {server.container}"
+        yield f"server {name}: {state}: docker {'unpause' if state == 'paused' else 'start'} {name}"
+    several = expected.host or _is_overlay(expected.network, engine)
+    if not state and not several and not _is_alias(name, engine, containers) and not _is_host(name):
+        known = "this Docker engine has no container of this name or alias, and it is no host name"
+        yield f"server {name}: missing: {known}: set serverContainer in Pulumi.{pulumi.get_stack()}.yaml"
+
+
+def _is_overlay(network: str | None, engine: docker.DockerClient) -> bool:
+    """Return whether a network has containers of other hosts, which this engine does not show."""
+    found = engine.networks.list(names=[network]) if network else []
+    return any(each.name == network and each.attrs["Driver"] == "overlay" for each in found)
+
+
+def _is_alias(name: str, engine: docker.DockerClient, containers: Sequence[Container]) -> bool:
+    inspected = (engine.api.inspect_container(each.attrs["Id"]) for each in containers)
+    networks = (network for each in inspected for network in each["NetworkSettings"]["Networks"].values())
+    return any(name in (each["Aliases"] or ()) for each in networks)
+
+
+def _is_host(name: str) -> bool:
+    with suppress(OSError):
+        return bool(socket.gethostbyname(name))
+    return False
 
 
 def _refused_by_server(server: ExistingServer) -> Iterator[str]:

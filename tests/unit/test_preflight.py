@@ -28,7 +28,7 @@ CONSUL, ESM = "hashicorp/consul:1.17.2", "hashicorp/consul-esm:0.9.0"
 
 def container(name: str, status: str = "running", ip: str = "", port: int = 0) -> SimpleNamespace:
     ports = [{"IP": ip, "PublicPort": port}] if port else None
-    return SimpleNamespace(status=status, attrs={"Names": [f"/{name}"], "Ports": ports})
+    return SimpleNamespace(status=status, attrs={"Id": name, "Names": [f"/{name}"], "Ports": ports})
 
 
 class Images:
@@ -50,6 +50,9 @@ class Engine:
         self.networks = SimpleNamespace(list=lambda names: [each for each in networks if names])
         self.containers = SimpleNamespace(list=lambda **how: containers if how["sparse"] else [])
         self.images = Images()
+        networks_of_each = {"staging_staging-network": {"Aliases": ["consul.of-others"]}, "bridge": {"Aliases": None}}
+        inspected = {"NetworkSettings": {"Networks": networks_of_each}}
+        self.api = SimpleNamespace(inspect_container=lambda _: inspected)
 
 
 def server_at(address: str, rights: Sequence[TokenRights] = ()) -> ExistingServer:
@@ -196,11 +199,35 @@ def test_a_server_that_does_not_run_is_a_problem(monkeypatch: pytest.MonkeyPatch
     assert said == [f"server staging-consul: {found}"]
 
 
-def test_a_server_that_answers_and_has_no_container_of_its_name_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The network may know it by an alias.
+OVERLAY = SimpleNamespace(name="staging_staging-network", attrs={"Driver": "overlay"})
+
+
+@pytest.mark.parametrize(
+    ("name", "networks", "containers"),
+    [
+        ("consul.of-others", [NETWORK], [container("consul-1")]),  # an alias
+        ("localhost", [NETWORK], []),  # a host name
+        ("staging-consul", [OVERLAY], []),  # perhaps of another host
+    ],
+)
+def test_a_server_that_may_be_found_by_another_way_than_its_containers_name_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, name: str, networks: Objects, containers: Objects
+) -> None:
     with serve(lambda _: (200, b'["dc1"]', {})) as address:
-        reported = Reported(monkeypatch, [], []).of(Prerequisites(server=server_at(address)))
-    assert reported == [("warning", "server staging-consul: missing")]
+        server = replace(server_at(address), container=name)
+        expected = Prerequisites(server=server, network="staging_staging-network")
+        reported = Reported(monkeypatch, networks, containers).of(expected)
+    assert reported == [("warning", f"server {name}: missing")]
+
+
+def test_a_server_that_nothing_is_called_like_is_a_problem_although_its_api_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with serve(lambda _: (200, b'["dc1"]', {})) as address:
+        typo = replace(server_at(address), container="staging-consl")
+        said = problems(monkeypatch, Prerequisites(server=typo), SERVER_RUNS)
+    known = "this Docker engine has no container of this name or alias, and it is no host name"
+    assert said == [f"server staging-consl: missing: {known}: set serverContainer in Pulumi.test.yaml"]
 
 
 @pytest.mark.usefixtures("_no_pauses")
