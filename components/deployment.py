@@ -60,7 +60,7 @@ def deploy(settings: Settings, roster: Roster) -> Deployment:
     if settings.docker:
         plan = _deploy_on_docker(plan)
     else:
-        preflight.refuse_missing_rights([registration_token(plan, settings.agent_address or "")])
+        preflight.refuse_unfit_agent(registration_token(plan, settings.agent_address or ""))
         _register_with_agent(plan, plan.hosts[0], [])
         _write_configuration(plan, [])
     access = plan.access

@@ -137,16 +137,24 @@ def _without(host: str) -> str:
     return f". Deploy the others with pulumi up --exclude '**-{host}' --exclude '**-{host}-*'" if host else ""
 
 
-def refuse_missing_rights(tokens: Sequence[TokenRights]) -> None:
-    """Refuse to go on with tokens that lack rights.
+def refuse_unfit_agent(token: TokenRights) -> None:
+    """Refuse to go on with an agent of others that does not answer, or with a token that lacks rights there.
+
+    The services of an agent that the stack named before would be removed from it, and then be registered nowhere.
 
     Raises:
-        pulumi.RunError: has a line for each token that does.
+        pulumi.RunError: says so.
     """
+    if pulumi.runtime.is_dry_run():
+        return
     problems: list[str] = []
-    if not pulumi.runtime.is_dry_run():
-        with suppress(ConsulError):  # whose registrations fail next, and say why
-            problems += [line for token in tokens for line in _missing_rights(token)]
+    try:
+        token.consul.datacenters()
+        problems += _missing_rights(token)
+    except NoAnswerError as error:
+        problems.append(f"agentAddress: {error}")
+    except ConsulError:  # the registrations fail next, and say why
+        pass
     _refuse(problems)
 
 

@@ -64,6 +64,11 @@ _CATALOG_PAUSES = (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 3, *[4] * 6)
 # 40 services that they do not show, those that come later do not wait anew.
 _unseen_since: dict[str, float] = {}
 
+# What this run has created, by the agent's address and the service's id. A run that fails after it removed a service
+# from an agent, to register it with another one, leaves the original in the state as one that is to be deleted. If the
+# change is taken back, the next run creates the service anew and then deletes the original.
+_created: set[tuple[str, str]] = set()
+
 # Within this time an agent tells the servers of a removal.
 _AGENT_SECONDS = 0.5
 
@@ -110,7 +115,9 @@ class AgentServiceProvider(ResourceProvider):
 
     def create(self, props: Props) -> CreateResult:
         """Register the service, or continue after an interrupted run of the same resource."""
-        return CreateResult(props["service_id"], _apply(props))
+        made = _apply(props)
+        _created.add((props["agent"], props["service_id"]))
+        return CreateResult(props["service_id"], made)
 
     def update(self, _id: str, olds: Props, news: Props) -> UpdateResult:
         """Change the service in place. If the agent has it already, send nothing: that would restart the check.
@@ -147,6 +154,8 @@ class AgentServiceProvider(ResourceProvider):
 
     def delete(self, id_: str, props: Props) -> None:
         """Deregister the service if this resource owns it, and wait until it is gone from the catalog."""
+        if (props["agent"], id_) in _created:
+            return
         if _read_drained(props):
             _remover(props, "drained_to").deregister(id_)
         consul = _remover(props)

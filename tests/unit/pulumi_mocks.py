@@ -3,7 +3,7 @@
 import gc
 import hashlib
 import runpy
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import Context
 from dataclasses import dataclass
@@ -102,7 +102,7 @@ class Docker(pulumi.runtime.Mocks):
     def __init__(self) -> None:
         self.calls: list[pulumi.runtime.MockCallArgs] = []
         self.expected: list[found.Prerequisites] = []
-        self.rights: list[Sequence[found.TokenRights]] = []
+        self.rights: list[found.TokenRights] = []
 
     @property
     def asked(self) -> list[tuple[str, dict[str, Any]]]:
@@ -298,7 +298,7 @@ def on_docker(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(roster, "load_roster", partial(forty_roster, names=names))
         patch.setattr(found, "report", engine.expected.extend)  # asks the machine's own engine, if it has one
-        patch.setattr(found, "refuse_missing_rights", engine.rights.append)  # and its own Consul
+        patch.setattr(found, "refuse_unfit_agent", engine.rights.append)  # and its own Consul
         return deploy(program, config, secrets, engine), engine
 
 

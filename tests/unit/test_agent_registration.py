@@ -45,6 +45,7 @@ SERVICES = [f"registration-{line.name}" for line in FORTY]
 @pytest.fixture(autouse=True)
 def _another_run() -> None:
     agent._unseen_since.clear()
+    agent._created.clear()
     agent._has_servers.cache_clear()
 
 
@@ -738,6 +739,16 @@ def test_a_service_that_the_stack_moved_to_its_external_node_is_not_removed_ther
     with running(consul):
         AgentServiceProvider().delete("billing_service", {**STATE, "agent": consul.address})
     assert consul.wrote == []
+
+
+def test_what_this_run_has_registered_is_not_removed_with_what_a_failed_run_left_to_delete() -> None:
+    # After a failed change of the agent's address, which is taken back, Pulumi creates, and then deletes the original.
+    consul = FakeConsul()
+    with running(consul):
+        state = {**STATE, "agent": consul.address}
+        AgentServiceProvider().create(state)
+        AgentServiceProvider().delete("billing_service", state)
+    assert list(consul.services) == ["billing_service"]
 
 
 def test_a_service_is_registered_with_its_own_token_and_no_other() -> None:

@@ -39,7 +39,7 @@ def run(state: DeployedState) -> Deployed:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(services.roster, "load_roster", lambda *_: state.roster)
         patch.setattr(preflight, "report", lambda _: None)
-        patch.setattr(preflight, "refuse_missing_rights", lambda _: None)
+        patch.setattr(preflight, "refuse_unfit_agent", lambda _: None)
         return deploy(run_main, state.config, mocks=_AsDeployed(state), stack_name=state.stack)
 
 

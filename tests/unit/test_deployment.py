@@ -168,7 +168,7 @@ def test_local_expects_nothing_on_docker() -> None:
 
 
 def test_without_docker_the_agent_has_to_give_the_token_the_rights_of_the_registrations() -> None:
-    [[asked]] = program("local")[1].rights
+    [asked] = program("local")[1].rights
     assert (asked.key, asked.given, asked.consul.address) == ("agentToken", False, "http://127.0.0.2:8500")
     assert set(asked.rights) == set(registration_rights("agent", forty_roster(), STAGING_NAMES, "staging-external"))
 

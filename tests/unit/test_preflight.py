@@ -9,7 +9,7 @@ import pulumi
 import pytest
 from docker.errors import APIError, DockerException, ImageNotFound
 
-from components.preflight import ExistingServer, Prerequisites, TokenRights, refuse_missing_rights, report
+from components.preflight import ExistingServer, Prerequisites, TokenRights, refuse_unfit_agent, report
 from consul_cluster.client import Consul, Right
 from docker_engine import DockerEngine
 from docker_hosts import Publish
@@ -297,11 +297,18 @@ def lacking() -> Iterator[TokenRights]:
 
 def test_without_docker_rights_that_a_token_lacks_are_a_problem_too(lacking: TokenRights) -> None:
     with pytest.raises(pulumi.RunError, match=r"^nothing was changed:\nagentToken: lacks node:write on b$"):
-        deploy(lambda: refuse_missing_rights([lacking]))
+        deploy(lambda: refuse_unfit_agent(lacking))
+
+
+@pytest.mark.usefixtures("_no_pauses")
+def test_without_docker_an_agent_that_does_not_answer_is_a_problem() -> None:
+    silent = TokenRights("agentToken", False, SILENT_SERVER.api, [NODE])
+    with pytest.raises(pulumi.RunError, match=r"^nothing was changed:\nagentAddress: GET http://127.0.0.1:9/v1/"):
+        deploy(lambda: refuse_unfit_agent(silent))
 
 
 def test_a_preview_asks_for_no_rights(lacking: TokenRights) -> None:
-    deploy(lambda: refuse_missing_rights([lacking]), preview=True)
+    deploy(lambda: refuse_unfit_agent(lacking), preview=True)
 
 
 def test_an_image_that_neither_the_engine_nor_its_registry_has_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
