@@ -204,6 +204,11 @@ class Engine:
 
     def _error(self, said: str, otherwise: str) -> EngineError:
         """Return the error of a run that said something."""
+        if "PULUMI_ACCESS_TOKEN must be set" in said:
+            return EngineError(
+                f"this clone has no state of stack {self.stack}, and pulumi is logged in to no backend that has: "
+                "deploy the stack first, or pulumi login where its state is"
+            )
         if "incorrect passphrase" not in said:
             return EngineError(otherwise)
         return EngineError(

@@ -82,9 +82,10 @@ def answer(stack: Stack, address: str, why: str) -> str:
         return (
             f"the agent looks for the servers only when it starts: {restart if stack.settings.docker else 'restart it'}"
         )
+    token = "unset CONSUL_HTTP_TOKEN, or set another one" if stack.given_token else "set CONSUL_HTTP_TOKEN"
     return (
         f"see that {address} is right in Pulumi.{stack.name}.yaml, and that Consul runs there: "
-        f"{run_consul(stack, _node_at(stack, address))}. Of a 403: set CONSUL_HTTP_TOKEN"
+        f"{run_consul(stack, _node_at(stack, address))}. Of a 403: {token}"
     )
 
 

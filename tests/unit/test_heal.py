@@ -583,6 +583,12 @@ def test_a_wrong_passphrase_is_named_with_its_variable_and_the_stack(tmp_path: P
     )
 
 
+def test_a_stack_without_a_state_where_pulumi_is_logged_in_nowhere_is_said_to_be_not_deployed(tmp_path: Path) -> None:
+    script = "echo 'error: PULUMI_ACCESS_TOKEN must be set for login during non-interactive CLI sessions' >&2; exit 255"
+    with pytest.raises(EngineError, match="this clone has no state of stack local, and pulumi is "):
+        engine(tmp_path, script).deployed_state()
+
+
 def lock(folder: Path, stack: str, hostname: str) -> Path:
     """Write a lock as Pulumi does, of a process that is not there."""
     file = folder / "state" / ".pulumi" / "locks" / "organization" / "consul-staging" / stack / "d6a26f5c.json"
