@@ -222,7 +222,7 @@ class Engine:
 
     def _run(self, operation: Callable[[automation.Stack], Result]) -> Result:
         (self.folder / "state").mkdir(parents=True, exist_ok=True)
-        with _quiet_sdk():
+        with quiet_sdk():
             try:
                 return operation(self._automation_stack())
             except automation.CommandError as error:
@@ -297,20 +297,25 @@ def _is_json(file: Path) -> bool:
 
 
 @contextmanager
-def _quiet_sdk() -> Iterator[None]:
+def quiet_sdk() -> Iterator[None]:
     """Keep the SDK from printing stack traces of a run that fails: the engine's output says why it failed.
 
     The SDK logs them for a program that fails, leaves coroutines that Python complains of when it collects them, and
-    its threads go on to read what an interrupted run has closed.
+    its threads go on to read what an interrupted run has closed: what ends a thread is printed after a run that ended
+    well alone.
     """
     logger = logging.getLogger("grpc._server")
     level, threads = logger.level, set(threading.enumerate())
     hooks = sys.unraisablehook, threading.excepthook
+    ended: list[threading.ExceptHookArgs] = []
+    threading.excepthook = ended.append
     logger.setLevel(logging.CRITICAL)
     try:
         yield
+        for each in ended:
+            hooks[1](each)
     except BaseException:
-        sys.unraisablehook, threading.excepthook = (lambda _: None), (lambda _: None)
+        sys.unraisablehook = lambda _: None
         gc.collect()
         end = time.monotonic() + _THREADS_SECONDS
         for thread in set(threading.enumerate()) - threads:

@@ -4,8 +4,10 @@ import json
 import logging
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +25,7 @@ from operations.command_line import duration_option
 from operations.heal import heal
 from operations.heal import reconcile as healer
 from operations.heal.reconcile import Reconciler, Round
-from operations.pulumi_engine import Engine, EngineError
+from operations.pulumi_engine import Engine, EngineError, quiet_sdk
 from operations.pulumi_state import DeployedService, DeployedState
 from operations.stack import Stack
 from services.consul_definition import definition, register_request
@@ -587,6 +589,25 @@ def test_a_stack_without_a_state_where_pulumi_is_logged_in_nowhere_is_said_to_be
     script = "echo 'error: PULUMI_ACCESS_TOKEN must be set for login during non-interactive CLI sessions' >&2; exit 255"
     with pytest.raises(EngineError, match="this clone has no state of stack local, and pulumi is "):
         engine(tmp_path, script).deployed_state()
+
+
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_what_ends_a_thread_of_the_sdk_is_printed_only_after_a_run_that_ended_well(
+    monkeypatch: pytest.MonkeyPatch, interrupted: bool
+) -> None:
+    printed: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", printed.append)
+
+    def run() -> None:
+        thread = threading.Thread(target=[].pop)
+        thread.start()
+        thread.join()
+        if interrupted:
+            raise KeyboardInterrupt
+
+    with suppress(KeyboardInterrupt), quiet_sdk():
+        run()
+    assert len(printed) == (not interrupted)
 
 
 def lock(folder: Path, stack: str, hostname: str) -> Path:
