@@ -29,11 +29,11 @@ async def in_own_thread(work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(own, work)
 
 
-async def wait_until_ready(ready: Callable[[], bool], message: str) -> None:
+async def wait_until_ready(ready: Callable[[], bool], message: str, seconds: float = _TIMEOUT) -> None:
     """Wait for something that Consul does by itself. As long as Consul refuses the request, it is not ready.
 
     Raises:
-        ConsulError: it is not ready within a minute. The error has the given message.
+        ConsulError: it is not ready within these seconds. The error has the given message.
     """
 
     def is_ready() -> bool:
@@ -41,7 +41,7 @@ async def wait_until_ready(ready: Callable[[], bool], message: str) -> None:
             return ready()
         return False
 
-    if not await in_own_thread(lambda: wait_until(is_ready, _TIMEOUT)):
+    if not await in_own_thread(lambda: wait_until(is_ready, seconds)):
         raise ConsulError(message)
 
 

@@ -25,6 +25,11 @@ from consul_cluster.ownership import is_owned_by
 from services.checks import SHORTEST_INTERVAL
 from services.consul_definition import UNSHOWN, definition, duration
 
+# An agent that is back before the servers have taken the old one out of the catalog is taken out with it. It tells them
+# again at its next full look at the catalog, after 60 to 120 s.
+# https://developer.hashicorp.com/consul/docs/architecture/anti-entropy
+_JOIN_SECONDS = 150
+
 
 @dataclass(frozen=True)
 class Draining:
@@ -85,10 +90,10 @@ class Draining:
         servers = await self.locations.servers.consul()
         names = self.locations.names
         not_joined = (
-            f"{names.agent_node} has not joined the servers after a minute: {names.server_node} checks its services "
-            f"meanwhile. Its log says why: docker logs {names.agent_container}. The next run moves them back"
+            f"{names.agent_node} has not joined the servers after {_JOIN_SECONDS} s: {names.server_node} checks its "
+            f"services meanwhile. Its log says why: docker logs {names.agent_container}. The next run moves them back"
         )
-        await wait_until_ready(lambda: servers.has_synchronized(names.agent_node), not_joined)
+        await wait_until_ready(lambda: servers.has_synchronized(names.agent_node), not_joined, _JOIN_SECONDS)
         try:
             await move_to_agent(self.locations)
         except NoAnswerError as error:  # a service may be between server and agent

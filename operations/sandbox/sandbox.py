@@ -34,7 +34,7 @@ from waiting import wait_until
 AGENT_PORTS = (8500, 8600, 8301)
 SERVER_PORTS = (*AGENT_PORTS, 8300, 8302, 8503)
 
-_READY_SECONDS = 60
+_READY_SECONDS = 150  # as long as an agent may take to tell the servers what it holds (`registration.draining`)
 
 
 class SandboxError(UserError):

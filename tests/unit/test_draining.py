@@ -13,6 +13,7 @@ from components.cluster_keys import ClusterKeys, ClusterKeysArgs
 from components.consul_agent import ConsulAgent, ConsulAgentArgs
 from components.consul_connection import Connection
 from components.consul_container import ConsulContainerArgs, Secured
+from components.registration import draining
 from components.registration.draining import Draining
 from components.registration.switching import ServiceLocations
 from consul_cluster.client import Consul, NoAnswerError
@@ -604,10 +605,10 @@ def test_the_agent_is_waited_for_until_its_node_has_the_addresses_that_it_regist
 def test_an_agent_that_does_not_join_is_an_error_and_the_server_keeps_its_services(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hooks, "_TIMEOUT", 0.3)
+    monkeypatch.setattr(draining, "_JOIN_SECONDS", 0.3)
     platform.on_server(BILLING)
     assert platform.leave() == (
-        "consul-agent-shared has not joined the servers after a minute: staging-consul checks its services meanwhile. "
+        "consul-agent-shared has not joined the servers after 0.3 s: staging-consul checks its services meanwhile. "
         "Its log says why: docker logs consul-agent-shared. The next run moves them back"
     )
     assert platform.wrote == []
