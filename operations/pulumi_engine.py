@@ -29,6 +29,10 @@ from operations.pulumi_state import DeployedState, deployed_state
 
 Result = TypeVar("Result")
 
+# gRPC asks the proxy in http_proxy also for the ports of this machine, at which engine and program find each other.
+# https://github.com/grpc/grpc/blob/master/doc/environment_variables.md
+_WITHOUT_PROXY = {"no_grpc_proxy": "127.0.0.1"}
+
 _THREADS_SECONDS = 1  # in which the SDK's threads fail after a run that failed; the others wait for work
 _PASSPHRASE = "PULUMI_CONFIG_PASSPHRASE"  # noqa: S105 - the name of a variable
 _SALT_OF_BLANK = "v1:0Jv6ZM0o2CM=:v1:gG4z3L1bwE4WG3hl:iRUCoroNl9vBWuHoeyKSyinjFUDbTw=="  # of local and docker-local
@@ -83,6 +87,7 @@ class Engine:
             "PULUMI_SKIP_UPDATE_CHECK": "true",
             "PULUMI_SKIP_CHECKPOINTS": str(not self.checkpoints).lower(),
             "PYTHONPATH": str(ROOT),
+            **_WITHOUT_PROXY,
             **self._passphrase,
         }
 
@@ -222,6 +227,7 @@ class Engine:
 
     def _run(self, operation: Callable[[automation.Stack], Result]) -> Result:
         (self.folder / "state").mkdir(parents=True, exist_ok=True)
+        os.environ.update(_WITHOUT_PROXY)  # the program runs in this process
         with quiet_sdk():
             try:
                 return operation(self._automation_stack())

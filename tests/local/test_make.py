@@ -114,6 +114,14 @@ def test_a_second_make_up_changes_nothing_and_says_so(clone: Clone) -> None:
     assert {process.pid for process in processes(clone)} == before
 
 
+def test_a_proxy_of_the_shell_is_not_asked_for_this_machines_own_ports(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    result = clone.make("up")
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
 def test_a_stand_in_stops_and_starts_alone(clone: Clone) -> None:
     before = len(processes(clone))
     assert clone.make("stop-service", "SERVICE=billing_service").stdout == "billing_service: stopped\n"
