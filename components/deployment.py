@@ -267,7 +267,10 @@ def _drained_to(settings: Settings) -> str | None:
 
 def _moves_to_agent(plan: Plan, host: Host) -> pulumi.ResourceHookBinding:
     """Return the hooks that move services to a host's agent from where else the stack has registered them."""
-    switch = switch_to_agent(host.of("move-to-agent"), plan.locations(host))
+    # With `files`, no later run makes up for what a hook left out, such as the maintenance of a service. The API of a
+    # server of others may be out of reach here: the services then were registered nowhere else.
+    away = plan.settings.registration != "files" or plan.settings.server == "existing"
+    switch = switch_to_agent(host.of("move-to-agent"), plan.locations(host), servers_may_be_away=away)
     if not host.docker.name:
         return switch
     return pulumi.ResourceHookBinding.merge(switch, plan.moving.before_creation(host.of("move-from-host")))

@@ -71,10 +71,17 @@ def refuse_foreign_node(servers: Consul, node: str, prefix: str) -> None:
         raise ConsulError(f"the catalog has a node {node!r} of another party: set externalNode to a free name")
 
 
-def switch_to_agent(name: str, locations: ServiceLocations) -> pulumi.ResourceHookBinding:
-    """Return the hook of a name that moves a service, or all of them, to the agent before their resource is written.
+def switch_to_agent(
+    name: str, locations: ServiceLocations, *, servers_may_be_away: bool = True
+) -> pulumi.ResourceHookBinding:
+    """Return the hook that moves a service, or all of them, to the agent before their resource is written.
 
     A resource that is updated may have its service on the server, after an interrupted run (`draining`).
+
+    Args:
+        name: of the hook.
+        locations: where the services can be.
+        servers_may_be_away: where they do not answer, the hook does nothing; False: it fails.
     """
 
     async def move(args: pulumi.ResourceHookArgs) -> None:
@@ -82,7 +89,7 @@ def switch_to_agent(name: str, locations: ServiceLocations) -> pulumi.ResourceHo
         if (args.old_outputs or {}).get(UNSETTLED):
             await _remove_dropped(locations)
 
-    hook = consul_hook(name, move)
+    hook = consul_hook(name, move) if servers_may_be_away else pulumi.ResourceHook(name, move)
     return pulumi.ResourceHookBinding(before_create=[hook], before_update=[hook])
 
 

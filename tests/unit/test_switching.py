@@ -381,6 +381,16 @@ def test_where_no_server_answers_nothing_is_moved_to_the_agent(platform: Platfor
 
 
 @pytest.mark.usefixtures("_no_pauses")
+def test_where_the_servers_do_not_answer_nothing_moves_and_a_registration_by_files_stops(platform: Platform) -> None:
+    # Else the agent would read the files, and what the servers have of a service, such as a maintenance, would be lost.
+    nobody(platform.servers)
+    places = platform.places()
+    with_files = deploy(lambda: switch_to_agent("move-to-agent", places, servers_may_be_away=False))
+    assert "http://127.0.0.1:9/v1/catalog/node/staging-external: no answer" in with_files.call("move-to-agent")
+    assert platform.switch_to_agent().call("move-to-agent") == ""
+    assert platform.wrote == []
+
+
 def test_where_the_agent_does_not_answer_a_service_stays_where_it_is_and_the_run_stops(platform: Platform) -> None:
     platform.in_catalog(BILLING, {"managed-by": owner(BILLING)})
     nobody(platform.agent)
