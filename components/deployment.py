@@ -267,9 +267,8 @@ def _drained_to(settings: Settings) -> str | None:
 
 def _moves_to_agent(plan: Plan, host: Host) -> pulumi.ResourceHookBinding:
     """Return the hooks that move services to a host's agent from where else the stack has registered them."""
-    # With `files`, no later run makes up for what a hook left out, such as the maintenance of a service. The API of a
-    # server of others may be out of reach here: the services then were registered nowhere else.
-    away = plan.settings.registration != "files" or plan.settings.server == "existing"
+    # Definition files alone need no API of servers of others here: over it, nothing was registered then.
+    away = plan.settings.registration == "files" and plan.settings.server == "existing"
     switch = switch_to_agent(host.of("move-to-agent"), plan.locations(host), servers_may_be_away=away)
     if not host.docker.name:
         return switch

@@ -71,9 +71,7 @@ def refuse_foreign_node(servers: Consul, node: str, prefix: str) -> None:
         raise ConsulError(f"the catalog has a node {node!r} of another party: set externalNode to a free name")
 
 
-def switch_to_agent(
-    name: str, locations: ServiceLocations, *, servers_may_be_away: bool = True
-) -> pulumi.ResourceHookBinding:
+def switch_to_agent(name: str, locations: ServiceLocations, *, servers_may_be_away: bool) -> pulumi.ResourceHookBinding:
     """Return the hook that moves a service, or all of them, to the agent before their resource is written.
 
     A resource that is updated may have its service on the server, after an interrupted run (`draining`).

@@ -64,7 +64,8 @@ class Platform:
     def switch_to_agent(
         self, services: Roster | None = None, agent: bool = True, elsewhere: Collection[str] = ()
     ) -> Deployed:
-        return deploy(lambda: switch_to_agent("move-to-agent", self.places(services, agent, elsewhere)))
+        places = partial(self.places, services, agent, elsewhere)
+        return deploy(lambda: switch_to_agent("move-to-agent", places(), servers_may_be_away=True))
 
     def switch_to_catalog(self, agent: bool = True) -> Deployed:
         return deploy(lambda: switch_to_catalog(self.places(agent=agent)))
@@ -144,7 +145,7 @@ def bound(
 
 
 def test_to_the_agent_a_service_is_moved_before_it_is_created_or_updated_there(platform: Platform) -> None:
-    assert bound(partial(switch_to_agent, "move-to-agent"), platform.places()) == {
+    assert bound(partial(switch_to_agent, "move-to-agent", servers_may_be_away=True), platform.places()) == {
         "before_create": ["move-to-agent"],
         "before_update": ["move-to-agent"],
     }
@@ -381,12 +382,14 @@ def test_where_no_server_answers_nothing_is_moved_to_the_agent(platform: Platfor
 
 
 @pytest.mark.usefixtures("_no_pauses")
-def test_where_the_servers_do_not_answer_nothing_moves_and_a_registration_by_files_stops(platform: Platform) -> None:
-    # Else the agent would read the files, and what the servers have of a service, such as a maintenance, would be lost.
+def test_where_the_servers_do_not_answer_nothing_moves_and_the_run_stops_unless_they_may_be_away(
+    platform: Platform,
+) -> None:
+    # Else the agent would get a service without what the servers have of it, such as a maintenance.
     nobody(platform.servers)
     places = platform.places()
-    with_files = deploy(lambda: switch_to_agent("move-to-agent", places, servers_may_be_away=False))
-    assert "http://127.0.0.1:9/v1/catalog/node/staging-external: no answer" in with_files.call("move-to-agent")
+    needed = deploy(lambda: switch_to_agent("move-to-agent", places, servers_may_be_away=False))
+    assert "http://127.0.0.1:9/v1/catalog/node/staging-external: no answer" in needed.call("move-to-agent")
     assert platform.switch_to_agent().call("move-to-agent") == ""
     assert platform.wrote == []
 
