@@ -241,7 +241,7 @@ def existing_server() -> Iterator[Consul]:
         where = ("--name", SERVER, "--hostname", SERVER, "--network", NETWORK, "--publish", "127.0.0.1:8500:8500")
         docker("run", "--detach", *where, "--env", f"CONSUL_LOCAL_CONFIG={config}", CONSUL, "agent")
         server = Consul("http://127.0.0.1:8500")
-        within(30, lambda: leads(server))
+        within(60, lambda: leads(server))
         yield server
     finally:
         docker("rm", "--force", "--volumes", SERVER)
