@@ -52,6 +52,13 @@ def test_a_service_whose_agent_died_before_it_removed_it_is_gone_when_the_agent_
     assert lab.inject(State("four"), "agent dies", 1) == (True, [])
 
 
+def test_a_service_keeps_its_maintenance_where_the_server_dies_while_it_moves_to_definition_files(
+    lab: Laboratory,
+) -> None:
+    lab.deploy(State("catalog", {"registration": "catalog"}))
+    assert lab.inject(State("files", {"registration": "files"}), "server dies", 1) == (True, [])
+
+
 def test_a_fault_that_did_not_strike_is_no_success(lab: Laboratory) -> None:
     struck, _ = lab.inject(State("four"), "500", 1000)
     assert not struck
