@@ -231,7 +231,9 @@ def _server_that_is_not_there(
     if state and state != "running":
         yield f"server {name}: {state}: docker {'unpause' if state == 'paused' else 'start'} {name}"
     several = expected.host or _is_overlay(expected.network, engine)
-    if not state and not several and not _is_alias(name, engine, containers) and not _is_host(name):
+    # What another machine can resolve is not seen here; names of containers seldom have a dot.
+    is_host = _is_host(name) if expected.engine.is_local else "." in name
+    if not state and not several and not is_host and not _is_alias(name, engine, containers):
         known = "this Docker engine has no container of this name or alias, and it is no host name"
         yield f"server {name}: missing: {known}: set serverContainer in Pulumi.{pulumi.get_stack()}.yaml"
 

@@ -26,7 +26,7 @@ from services.roster import Roster
 UNSETTLED = "unsettled"
 """In a state: a refresh has not found the service on its agent alone, so this run has to look after it."""
 
-_FOREVER = "87600h"
+_FOREVER = "87600h"  # after which a TTL check turns critical, which this one is anyway
 
 Checks = Mapping[str, Mapping[str, Any]]
 """Consul's checks, by id."""

@@ -220,6 +220,17 @@ def test_a_server_that_may_be_found_by_another_way_than_its_containers_name_is_a
     assert reported == [("warning", f"server {name}: missing")]
 
 
+def test_a_server_with_a_domain_may_be_known_to_a_docker_host_that_is_another_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with serve(lambda _: (200, b'["dc1"]', {})) as address:
+        server = replace(server_at(address), container="consul.staging.invalid")
+        reported = Reported(monkeypatch, [], [])
+        assert reported.of(Prerequisites(server=server), host="ssh://deploy@staging") == [
+            ("warning", "server consul.staging.invalid: missing")
+        ]
+
+
 def test_a_server_that_nothing_is_called_like_is_a_problem_although_its_api_answers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
