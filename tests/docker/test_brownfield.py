@@ -89,6 +89,25 @@ def test_destroy_leaves_what_was_adopted_and_what_a_service_registered_itself(
     assert docker("ps", "--all", "--format", "{{.Names}}").split() == ["isa-billing", SERVER]
 
 
+@pytest.mark.parametrize(("container", "found"), [("staging-consl", False), ("consul.of-others", True)])
+def test_a_server_that_no_container_and_no_alias_is_called_like_is_refused_before_anything_is_created(
+    platform: Consul, tmp_path: Path, container: str, found: bool
+) -> None:
+    aliased = ("--alias", "consul.of-others", NETWORK, SERVER)
+    docker("network", "disconnect", NETWORK, SERVER)
+    docker("network", "connect", *aliased)
+    within(30, platform.leader)
+    stack = project(tmp_path, "staging", serverContainer=container)
+    try:
+        if found:
+            assert changes(stack)["create"] == 54
+        else:
+            assert f"server {container}: missing: " in failed_up(stack)
+            assert docker("ps", "--all", "--format", "{{.Names}}").split() == ["isa-billing", SERVER]
+    finally:
+        stack.engine.destroy()
+
+
 @pytest.fixture
 def deployed(platform: Consul, tmp_path: Path) -> Iterator[Stack]:
     stack = project(tmp_path, "staging")
