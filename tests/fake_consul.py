@@ -296,6 +296,8 @@ class FakeConsul:
     def _change(self, path: str, body: Any) -> None:  # noqa: ANN401 - JSON
         if path == "/v1/agent/service/register":
             self.register(body)
+        elif path.startswith("/v1/agent/join/"):
+            self.leader = "10.0.0.1:8300"
         elif path.startswith("/v1/agent/check/deregister/"):
             del self.checks[unquote(path.rpartition("/")[2])]
         elif path.startswith("/v1/agent/service/deregister/"):

@@ -15,16 +15,27 @@ from typing import Any
 import pulumi
 
 from components.consul_connection import Connection
-from components.resource_hooks import consul_hook
-from consul_cluster.client import NODE_MAINTENANCE, Consul, ConsulError, NoAnswerError, is_maintenance
+from components.resource_hooks import consul_hook, in_own_thread
+from consul_cluster.client import (
+    NODE_MAINTENANCE,
+    Consul,
+    ConsulError,
+    ForbiddenError,
+    NoAnswerError,
+    is_maintenance,
+)
 from consul_cluster.cluster_names import STAGING_NAMES, ClusterNames
 from consul_cluster.ownership import is_owned_by, owner_prefix
 from services.consul_definition import definition, register_request
 from services.field_types import OWNER_KEY
 from services.roster import Roster
+from waiting import wait_until
 
 UNSETTLED = "unsettled"
 """In a state: a refresh has not found the service on its agent alone, so this run has to look after it."""
+
+# An agent refuses a server with the name of one that it has not yet given up, which takes it 5 to 6 s.
+_REJOIN_SECONDS = 20
 
 _FOREVER = "87600h"  # after which a TTL check turns critical, which this one is anyway
 
@@ -81,14 +92,52 @@ def switch_to_agent(name: str, locations: ServiceLocations, *, servers_may_be_aw
         locations: where the services can be.
         servers_may_be_away: where they do not answer, the hook does nothing; False: it fails.
     """
+    has_looked = False
 
     async def move(args: pulumi.ResourceHookArgs) -> None:
+        nonlocal has_looked
+        if not has_looked:
+            has_looked = True
+            await _rejoin(locations)
         await move_to_agent(locations, (args.new_inputs or {}).get("service_id"))
         if (args.old_outputs or {}).get(UNSETTLED):
             await _remove_dropped(locations)
 
     hook = consul_hook(name, move) if servers_may_be_away else pulumi.ResourceHook(name, move)
     return pulumi.ResourceHookBinding(before_create=[hook], before_update=[hook])
+
+
+async def _rejoin(locations: ServiceLocations) -> None:
+    """Have an agent that has lost the servers look for them by their name, as it does by itself only when it starts.
+
+    Servers that are back at the same address find it themselves, within a minute. In a secured cluster, the token for
+    registrations lacks the right, `agent:write`: there, the services' resources fail, and say what to do.
+    https://developer.hashicorp.com/consul/api-docs/agent#join-agent
+    """
+    agent = await locations.agent.consul() if locations.agent else None
+    if agent and _has_lost_servers(agent):
+        joins = partial(_joins, agent, locations.names.retry_join)
+        await in_own_thread(lambda: wait_until(joins, _REJOIN_SECONDS, pause=2))
+
+
+def _joins(agent: Consul, servers: str) -> bool:
+    """Return whether an agent has the servers now, or may not be told to join them."""
+    try:
+        agent.join(servers)
+    except ForbiddenError:
+        return True
+    except ConsulError:
+        return False
+    return not _has_lost_servers(agent)
+
+
+def _has_lost_servers(agent: Consul) -> bool:
+    try:
+        return not agent.leader()
+    except NoAnswerError:
+        return False
+    except ConsulError:
+        return True
 
 
 async def move_to_agent(locations: ServiceLocations, only: str | None = None) -> None:

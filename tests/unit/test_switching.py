@@ -382,6 +382,20 @@ def test_where_no_server_answers_nothing_is_moved_to_the_agent(platform: Platfor
 
 
 @pytest.mark.usefixtures("_no_pauses")
+@pytest.mark.parametrize("state", ["has a leader", "has lost the servers", "has no right"])
+def test_an_agent_that_has_lost_the_servers_joins_them_once_a_run(platform: Platform, state: str) -> None:
+    join = "/v1/agent/join/staging-consul"
+    if state != "has a leader":
+        platform.agent.leader = ""
+    if state == "has no right":
+        platform.agent.refuses_paths = {join}
+    hooks = platform.switch_to_agent()
+    moved(hooks, BILLING)
+    moved(hooks, MINIO)
+    joined = [request.path for request in platform.agent.requests if "/join/" in request.path]
+    assert joined == ([] if state == "has a leader" else [join])
+
+
 def test_where_the_servers_do_not_answer_nothing_moves_and_the_run_stops_unless_they_may_be_away(
     platform: Platform,
 ) -> None:
