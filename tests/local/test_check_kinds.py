@@ -45,7 +45,7 @@ KINDS: Mapping[str, tuple[Check, Any]] = {
     ),
     "tcp_tls": (TcpCheck(use_tls=True, tls_skip_verify=True, **SECONDLY), partial(tcp, tls=True)),
     "grpc": (GrpcCheck(**SECONDLY), grpc_health),
-    "grpc_service": (
+    "grpc_named": (
         GrpcCheck(service="storage.v1.Objects", **SECONDLY),
         partial(grpc_health, service="storage.v1.Objects"),
     ),
