@@ -14,6 +14,7 @@ import docker
 import pulumi
 from docker.errors import APIError, DockerException, ImageNotFound
 from docker.models.containers import Container
+from docker.models.networks import Network
 from requests.exceptions import RequestException
 
 from components.template_parsing import Templates, parse_error
@@ -218,7 +219,12 @@ def _problems(expected: Prerequisites, engine: docker.DockerClient, containers: 
 def _has_network(name: str, engine: docker.DockerClient, *, several: bool) -> bool:
     if several and not engine.info()["Swarm"]["ControlAvailable"]:
         return True  # a swarm's worker shows an overlay network only while a container of its own is on it
-    return any(each.name == name for each in engine.networks.list(names=[name]))  # Docker matches a part of a name too
+    return bool(_networks(name, engine))
+
+
+def _networks(name: str, engine: docker.DockerClient) -> list[Network]:
+    """Return the networks of a name; Docker matches a part of a name too."""
+    return [each for each in engine.networks.list(names=[name]) if each.name == name]
 
 
 def _server_that_is_not_there(
@@ -228,20 +234,21 @@ def _server_that_is_not_there(
     assert expected.server  # noqa: S101 - who calls this has looked
     name = expected.server.container
     state = _states(containers).get(name)
-    if state and state != "running":
-        yield f"server {name}: {state}: docker {'unpause' if state == 'paused' else 'start'} {name}"
+    if state:
+        if state != "running":
+            yield f"server {name}: {state}: docker {'unpause' if state == 'paused' else 'start'} {name}"
+        return  # only of one that is missing, the rest is asked, which a name server may take long to answer
     several = expected.host or _is_overlay(expected.network, engine)
     # What another machine can resolve is not seen here; names of containers seldom have a dot.
     is_host = _is_host(name) if expected.engine.is_local else "." in name
-    if not state and not several and not is_host and not _is_alias(name, engine, containers):
+    if not several and not is_host and not _is_alias(name, engine, containers):
         known = "this Docker engine has no container of this name or alias, and it is no host name"
         yield f"server {name}: missing: {known}: set serverContainer in Pulumi.{pulumi.get_stack()}.yaml"
 
 
 def _is_overlay(network: str | None, engine: docker.DockerClient) -> bool:
     """Return whether a network has containers of other hosts, which this engine does not show."""
-    found = engine.networks.list(names=[network]) if network else []
-    return any(each.name == network and each.attrs["Driver"] == "overlay" for each in found)
+    return network is not None and any(each.attrs["Driver"] == "overlay" for each in _networks(network, engine))
 
 
 def _is_alias(name: str, engine: docker.DockerClient, containers: Sequence[Container]) -> bool:
