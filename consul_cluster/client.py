@@ -34,6 +34,7 @@ _NO_ANSWER = (
 )
 # What Go's HTTPS servers answer to plain HTTP, and what OpenSSL says of plain HTTP where it expects TLS.
 _PLAIN_HTTP_REFUSED = b"Client sent an HTTP request to an HTTPS server"
+_CONNECTION = re.compile(r"^HTTPS?Connection(Pool)?\(.*?\): ")  # what urllib3's messages begin with
 _NO_TLS = re.compile("wrong version number|record layer failure|packet length too long", re.IGNORECASE)
 
 _TOKEN = re.compile(r"[!-~]+")
@@ -204,6 +205,15 @@ class Consul:
     def leader(self) -> str:
         """Return the address of the servers' leader; blank where they have none."""
         return str(self._ask("GET", "/v1/status/leader"))
+
+    def has_lost_servers(self) -> bool:
+        """Return whether an agent answers, and reaches no leader: what it has, clients then do not find."""
+        try:
+            return not self.leader()
+        except NoAnswerError:
+            return False
+        except ConsulError:
+            return True
 
     def autopilot_servers(self) -> list[dict[str, Any]]:
         """Return what the leader knows of each server, such as `Name`, `Healthy` and `Status`: leader, voter, or none.
@@ -565,7 +575,7 @@ def _is_temporary(answer: BaseHTTPResponse | HTTPError) -> bool:
 
 def _error(asked: str, error: HTTPError) -> ConsulError:
     if isinstance(error, _NO_ANSWER):
-        return NoAnswerError(f"{asked}: no answer: {error}")
+        return NoAnswerError(f"{asked}: no answer: {_CONNECTION.sub('', str(error))}")
     if _NO_TLS.search(str(error)):
         return NoAnswerError(f"{asked}: no answer over TLS: what listens there speaks plain HTTP")
     # Such as an SSLError: somebody answers.

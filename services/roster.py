@@ -146,8 +146,12 @@ def load_roster(environment: Environment) -> Roster:
         services = [
             service for group, services_of in _SERVICES for service in _checked(group, services_of(environment))
         ]
-        shared = [service.same_address_as for service in services if service.same_address_as]
-        named = {"leaveOut": environment.left_out, "locations": environment.locations, "same_address_as": shared}
+        shared = {
+            f"{service.place}: {service.id}: same_address_as": [service.same_address_as]
+            for service in services
+            if service.same_address_as
+        }
+        named = {"leaveOut": environment.left_out, "locations": environment.locations, **shared}
         _refuse_unknown(named, {service.id for service in services})
         return Roster(services=tuple(service for service in services if service.id not in environment.left_out))
     except ValidationError as error:

@@ -147,7 +147,7 @@ class AgentServiceProvider(ResourceProvider):
         if not (found := current or drained):
             return ReadResult(id_, {**props, UNSETTLED: True}) if is_known else ReadResult("", {})
         kept = {key: value for key, value in props.items() if key not in (*OPTIONAL_FIELDS, UNSETTLED)}
-        unsettled = {UNSETTLED: True} if drained or not _has_servers(_remover(props)) else {}
+        unsettled = {UNSETTLED: True} if drained or _has_lost_servers(_remover(props)) else {}
         seen = {**kept, **recognize(found, stated_fields(props))}
         # As inputs too, where they differ: a preview compares the stated ones with them.
         return ReadResult(id_, {**seen, **unsettled}, None if stated_fields(seen) == stated_fields(props) else seen)
@@ -334,14 +334,8 @@ def _engine_answers(host: str | None, certificates: str | None) -> bool:
 
 
 @cache
-def _has_servers(agent: Consul) -> bool:
-    """Return whether an agent reaches a leader. An agent whose servers have new addresses finds them only at its start.
-
-    What it has, clients then do not find: an update waits for that, and fails.
-    """
-    with suppress(ConsulError):
-        return bool(agent.leader())
-    return False
+def _has_lost_servers(agent: Consul) -> bool:
+    return agent.has_lost_servers()
 
 
 @cache

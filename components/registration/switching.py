@@ -115,7 +115,7 @@ async def _rejoin(locations: ServiceLocations) -> None:
     https://developer.hashicorp.com/consul/api-docs/agent#join-agent
     """
     agent = await locations.agent.consul() if locations.agent else None
-    if agent and _has_lost_servers(agent):
+    if agent and agent.has_lost_servers():
         joins = partial(_joins, agent, locations.names.retry_join)
         await in_own_thread(lambda: wait_until(joins, _REJOIN_SECONDS, pause=2))
 
@@ -128,16 +128,7 @@ def _joins(agent: Consul, servers: str) -> bool:
         return True
     except ConsulError:
         return False
-    return not _has_lost_servers(agent)
-
-
-def _has_lost_servers(agent: Consul) -> bool:
-    try:
-        return not agent.leader()
-    except NoAnswerError:
-        return False
-    except ConsulError:
-        return True
+    return not agent.has_lost_servers()
 
 
 async def move_to_agent(locations: ServiceLocations, only: str | None = None) -> None:

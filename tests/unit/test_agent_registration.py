@@ -46,7 +46,7 @@ SERVICES = [f"registration-{line.name}" for line in FORTY]
 def _another_run() -> None:
     agent._unseen_since.clear()
     agent._created.clear()
-    agent._has_servers.cache_clear()
+    agent._has_lost_servers.cache_clear()
 
 
 def registered(

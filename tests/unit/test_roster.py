@@ -225,7 +225,8 @@ def test_a_line_that_shares_the_address_of_no_service_is_refused(edited: Callabl
     with pytest.raises(RosterError) as refused:
         load_roster(Environment("staging"))
     assert str(refused.value) == (
-        "same_address_as: 'acount_service' is no id of a service in services/: account_service is"
+        "services/user_services.py, line 10: invoice_service: same_address_as: "
+        "'acount_service' is no id of a service in services/: account_service is"
     )
 
 

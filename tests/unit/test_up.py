@@ -12,7 +12,7 @@ import toolchain
 from consul_cluster.health_status import UNCHECKED
 from errors import UserError
 from operations import down, up
-from operations.__main__ import app
+from operations.commands import app
 from operations.paths import ROOT
 from operations.pulumi_engine import Engine
 from operations.sandbox.sandbox import Sandbox
