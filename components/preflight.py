@@ -125,7 +125,7 @@ def _look_at(expected: Prerequisites) -> _Found:
         containers = engine.containers.list(all=True, sparse=True)  # one request: none of them is inspected
         lines, problems = list(_lines(expected, containers)), list(_problems(expected, engine, containers))
     except (DockerException, RequestException) as error:
-        return _Found([(False, _of(expected, f"Docker does not answer: {error}{_without(expected.host)}"))])
+        return _Found([(False, _of(expected, f"Docker does not answer: {error}. {_instead(expected.host)}"))])
     return _Found([(met, _of(expected, line)) for met, line in lines], [_of(expected, line) for line in problems])
 
 
@@ -133,9 +133,11 @@ def _of(expected: Prerequisites, line: str) -> str:
     return f"host {expected.host}: {line}" if expected.host else line
 
 
-def _without(host: str) -> str:
-    """Return how the other hosts are deployed while one is away: Pulumi's Docker provider needs the engine of each."""
-    return f". Deploy the others with pulumi up --exclude '**-{host}' --exclude '**-{host}-*'" if host else ""
+def _instead(host: str) -> str:
+    """Return what to do while an engine is away: Pulumi's Docker provider needs that of each host."""
+    if not host:
+        return "Start it, or set DOCKER_HOST to where it is"
+    return f"Deploy the others with pulumi up --exclude '**-{host}' --exclude '**-{host}-*'"
 
 
 def refuse_unfit_agent(token: TokenRights) -> None:

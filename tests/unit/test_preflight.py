@@ -148,7 +148,10 @@ def test_an_engine_that_does_not_answer_is_a_warning(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(docker, "from_env", refuse)
     lines = reported.of(Prerequisites(server=SILENT_SERVER))
-    assert lines == [("warning", "Docker does not answer: Error while fetching server API version")]
+    said = (
+        "Docker does not answer: Error while fetching server API version. Start it, or set DOCKER_HOST to where it is"
+    )
+    assert lines == [("warning", said)]
 
 
 def test_a_preview_looks_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
