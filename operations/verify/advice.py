@@ -80,10 +80,10 @@ def answer(stack: Stack, address: str, why: str) -> str:
     """Have an API answer that did not, or whose answer was a refusal."""
     if NO_SERVERS in why:
         host = next((host for host in stack.hosts if host.docker.agent_address == address), stack.hosts[0])
-        restart = f"{_on(host)}docker restart {host.docker.names.agent_container}"
-        return (
-            f"the agent looks for the servers only when it starts: {restart if stack.settings.docker else 'restart it'}"
+        restart = (
+            f"{_on(host)}docker restart {host.docker.names.agent_container}" if stack.settings.docker else "restart it"
         )
+        return f"{deploy(stack)} has the agent look for the servers; where Consul asks for tokens, {restart}"
     token = "unset CONSUL_HTTP_TOKEN, or set another one" if stack.given_token else "set CONSUL_HTTP_TOKEN"
     return (
         f"see that {address} is right in Pulumi.{stack.name}.yaml, and that Consul runs there: "
