@@ -177,7 +177,8 @@ class Laboratory:
         unlike = {STOPPED: "critical", TAKEN_OUT: MAINTENANCE}
         wanted = {service.id: unlike.get(service.id, "passing") for service in stack.roster.services}
         if not wait_until(lambda: {key: status(stack, key) for key in wanted} == wanted, _SETTLED):
-            yield f"statuses: { {key: status(stack, key) for key in wanted} }"
+            in_catalog = {key: status(stack, key) for key in wanted}
+            yield f"statuses in the catalog: {in_catalog}; as the agent has them: {own_statuses(stack)}"
             take_out(stack)  # so that the next fault has one in maintenance
         places = sorted((service.name, stack.node) for service in stack.roster.services)
         if instances(stack) != places:
@@ -210,6 +211,12 @@ def take_out(stack: Stack) -> None:
     for agent in shown.agents.values():
         if agent.service(TAKEN_OUT):  # what is not there, was said already
             maintain(agent.address, TAKEN_OUT, "by an operator", shown.credentials.token, shown.credentials.ca)
+
+
+def own_statuses(stack: Stack) -> dict[str, str]:
+    """Return the statuses of the checks as the agents have them: Consul tells its servers of a change once."""
+    agents = stack.with_role("removal").agents.values()
+    return {check_id: check["Status"] for agent in agents for check_id, check in agent.all_checks().items()}
 
 
 def say(line: str) -> None:

@@ -151,14 +151,17 @@ def test_a_silent_agent_is_one_finding_and_hides_nothing_else(case: Case) -> Non
     assert not case.look().well
 
 
-def test_an_agent_that_has_lost_the_servers_is_to_be_restarted() -> None:
+def test_an_agent_that_has_lost_the_servers_looks_for_them_in_an_up_or_when_it_is_restarted() -> None:
     # They came back at other addresses. It runs: docker start would do nothing.
     with running(FakeConsul(refuses=(500, "No known Consul servers"))) as lost:
         trial = stack_at(lost.address, nobodys_address(), docker=True)
         stack = replace(trial, settings=trial.settings.model_copy(update={"stand_ins": False}))
         [apis] = [verdict for verdict in report(stack).verdicts if verdict.area == "APIs"]
     advised = {finding.subject: finding.advice for finding in apis.findings}
-    assert advised[lost.address].endswith(": docker restart consul-agent-shared")
+    assert advised[lost.address] == (
+        "pulumi up --stack local has the agent look for the servers; where Consul asks for tokens, "
+        "docker restart consul-agent-shared"
+    )
     assert "docker start staging-consul" in advised[stack.server.address]
 
 
