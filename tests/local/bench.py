@@ -7,10 +7,8 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pulumi
-from pulumi.dynamic import CreateResult, Resource, ResourceProvider
 from rich.console import Console
 from rich.table import Table
 
@@ -23,6 +21,7 @@ from services.checks import TcpCheck
 from services.consul_definition import definition, definition_file
 from services.model import Service
 from services.roster import Roster
+from tests.local.idle_resource import IdleProvider, IdleResource
 
 SIZES = (0, 40, 400, 2000)
 SERVER, AGENT = "127.0.1.1", "127.0.1.2"
@@ -58,18 +57,6 @@ def seconds(work: Callable[[], object]) -> float:
     started = time.monotonic()
     work()
     return time.monotonic() - started
-
-
-class IdleProvider(ResourceProvider):
-    """Does nothing: what is left of the time is Pulumi's own."""
-
-    def create(self, props: dict[str, Any]) -> CreateResult:
-        """Return the inputs."""
-        return CreateResult(props["service_id"], props)
-
-
-class IdleResource(Resource, module="bench", name="Idle"):
-    """What nobody registers."""
 
 
 def registrations(roster: Roster) -> None:
