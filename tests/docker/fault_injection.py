@@ -23,7 +23,18 @@ from operations.pulumi_engine import EngineError
 from operations.stack import Stack
 from services.roster import Roster
 from tests.broken_requests import BrokenRequests, Kind
-from tests.docker.conftest import AGENT, HTTPS, SERVER, another_agent_config, docker, instances, ours, project, status
+from tests.docker.conftest import (
+    AGENT,
+    HTTPS,
+    SERVER,
+    another_agent_config,
+    docker,
+    instances,
+    obstacle,
+    ours,
+    project,
+    status,
+)
 from tests.docker.docker_proxy import docker_proxy
 from tests.forty_services import forty_roster
 from tests.killing import kill_engine
@@ -259,6 +270,8 @@ def laboratory() -> Iterator[Laboratory]:
 
 
 def main(stride: str = "1", *names: str) -> int:
+    if reason := obstacle():
+        sys.exit(reason)
     faults = violations = 0
     kinds = [kind for kind in (*STEP_FAULTS, *REQUEST_FAULTS) if kind in names] or [*STEP_FAULTS, *REQUEST_FAULTS]
     for name in [name for name in CHANGES if name in names] or CHANGES:
