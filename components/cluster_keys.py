@@ -107,7 +107,8 @@ def _distribute(
     async def replace(_old: str, _new: str) -> None:
         (await servers.consul()).replace_gossip_key(await key.future() or "")
 
-    distributed = stash(name, key.apply(fingerprint), "replace-gossip-key", replace, opts)
+    own = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=servers.resources))
+    distributed = stash(name, key.apply(fingerprint), "replace-gossip-key", replace, own)
     return pulumi.Output.all(key, distributed.input).apply(lambda both: str(both[0]))
 
 

@@ -32,6 +32,14 @@ class Connection:
         """What names the token in a state that outlives it."""
         return self.secret_token.apply(fingerprint) if self.secret_token else None
 
+    @property
+    def resources(self) -> pulumi.Output[list[pulumi.Resource]]:
+        """What a resource has to depend on whose hook calls the API: those that create the token and the authority.
+
+        With `--parallel 1`, the engine creates nothing else until a hook returns, and the hook would wait for them.
+        """
+        return pulumi.Output.all(self.token, self.ca).apply(lambda _: [])
+
     async def consul(self) -> Consul:
         """Return a client for a resource hook. It awaits the token and the authority, which other resources create."""
         token, ca = [await pulumi.Output.from_input(each).future() for each in (self.token, self.ca)]

@@ -99,7 +99,7 @@ def test_what_is_made_waits_for_what_it_is_made_of_and_for_nothing_else() -> Non
         "keys-management-tokens": set(),
         "keys-management": {"keys-management-tokens"},
         "keys-gossip": set(),
-        "keys-handed-over": {"keys-gossip"},
+        "keys-handed-over": {"keys-gossip", "keys-management", "keys-authority"},
         "keys-authorities": set(),
         "keys-authority-key": {"keys-authorities"},
         "keys-authority": {"keys-authorities", "keys-authority-key"},

@@ -537,6 +537,31 @@ def test_a_secured_stacks_services_are_the_same_but_for_how_consul_is_reached(re
     assert services(SECURED) == services("docker-local")
 
 
+@every_registration
+def test_a_resource_whose_hook_calls_a_secured_consul_waits_for_what_the_hook_calls_it_with(registration: str) -> None:
+    # With --parallel 1, the engine would create nothing else until the hook returns, which waits for these.
+    whole = made(SECURED, registration)
+    hooked = [name for name in whole.requests if whole.bound(name)]
+    calling = [name for name in hooked if not all(hook.startswith("refuse-") for hook in _hooks_of(whole, name))]
+    assert "keys-handed-over" in calling
+    needed = {"keys-management", "keys-authority"}
+    assert {name: needed - _all_that_is_waited_for(whole, name) for name in calling} == {
+        name: set() for name in calling
+    }
+
+
+def _hooks_of(whole: Deployed, name: str) -> list[str]:
+    return [hook for hooks in whole.bound(name).values() for hook in hooks]
+
+
+def _all_that_is_waited_for(whole: Deployed, name: str) -> set[str]:
+    found, todo = set[str](), {name}
+    while todo:
+        found |= todo
+        todo = {each for one in todo for each in whole.waits_for(one)} - found
+    return found
+
+
 def test_in_a_secured_stack_a_service_is_registered_over_https_with_a_token_for_that() -> None:
     reached = {"agent": "https://127.0.0.1:8501", "token": secret(token("registration")), "ca": AUTHORITY}
     inputs = [made(SECURED).sent(name) for name in SERVICES]
