@@ -47,7 +47,11 @@ STOPPED, TAKEN_OUT, ADDED = "billing_service", "mcp_service", "order_service"
 _DONE = "creating|created|updating|updated|deleting|deleted|replacing|replaced"
 _STEP = re.compile(rf"^ *(\+|-|~|\+-|\+\+|--|<|>|=) .*\b({_DONE})\b")
 AGENT_CONFIG = "/consul/config/agent-config.json"
-_SETTLED = 20  # seconds in which each check runs, consul-esm's too
+_SETTLED = 20  # seconds in which an agent runs each check
+# Seconds in which consul-esm does, after the servers were away: it takes its lock again when its session has ended,
+# after twice 15 s, and another 15 s, and looks every 10 s.
+# https://developer.hashicorp.com/consul/docs/dynamic-app-config/sessions
+_ESM_SETTLED = 60
 
 # What happens after a step that the engine prints.
 STEP_FAULTS: Mapping[str, Callable[[], object]] = {
@@ -187,7 +191,8 @@ class Laboratory:
         """Yield what is not as it has to be after an `up`."""
         unlike = {STOPPED: "critical", TAKEN_OUT: MAINTENANCE}
         wanted = {service.id: unlike.get(service.id, "passing") for service in stack.roster.services}
-        if not wait_until(lambda: {key: status(stack, key) for key in wanted} == wanted, _SETTLED):
+        settled = _ESM_SETTLED if stack.settings.registration == "catalog" else _SETTLED
+        if not wait_until(lambda: {key: status(stack, key) for key in wanted} == wanted, settled):
             in_catalog = {key: status(stack, key) for key in wanted}
             yield f"statuses in the catalog: {in_catalog}; as the agent has them: {own_statuses(stack)}"
             take_out(stack)  # so that the next fault has one in maintenance
