@@ -96,7 +96,7 @@ lock: $(VENV)/test
 $(VENV)/bin/python:
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: this needs Python 3.11 or newer, and python3 is " + sys.version.split()[0])'
 	@echo "python: making $(VENV)"
-	@python3 -m venv $(VENV)
+	@python3 -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/up: requirements.txt | $(VENV)/bin/python
 	@echo "python: installing what requirements.txt pins"

@@ -122,7 +122,8 @@ class Engine:
         folders = list((state / "locks").glob(f"*/{self.project_name}/{self.stack}"))
         locks = [lock for folder in folders for lock in folder.glob("*.json")]
         for lock in locks:
-            _refuse_live_holder(json.loads(lock.read_text()))
+            with suppress(json.JSONDecodeError):  # cut off, as by a loss of power
+                _refuse_live_holder(json.loads(lock.read_text()))
             lock.unlink()
         _remove_partial_files(state, folders)
         if _restore_cut_off(state / "stacks" / self.project_name / f"{self.stack}.json"):

@@ -131,7 +131,9 @@ class FakeConsul:
 
     def add_node(self, name: str, meta: dict[str, str] | None = None, **fields: str) -> Fields:
         """Have a node in the catalog; returns its services."""
-        node = self.nodes.setdefault(name, {"Node": {"Node": name, "Meta": meta or {}, **fields}, "Services": {}})
+        node = self.nodes.setdefault(
+            name, {"Node": {"Node": name, "Address": "10.0.0.9", "Meta": meta or {}, **fields}, "Services": {}}
+        )
         services: Fields = node["Services"]
         return services
 

@@ -22,8 +22,11 @@ _LOOKS_AT_A_RUN = 120  # a second apart: a deployment that is at work has mostly
 _BACKOFF = (1, 2, 4, 8, 16, 30)  # seconds between tries while something does not answer
 
 
+_FAILURES = (ConsulError, EngineError, signals.TooLongError)
+
+
 class HealError(UserError):
-    """The services are registered in a way that this command cannot heal."""
+    """The services are registered in a way that this command cannot heal, or an agent or the state is away."""
 
 
 # What registers a service again with another registration.
@@ -82,6 +85,23 @@ def once(reconciler: Reconciler, sleep: signals.Sleep) -> bool:
     return not result.troubles
 
 
+def _all_once(reconcilers: Sequence[Reconciler], sleep: signals.Sleep) -> bool:
+    """Run `once` for each agent, for those of other hosts also where one fails; returns whether all is as deployed.
+
+    Raises:
+        HealError: one failed; the message has a line for each.
+    """
+    well, failures = True, list[str]()
+    for each in reconcilers:
+        try:
+            well &= once(each, sleep)
+        except _FAILURES as error:
+            failures.append(f"{each.node}: {error}" if len(reconcilers) > 1 else str(error))
+    if failures:
+        raise HealError("\n".join(failures))
+    return well
+
+
 def keep(reconcilers: Sequence[Reconciler], every: timedelta, sleep: signals.Sleep) -> None:
     """Run a round of each again and again, until a signal ends it; sooner after one that failed.
 
@@ -110,7 +130,7 @@ def _failure(reconciler: Reconciler) -> str | None:
     """Run a round, and return why it failed, if it did: the agents of other hosts have theirs all the same."""
     try:
         _round(reconciler)
-    except (ConsulError, EngineError, signals.TooLongError) as error:
+    except _FAILURES as error:
         return str(error)
     return None
 
@@ -156,8 +176,7 @@ def heal(stack: StackName = DEFAULT_STACK, every: Every = None) -> None:
             addresses = ", ".join(each.agent.address for each in reconcilers)
             log.info(f"stack {stack} on {addresses}, {pace}; the state is in {loaded.engine.backend}")
             if every is None:
-                well = [once(each, sleep) for each in reconcilers]
-                raise typer.Exit(not all(well))
+                raise typer.Exit(not _all_once(reconcilers, sleep))
             keep(reconcilers, every, sleep)
     except KeyboardInterrupt:
         log.info("ended by a signal")

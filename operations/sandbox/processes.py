@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -62,7 +63,9 @@ class BackgroundProcess:
             child = subprocess.Popen(  # noqa: S603 - the commands are this project's own
                 self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
-        self._record.write_text(json.dumps({"pid": child.pid, "command": self._arguments}))
+        unfinished = self._record.with_suffix(".unfinished")
+        unfinished.write_text(json.dumps({"pid": child.pid, "command": self._arguments}))
+        unfinished.replace(self._record)  # whole, or not at all
         # On a loaded machine Linux shows the command of a new process only some milliseconds after its start.
         wait_until(lambda: self.running or child.poll() is not None, seconds=5, pause=0.01)
         return True
@@ -90,5 +93,15 @@ class BackgroundProcess:
 
 def recorded_processes(folder: Path) -> list[BackgroundProcess]:
     """Return every process that has a record in a folder, as it was started."""
-    commands = {path: json.loads(path.read_text()).get("command", ()) for path in sorted(folder.glob(f"*{_RECORD}"))}
-    return [BackgroundProcess(path.name.removesuffix(_RECORD), command, folder) for path, command in commands.items()]
+    records = {path: _record(path) for path in sorted(folder.glob(f"*{_RECORD}"))}
+    return [
+        BackgroundProcess(path.name.removesuffix(_RECORD), record.get("command", ()), folder)
+        for path, record in records.items()
+    ]
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """Return what a record has; nothing of one that was cut off, as by a full disk."""
+    with suppress(json.JSONDecodeError):
+        return dict(json.loads(path.read_text()))
+    return {}

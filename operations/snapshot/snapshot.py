@@ -44,7 +44,10 @@ def save(
 ) -> None:
     """Save the catalog, the KV store, and the ACL tokens and policies of the stack's servers."""
     loaded = Stack.load(stack)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SnapshotCommandError(f"--folder {folder}: {error.strerror}: give a folder that can be written") from None
     file = SnapshotFile.new(folder, loaded.name)
     _consul("save", file, loaded)
     file.path.chmod(0o600)

@@ -59,7 +59,7 @@ class SnapshotFile:
         """
         if not self.path.is_file():
             raise SnapshotError(f"{self.path}: there is no such file")
-        if self._checksum_path.is_file() and self._checksum_path.read_text().split()[0] != self.checksum:
+        if self._checksum_path.is_file() and self._checksum_path.read_text().partition(" ")[0] != self.checksum:
             raise SnapshotError(f"{self.path}: is not as it was saved: {self._checksum_path.name} has another checksum")
 
     def remove(self) -> None:

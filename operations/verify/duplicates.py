@@ -9,7 +9,7 @@ from operations.stack import Stack
 from operations.verify import advice
 from operations.verify.findings import Finding, Verdict, unseen
 from operations.verify.observed_state import Catalog, ObservedState, Place
-from services.field_types import OWNER_KEY
+from services.field_types import OWNER_KEY, host_and_port
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,14 @@ class Stray:
     Attributes:
         name: of its service.
         place: its node and id.
+        address: where clients find it.
         owner: the owner that its meta names; blank: none, so its service registered it itself.
         duplicate: the roster has a service of this name.
         owned: its owner belongs to this stack.
         deployed: the stack's state has it, and the roster has it no more; None: the state cannot be read.
         dead: nothing keeps its node alive.
-        coexists: registered by the service itself with the server, as before and during a migration.
+        coexists: registered by the service itself with the server, as before and during a migration, at an address that
+            the roster has for it.
         superseded: the catalog has the roster's own instance of the name, or the roster has none.
         drained: all that there is of a service, on a server since an `up`: `registrations` names it.
         on_agent: the agent of the stack on whose node it is holds it itself; None: there is none that answers.
@@ -33,6 +35,7 @@ class Stray:
 
     name: str
     place: Place
+    address: str
     owner: str
     duplicate: bool
     owned: bool
@@ -86,6 +89,7 @@ def _strays(observed: ObservedState, catalog: Catalog) -> Iterator[Stray]:
     places: dict[str, set[Place]] = {}
     for place, name in stated.items():
         places.setdefault(name, set()).add(place)
+    addresses = {(service.name, service.address) for service in stack.roster.services}
     ids = {service.id for service in stack.roster.services}
     own = {"consul", ESM_NODE} if stack.settings.registration == "catalog" else {"consul"}
     for place, entry in sorted(catalog.instances.items()):
@@ -95,15 +99,17 @@ def _strays(observed: ObservedState, catalog: Catalog) -> Iterator[Stray]:
         dead, duplicate = catalog.dead(place.node), name in places
         owned, superseded = owner.startswith(stack.owner_prefix), places.get(name, set()) <= catalog.instances.keys()
         agent = observed.agents.get(place.node)
+        address = host_and_port(entry["Address"] or catalog.nodes[place.node]["Address"], entry["Port"])
         yield Stray(
             name,
             place,
+            address,
             owner,
             duplicate,
             owned=owned,
             deployed=_is_deployed(observed, place.id) if owned and place.id not in ids else False,
             dead=dead,
-            coexists=duplicate and not owner and not dead and _is_server(stack, catalog, place.node),
+            coexists=not owner and not dead and (name, address) in addresses and _is_server(stack, catalog, place.node),
             superseded=superseded,
             drained=owned and duplicate and not superseded and place.node in stack.drain_nodes,
             on_agent=place.id in agent.services if agent else None,
@@ -123,7 +129,8 @@ def _is_server(stack: Stack, catalog: Catalog, node: str) -> bool:
 def _finding(stack: Stack, stray: Stray) -> Finding:
     nodes = dict.fromkeys(stack.node_of(each) for each in stack.roster.services if each.name == stray.name)
     expected = f"once, on {', '.join(nodes)}" if stray.duplicate else "no service of this name: services/ has none"
-    actual = f"id {stray.place.id} on {stray.place.node}, {stray.origin}"
+    at = "" if stray.owner else f", at {stray.address}"
+    actual = f"id {stray.place.id} on {stray.place.node}{at}, {stray.origin}"
     return Finding(stray.name, expected, actual, _advice(stack, stray))
 
 

@@ -109,6 +109,8 @@ def observe(stack: Stack) -> ObservedState:
             return None
 
     with ThreadPoolExecutor(3 + len(agents)) as at_once:
+        for each in stack.servers.values():  # the catalog is asked of one
+            at_once.submit(part, each, Consul.leader)
         catalog = at_once.submit(part, server, _catalog)
         views = {node: at_once.submit(part, agent, _agent_view) for node, agent in agents.items()}
         discovered = at_once.submit(part, client, lambda consul: _discovered(consul, stack))

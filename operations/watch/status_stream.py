@@ -17,11 +17,15 @@ News = Mapping[str, str] | ConsulError
 
 
 def stack_stream(stack: Stack) -> Iterator[News]:
-    """Yield each service's status by id, now and after each change; where Consul has no answer, why. It never ends."""
+    """Yield each service's status by id, now and after each change; where Consul has no answer, why. It never ends.
+
+    Raises:
+        UserError: the state, which has the access token, cannot be read.
+    """
     if len(stack.hosts) == 1:
         yield from host_stream(stack, stack.hosts[0])
         return
-    queue = SimpleQueue[News]()
+    queue = SimpleQueue[News | BaseException]()
     for host in stack.hosts:
         Thread(target=_forward, args=(stack, host, queue), daemon=True).start()
     statuses: dict[str, str] = {}
@@ -30,14 +34,19 @@ def stack_stream(stack: Stack) -> Iterator[News]:
         if isinstance(news, ConsulError):
             yield news
             continue
+        if isinstance(news, BaseException):
+            raise news
         statuses |= news
         if len(statuses) == len(stack.roster):  # every host has been seen once
             yield {service.id: statuses[service.id] for service in stack.roster.services}
 
 
-def _forward(stack: Stack, host: StackHost, queue: SimpleQueue[News]) -> None:
-    for news in host_stream(stack, host):
-        queue.put(news)
+def _forward(stack: Stack, host: StackHost, queue: SimpleQueue[News | BaseException]) -> None:
+    try:
+        for news in host_stream(stack, host):
+            queue.put(news)
+    except BaseException as error:  # such as a state that cannot be read: is raised where it is waited for
+        queue.put(error)
 
 
 def host_stream(stack: Stack, host: StackHost) -> Iterator[News]:

@@ -17,7 +17,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from consul_cluster.client import NoAnswerError
+from consul_cluster.client import Consul, NoAnswerError
 from consul_cluster.drift import read_service, read_services
 from consul_cluster.ownership import with_owner
 from operations import signals
@@ -384,6 +384,22 @@ def test_a_round_is_cut_short(case: Case, monkeypatch: pytest.MonkeyPatch) -> No
         heal.once(case.reconciler, time.sleep)
 
 
+def test_the_agents_of_other_hosts_are_healed_while_one_is_away(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    case.loses()
+    away = replace(case.reconciler, agent=Consul("http://127.0.0.1:1"), node="consul-agent-h1")
+    monkeypatch.setattr("consul_cluster.client._RETRY_PAUSES", ())
+    with pytest.raises(heal.HealError, match=r"consul-agent-h1: .* no answer"):
+        heal._all_once([away, case.reconciler], time.sleep)
+    assert BILLING in case.consul.services
+
+
+def test_a_round_that_takes_too_long_is_one_message(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heal, "_LIMIT", 0.05)
+    monkeypatch.setattr(Reconciler, "round", lambda _: time.sleep(5))
+    with pytest.raises(heal.HealError, match=r"^took longer than 0\.05 s$"):
+        heal._all_once([case.reconciler], time.sleep)
+
+
 def test_once_waits_until_a_difference_has_stood_and_then_is_not_well(
     case: Case, clock: Callable[[float], None]
 ) -> None:
@@ -620,6 +636,13 @@ def lock(folder: Path, stack: str, hostname: str) -> Path:
 
 def test_the_lock_of_a_run_that_was_killed_is_removed(tmp_path: Path) -> None:
     own = lock(tmp_path, "local", socket.gethostname())
+    assert engine(tmp_path, "").unlock()
+    assert not own.exists()
+
+
+def test_a_lock_that_was_cut_off_is_removed(tmp_path: Path) -> None:
+    own = lock(tmp_path, "local", socket.gethostname())
+    own.write_text("")
     assert engine(tmp_path, "").unlock()
     assert not own.exists()
 

@@ -36,6 +36,12 @@ def test_a_file_that_is_as_it_was_saved_is_accepted(saved: SnapshotFile) -> None
     )
 
 
+def test_a_file_whose_checksum_was_cut_off_is_refused(saved: SnapshotFile) -> None:
+    saved.path.with_name(f"{saved.path.name}.sha256").write_text("")
+    with pytest.raises(SnapshotError, match="has another checksum"):
+        saved.verify()
+
+
 def test_a_file_that_was_changed_is_refused(saved: SnapshotFile) -> None:
     saved.path.write_bytes(b"something else")
     with pytest.raises(SnapshotError, match="is not as it was saved"):

@@ -45,6 +45,11 @@ class Case:
     def look(self) -> Report:
         return report(self.stack)
 
+    def registers_itself(self, service_id: str, name: str, **fields: object) -> None:
+        """Have a service register itself with the server, at the address that the roster has, or at another one."""
+        [service] = [each for each in self.stack.roster.services if each.name == name]
+        self.consul.add(SERVER, service_id, name, **{"Address": service.host, "Port": service.port, **fields})
+
     def finding(self, area: str) -> Finding:
         """The one finding of a look, which must be of an area."""
         found = {verdict.area: list(verdict.findings) for verdict in self.look().verdicts if verdict.findings}
@@ -127,7 +132,7 @@ def test_it_asks_for_the_catalog_in_bulk(case: Case) -> None:
     case.look()
     paths = [request.path for request in case.consul.requests]
     apart = [path for path in paths if not path.startswith("/v1/health/service/")]
-    assert len(apart) == 8, apart
+    assert len(apart) == 9, apart
 
 
 def test_without_the_agents_api_the_catalog_is_what_is_judged(case: Case) -> None:
@@ -149,6 +154,13 @@ def test_a_silent_agent_is_one_finding_and_hides_nothing_else(case: Case) -> Non
     assert "no answer" in finding.found
     assert "make up STACK=local" in finding.advice
     assert not case.look().well
+
+
+def test_each_of_several_servers_has_to_answer(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    answering, silent = case.stack.server, consul_api.Consul(nobodys_address())
+    monkeypatch.setattr(Stack, "servers", property(lambda _: {SERVER: answering, "staging-consul-h2": silent}))
+    found = summaries(case.look())
+    assert (found["APIs"], found["health"][:2]) == ("2 of 3 answer", "5 ")
 
 
 def test_an_agent_that_has_lost_the_servers_looks_for_them_in_an_up_or_when_it_is_restarted() -> None:
@@ -514,7 +526,7 @@ def test_a_service_that_the_roster_does_not_know_is_a_finding(any_case: Case) ->
     finding = any_case.finding("others")
     assert (finding.subject, finding.found) == (
         "web",
-        "id web-1 on staging-consul, registered by the service itself, over the API",
+        "id web-1 on staging-consul, at 10.0.0.9:1, registered by the service itself, over the API",
     )
     assert "add it to services/" in finding.advice
 
@@ -529,7 +541,7 @@ def test_consul_esm_is_stated_where_it_runs_the_checks_alone(case: Case) -> None
     [
         ({OWNER_KEY: OURS}, f"left behind by this stack ({OURS})"),
         ({OWNER_KEY: OTHERS}, f"another party's ({OTHERS})"),
-        ({}, "registered by the service itself, over the API"),
+        ({}, "at 10.0.0.9:1, registered by the service itself, over the API"),
     ],
 )
 def test_a_duplicate_on_the_agents_node_is_reported_with_its_origin(
@@ -564,10 +576,20 @@ def test_a_node_of_another_external_monitor_is_not_dead(case: Case) -> None:
 
 
 def test_a_self_registration_on_the_servers_node_is_no_finding(any_case: Case) -> None:
-    any_case.consul.add(SERVER, "order-host-1", "order_service")
+    any_case.registers_itself("order-host-1", "order_service")
     found = any_case.look()
     assert found.well
     assert summaries(found)["others"].endswith("1 that registered themselves with the server, as during a migration")
+
+
+@pytest.mark.parametrize("elsewhere", [{"Address": "10.9.9.9"}, {"Port": 9999}], ids=["host", "port"])
+def test_a_self_registration_at_another_address_than_the_rosters_is_a_finding(
+    case: Case, elsewhere: dict[str, object]
+) -> None:
+    case.registers_itself("order-host-1", "order_service", **elsewhere)
+    finding = case.finding("others")
+    assert (finding.subject, finding.expected) == ("order_service", "once, on consul-agent-shared")
+    assert str(*elsewhere.values()) in finding.found
 
 
 # --fix
@@ -766,8 +788,8 @@ def test_piped_output_has_no_escape_codes(case: Case, run: CliRunner) -> None:
 
 
 def test_coexisting_services_are_listed_by_node(case: Case, run: CliRunner) -> None:
-    case.consul.add(SERVER, "order-1", "order_service")
-    case.consul.add(SERVER, "task-1", "task_service")
+    case.registers_itself("order-1", "order_service")
+    case.registers_itself("task-1", "task_service")
     result = run.invoke(app())
     assert result.exit_code == 0
     assert result.stdout.endswith(
@@ -786,7 +808,7 @@ def test_json_is_one_object_with_the_findings(case: Case, run: CliRunner) -> Non
 
 
 def test_json_lists_strays_with_id_node_and_origin(case: Case, run: CliRunner) -> None:
-    case.consul.add(SERVER, "order-1", "order_service")
+    case.registers_itself("order-1", "order_service")
     (stray,) = json.loads(run.invoke(app(), ["--json"]).stdout)["strays"]
     assert stray == {
         "service": "order_service",

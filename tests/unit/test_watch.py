@@ -12,15 +12,16 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
-from consul_cluster.client import ConsulError, NoAnswerError
+from consul_cluster.client import Consul, ConsulError, NoAnswerError
 from consul_cluster.health_status import service_statuses
+from operations.pulumi_engine import EngineError
 from operations.stack import Stack
 from operations.watch import status_stream as feeding
 from operations.watch import watch as command
 from operations.watch.events import Away, Back, Changed, Started, fields, line
 from operations.watch.screen import screen
 from operations.watch.service_board import Board
-from operations.watch.status_stream import host_stream
+from operations.watch.status_stream import host_stream, stack_stream
 from services.field_types import OWNER_KEY
 from tests.fake_consul import AGENT, SERVER, FakeConsul, running
 from tests.forty_services import forty_roster
@@ -192,6 +193,17 @@ Fed = Iterator[Mapping[str, str] | ConsulError]
 
 def test_the_feed_begins_with_what_is(fed: Fed) -> None:
     assert next(fed) == statuses()
+
+
+def test_over_several_hosts_a_state_that_cannot_be_read_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_credentials(_: Stack) -> Consul:
+        raise EngineError("incorrect passphrase")
+
+    stack = stack_at("http://127.0.0.1:1", "http://127.0.0.1:1", ROSTER)
+    monkeypatch.setattr(Stack, "hosts", stack.hosts * 2)
+    monkeypatch.setattr(Stack, "consul", property(no_credentials))
+    with pytest.raises(EngineError, match="incorrect passphrase"):
+        next(stack_stream(stack))
 
 
 def test_a_change_ends_the_wait_at_once(fake: FakeConsul, fed: Fed) -> None:

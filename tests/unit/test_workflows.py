@@ -179,6 +179,14 @@ def test_the_comment_of_a_changed_port_has_what_changes_and_at_most_30_lines(tmp
     )
 
 
+def test_the_comment_of_a_change_of_everything_is_cut_to_what_github_takes(tmp_path: Path) -> None:
+    (tmp_path / "output").write_text("      + tags: one more line of many\n" * 3_000)
+    code, text = comment(tmp_path, "cat output")
+    assert code == 0
+    assert 55_000 < len(text) < 65_536
+    assert text.endswith("line of many\n… The log of the job has the rest.\n```\n")
+
+
 def test_the_comment_of_a_pull_request_that_changes_nothing_says_so(tmp_path: Path) -> None:
     (tmp_path / "output").write_text(NOTHING)
     assert comment(tmp_path, "cat output") == (0, "```diff\n    85 unchanged\n```\n")
