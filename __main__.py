@@ -32,9 +32,10 @@ def main() -> None:
     try:
         stack = settings.of_stack()
         roster = stack_roster.load(stack)
+        deployment = deploy(stack, roster)
     except UserError as error:
         raise pulumi.RunError(str(error)) from None
-    export(stack, roster, deploy(stack, roster))
+    export(stack, roster, deployment)
 
 
 if __name__ == "__main__":

@@ -56,11 +56,16 @@ class Deployment:
 
 def deploy(settings: Settings, roster: Roster) -> Deployment:
     """Declare everything that a stack consists of."""
-    plan = Plan(settings, roster, _access(settings), tuple(_hosts(settings, roster)))
+    hosts = tuple(_hosts(settings, roster))
+    # First of all: what is declared before a refusal is deployed all the same.
+    if settings.docker:
+        preflight.report([prerequisites(settings, roster, host) for host in hosts])
+    else:
+        preflight.refuse_unfit_agent(registration_token(settings, roster, settings.agent_address or ""))
+    plan = Plan(settings, roster, _access(settings), hosts)
     if settings.docker:
         plan = _deploy_on_docker(plan)
     else:
-        preflight.refuse_unfit_agent(registration_token(plan, settings.agent_address or ""))
         _register_with_agent(plan, plan.hosts[0], [])
         _write_configuration(plan, [])
     access = plan.access
@@ -93,7 +98,6 @@ def _hosts(settings: Settings, roster: Roster) -> Iterator[Host]:
 def _deploy_on_docker(plan: Plan) -> Plan:
     """Declare network, servers, tokens, agents and registrations; return the plan with the tokens."""
     settings = plan.settings
-    preflight.report([prerequisites(plan, host) for host in plan.hosts])
     network = _deploy_network(plan)
     servers = _deploy_servers(plan, network)
     for host in plan.hosts if settings.stand_ins else ():

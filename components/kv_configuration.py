@@ -68,10 +68,10 @@ class KvEntryProvider(ResourceProvider):
         """Return the value as Consul has it. If Consul does not have the entry, the id is blank."""
         try:
             entry = _consul(props, "removal").kv_entry(id_)
-        except _SERVERS_GONE:
-            if not props["owned"]:
+        except _SERVERS_GONE as error:
+            if not props["owned"] and not isinstance(error, UnknownTokenError):
                 raise
-            return ReadResult(id_, props)  # this run makes the servers again; their volumes have the entry
+            return ReadResult(id_, props)  # this run makes the servers again, or writes it with another token
         if not entry:
             return ReadResult("", {})
         if has_value(entry.text, props["value"]):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from components.deployment_plan import Host, Plan
+from components.deployment_plan import Host
 from components.preflight import ExistingServer, Prerequisites, TokenRights
 from components.template_parsing import Templates
 from consul_cluster.client import Consul
@@ -15,24 +15,25 @@ from consul_cluster.joining import (
 )
 from consul_cluster.template_files import read_templates
 from monitoring.monitored_cluster import PROMETHEUS_CONTAINER
+from services.roster import Roster
 from settings import Settings
 
 
-def prerequisites(plan: Plan, host: Host) -> Prerequisites:
+def prerequisites(settings: Settings, roster: Roster, host: Host) -> Prerequisites:
     """Return what the preflight looks for on a host."""
-    settings, names = plan.settings, host.docker.names
+    names = host.docker.names
     published = {
         names.agent_container: host.docker.agent_publish,
         names.server_container: host.docker.server_publish,
         PROMETHEUS_CONTAINER: settings.prometheus_publish,
     }
-    containers = {service.container for service in plan.roster.services} if not settings.stand_ins else set[str]()
+    containers = {service.container for service in roster.services} if not settings.stand_ins else set[str]()
     own = {service.container: None for service in host.roster.services if service.container in containers}
     return Prerequisites(
         host.docker.engine,
         host.docker.name,
         network=settings.names.network if settings.network == "existing" else None,
-        server=_existing_server(plan) if settings.server == "existing" else None,
+        server=_existing_server(settings, roster) if settings.server == "existing" else None,
         services=list(own),
         elsewhere=sorted(containers - own.keys()),
         consul_image=settings.consul_image,
@@ -60,32 +61,30 @@ def _templates(settings: Settings) -> Templates | None:
     return Templates(settings.consul_template_image, read_templates(settings.templates))
 
 
-def _existing_server(plan: Plan) -> ExistingServer:
-    settings, names = plan.settings, plan.settings.names
-    api = Consul(settings.server_address, ca=settings.ca)
+def _existing_server(settings: Settings, roster: Roster) -> ExistingServer:
+    names, api = settings.names, Consul(settings.server_address, ca=settings.ca)
     needed_here = settings.registration != "files" or settings.kv_configuration
-    return ExistingServer(names.server_container, api, names.datacenter, _rights(plan), needed_here)
+    return ExistingServer(names.server_container, api, names.datacenter, _rights(settings, roster), needed_here)
 
 
-def _rights(plan: Plan) -> Sequence[TokenRights]:
+def _rights(settings: Settings, roster: Roster) -> Sequence[TokenRights]:
     """Return the rights that the tokens which are given need with the existing server."""
-    settings = plan.settings
     server = Consul(settings.server_address, settings.node_token, settings.ca)
     node = TokenRights("nodeToken", settings.node_token is not None, server, node_rights(settings.names))
-    return [node, registration_token(plan, settings.server_address)]
+    return [node, registration_token(settings, roster, settings.server_address)]
 
 
-def registration_token(plan: Plan, address: str) -> TokenRights:
+def registration_token(settings: Settings, roster: Roster, address: str) -> TokenRights:
     """Return the rights that `agentToken` needs.
 
     Args:
-        plan: what is deployed.
+        settings: of the stack.
+        roster: the services.
         address: of the API that is asked whether the token has them.
     """
-    settings = plan.settings
-    needed = registration_rights(settings.registration, plan.roster, settings.names, settings.external_node)
+    needed = registration_rights(settings.registration, roster, settings.names, settings.external_node)
     more = [
-        *(configuration_rights(plan.roster) if settings.kv_configuration else []),
+        *(configuration_rights(roster) if settings.kv_configuration else []),
         *(template_rights() if settings.templates else []),
         *(monitoring_rights(settings.names) if settings.monitoring else []),
     ]

@@ -94,7 +94,7 @@ class Stack:
             config,
             roster,
             engine,
-            sandbox(config, roster) if config.sandbox else None,
+            sandbox(config, roster, name) if config.sandbox else None,
             os.environ.get("CONSUL_HTTP_TOKEN"),
         )
 

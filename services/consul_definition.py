@@ -51,6 +51,9 @@ CHECK_FIELDS = {
 }
 """The same of a check."""
 
+KINDS = ("http", "tcp", "grpc", "ttl")
+"""The fields of a check that say what it connects to: each check has one."""
+
 _API_NAMES = {**SERVICE_FIELDS, **CHECK_FIELDS}
 
 UNSHOWN = "unshown"
@@ -143,7 +146,7 @@ def notes(fields: Mapping[str, Any]) -> str:
 
     `/v1/agent/checks` answers with a check's name, type, interval, timeout and notes, not with what it connects to.
     """
-    kind = next(kind for kind in ("http", "tcp", "grpc", "ttl") if kind in fields)
+    kind = next(kind for kind in KINDS if kind in fields)
     aim = f"{_VERB_OF_KIND.get(kind) or fields.get('method', 'GET')} {fields[kind]}"
     after = fields.get("deregister_critical_service_after")
     parts = [aim, f"deregistered after {after} critical" if after else _NEVER]

@@ -140,10 +140,10 @@ class AgentServiceProvider(ResourceProvider):
             return ReadResult(id_, {**props, UNSETTLED: True})
         try:
             drained = _read_drained(props)
-        except (NoAnswerError, UnknownTokenError, UntrustedError):
-            if not current:
+        except (NoAnswerError, UnknownTokenError, UntrustedError) as error:
+            if not current and (isinstance(error, NoAnswerError) or not _makes_agent_again(props)):
                 raise
-            drained = None  # the server may have another address by now, which this run writes to the state
+            drained = None  # the server may have another address by now, or the stack another token, which is written
         if not (found := current or drained):
             return ReadResult(id_, {**props, UNSETTLED: True}) if is_known else ReadResult("", {})
         kept = {key: value for key, value in props.items() if key not in (*OPTIONAL_FIELDS, UNSETTLED)}

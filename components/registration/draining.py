@@ -23,7 +23,7 @@ from consul_cluster.drift import read_services, recognize, with_integers
 from consul_cluster.fingerprint import fingerprint
 from consul_cluster.ownership import is_owned_by
 from services.checks import SHORTEST_INTERVAL
-from services.consul_definition import UNSHOWN, definition, duration
+from services.consul_definition import KINDS, UNSHOWN, definition, duration
 
 # An agent that is back before the servers have taken the old one out of the catalog is taken out with it. It tells them
 # again at its next full look at the catalog, after 60 to 120 s.
@@ -161,7 +161,11 @@ def _token(api: Mapping[str, Any], servers: Consul, current: str) -> str | None:
 def _with_unshown_checks(fields: dict[str, Any], stated: Mapping[str, Any]) -> dict[str, Any]:
     """Return a service with what the agent does not show of its checks, as the roster has it, which comes next."""
     found, checks = recognize(fields, stated), stated.get("checks", {})
-    known = {key: checks.get(key, check) if UNSHOWN in check else check for key, check in found["checks"].items()}
+    known = {
+        key: checks.get(key, check) if UNSHOWN in check else check
+        for key, check in found["checks"].items()
+        if check.keys() & set(KINDS)  # what others have added to a service does not show what it connects to
+    }
     return {**fields, "checks": known}
 
 

@@ -218,12 +218,13 @@ def move_with_status(
         checks: its checks where it was, by id.
         leave: removes it there.
     """
+    request = _request_with_status(service_id, fields, checks)  # what can fail comes before it leaves
     if is_in_maintenance(checks):
-        register_with_status(consul, service_id, fields, checks)
+        consul.register(request)
         leave()
     else:
         leave()
-        register_with_status(consul, service_id, fields, checks)
+        consul.register(request)
 
 
 def is_in_maintenance(checks: Checks) -> bool:
@@ -243,6 +244,10 @@ def register_with_status(consul: Consul, service_id: str, fields: Mapping[str, A
         fields: its fields, in the form of `consul_cluster.drift.read_service`.
         checks: its checks there, by id.
     """
+    consul.register(_request_with_status(service_id, fields, checks))
+
+
+def _request_with_status(service_id: str, fields: Mapping[str, Any], checks: Checks) -> dict[str, Any]:
     body = register_request({**fields, "id": service_id})
     for check in body["Checks"]:
         if check["CheckID"] in checks:
@@ -252,7 +257,7 @@ def register_with_status(consul: Consul, service_id: str, fields: Mapping[str, A
         for check_id, check in checks.items()
         if is_maintenance(check_id)
     ]
-    consul.register({**body, "Checks": [*body["Checks"], *maintenance]})
+    return {**body, "Checks": [*body["Checks"], *maintenance]}
 
 
 def _remove_empty_node(servers: Consul, locations: ServiceLocations) -> None:

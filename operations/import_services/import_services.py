@@ -24,7 +24,10 @@ Files = Annotated[
     list[Path] | None, typer.Argument(metavar="[FILE]...", help="Definition files in JSON, or folders of such files.")
 ]
 Address = Annotated[str | None, typer.Option("--consul", metavar="URL", help="A running Consul: read its catalog.")]
-CaFile = Annotated[Path | None, typer.Option("--ca-file", metavar="PEM", help="The authority of an https URL.")]
+CaFile = Annotated[
+    Path | None,
+    typer.Option("--ca-file", metavar="PEM", exists=True, dir_okay=False, help="The authority of an https URL."),
+]
 
 
 class NothingToImportError(UserError):

@@ -218,11 +218,11 @@ class Sandbox:
         ]
 
 
-def sandbox(settings: Settings, roster: Roster) -> Sandbox:
-    """Return the sandbox of a stack: its settings name the addresses."""
+def sandbox(settings: Settings, roster: Roster, stack: str) -> Sandbox:
+    """Return the sandbox of a stack: its settings name the addresses. No other stack has its processes or its data."""
     addresses = (settings.server_address, settings.agent_address or "")
     server, agent = (urlsplit(address).hostname or "" for address in addresses)
-    return Sandbox(toolchain.consul, server, agent, roster, LOCAL_FOLDER / "consul", settings.names)
+    return Sandbox(toolchain.consul, server, agent, roster, LOCAL_FOLDER / f"consul-{stack}", settings.names)
 
 
 def consul_process(consul: Path, node: str, folder: Path) -> BackgroundProcess:

@@ -967,7 +967,7 @@ def test_another_engine_of_the_same_agent_replaces_no_service() -> None:
 @pytest.mark.parametrize("owned", [True, False])
 def test_where_the_token_was_deleted_the_stacks_own_services_are_registered_again_with_another(owned: bool) -> None:
     with serve(lambda _: (403, b"ACL not found", {})) as address:
-        state = {**STATE, "agent": address, "owned": owned}
+        state = {**STATE, "agent": address, "owned": owned, "drained_to": address}
         if owned:
             assert AgentServiceProvider().read("billing_service", state).id == ""
         else:

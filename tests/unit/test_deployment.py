@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import pulumi
 import pytest
 
-from components import consul_container
+from components import consul_container, preflight
 from consul_cluster.cluster_names import STAGING_NAMES
 from consul_cluster.fingerprint import fingerprint
 from consul_cluster.joining import node_rights, registration_rights
@@ -21,6 +22,7 @@ from tests.unit import authorities
 from tests.unit.pulumi_mocks import (
     SECURED,
     Deployed,
+    deploy,
     made_password,
     on_docker,
     program,
@@ -560,6 +562,21 @@ def _all_that_is_waited_for(whole: Deployed, name: str) -> set[str]:
         found |= todo
         todo = {each for one in todo for each in whole.waits_for(one)} - found
     return found
+
+
+def test_where_the_preflight_refuses_nothing_was_declared_that_the_engine_would_deploy_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_: object) -> None:
+        raise pulumi.RunError("nothing was changed: ...")
+
+    def refused() -> None:
+        with pytest.raises(pulumi.RunError):
+            run_main()
+
+    monkeypatch.setattr(preflight, "report", refuse)
+    monkeypatch.setattr("services.roster.load_roster", lambda *_: forty_roster())
+    assert deploy(refused, stack_config(SECURED)).requests == {}
 
 
 def test_in_a_secured_stack_a_service_is_registered_over_https_with_a_token_for_that() -> None:

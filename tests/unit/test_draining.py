@@ -501,6 +501,15 @@ def test_what_the_agent_does_not_show_of_a_check_moves_along(platform: Platform)
     assert moved["Interval"] == "1s"
 
 
+def test_a_check_that_others_have_added_to_a_service_stays_behind(platform: Platform) -> None:
+    platform.on_agent(BILLING)
+    theirs = {"CheckID": "theirs", "Name": "theirs", "Status": "passing", "Notes": "", "Output": "", "Type": "ttl"}
+    platform.before.checks["theirs"] = {"Node": AGENT, "ServiceID": BILLING.name, **theirs}
+    assert platform.park() == ""
+    [body] = [body for _, path, body in platform.wrote if path.endswith("/register")]
+    assert [check["CheckID"] for check in body["Checks"]] == [BILLING.check_id]
+
+
 def test_a_ttl_check_moves_along_as_it_is(platform: Platform) -> None:
     [moved] = checks_on_server(platform, TtlCheck())
     assert (moved["TTL"], "Interval" in moved) == ("30s", False)

@@ -184,6 +184,15 @@ def test_a_service_that_the_roster_cannot_have_is_a_comment_with_the_reason(
         ("[]", "must be an object with service or services, or one service"),
         ("{}", "has neither service nor services, nor the name of one"),
         ('{"services": [1]}', "has neither service nor services, nor the name of one"),
+        ('{"services": 5}', "services: 5: must be a list"),
+        ('{"service": {"name": "web", "address": 12}}', "address: 12: must be text"),
+        ('{"service": {"name": "web", "port": "80"}}', "port: '80': must be a whole number"),
+        ('{"service": {"name": "web", "meta": []}}', r"meta: \[\]: must be an object"),
+        ('{"service": {"name": "web", "weights": []}}', r"weights: \[\]: must be an object"),
+        ('{"service": {"name": "web", "checks": 5}}', "checks: 5: must be a list"),
+        ('{"service": {"name": "web", "check": {"ttl": true}}}', "ttl: True: must be text or a whole number"),
+        ('{"service": {"name": "web", "tagged_addresses": {"wan": 5}}}', "tagged_addresses: 5: must be an object"),
+        ("[" * 100_000, "is not JSON: maximum recursion depth"),
     ],
 )
 def test_a_file_that_consul_does_not_read_is_one_message(content: str, said: str, tmp_path: Path) -> None:
@@ -191,6 +200,12 @@ def test_a_file_that_consul_does_not_read_is_one_message(content: str, said: str
     file.write_text(content)
     with pytest.raises(DefinitionFileError, match=f"services.json: {said}"):
         list(read_files([file]))
+
+
+def test_a_span_in_nanoseconds_is_read_as_consuls_api_takes_it(tmp_path: Path) -> None:
+    check = {"Name": "ready", "TCP": "isa-web:80", "Interval": 20_000_000_000, "Timeout": "3s"}
+    [line] = imported({"Name": "web_service", "Address": "isa-web", "Port": 80, "Check": check}, tmp_path)
+    assert "interval=timedelta(seconds=20)" in line.text
 
 
 def test_a_folder_stands_for_its_json_files(tmp_path: Path) -> None:
