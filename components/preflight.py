@@ -120,12 +120,15 @@ class _Found:
 
 
 def _look_at(expected: Prerequisites) -> _Found:
+    lines, problems = list[tuple[bool, str]](), list[str]()
     try:
         engine = docker_client(expected.engine)
         containers = engine.containers.list(all=True, sparse=True)  # one request: none of them is inspected
-        lines, problems = list(_lines(expected, containers)), list(_problems(expected, engine, containers))
+        lines += _lines(expected, containers)
+        for problem in _problems(expected, engine, containers):
+            problems.append(problem)  # kept, should Docker fail later
     except (DockerException, RequestException) as error:
-        return _Found([(False, _of(expected, f"Docker does not answer: {error}. {_instead(expected.host)}"))])
+        lines.append((False, f"Docker does not answer: {error}. {_instead(expected.host)}"))
     return _Found([(met, _of(expected, line)) for met, line in lines], [_of(expected, line) for line in problems])
 
 
@@ -331,11 +334,12 @@ def _missing_image(name: str, engine: docker.DockerClient) -> str | None:
 
 def _taken_port(container: str, at: Publish, containers: Sequence[Container], *, local: bool) -> Iterator[str]:
     ip, port = at.ip, at.port
-    everywhere = ("0.0.0.0", "::")  # noqa: S104 - what others publish
+    everywhere = {"0.0.0.0", "::"}  # noqa: S104 - what others publish
     for other in containers:
         names = _names(other)
-        published = {(each.get("IP"), each.get("PublicPort")) for each in other.attrs.get("Ports") or []}
-        if any((host, port) in published for host in (ip, *everywhere)):
+        ports = other.attrs.get("Ports") or []
+        published = {each.get("IP") for each in ports if each.get("PublicPort") == port}
+        if published & {ip, *everywhere} or (published and ip in everywhere):
             if container not in names:
                 yield f"port {ip}:{port}: is taken by container {names[0]}: give {container} another one"
             return

@@ -346,6 +346,17 @@ def test_a_port_that_the_stacks_own_container_publishes_is_no_problem(monkeypatc
     assert problems(monkeypatch, PUBLISHED, own, container("isa-billing", ip="127.0.0.1", port=8502)) == []
 
 
+def test_the_stacks_own_container_may_publish_at_all_addresses_what_it_did_at_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.socket() as own:
+        own.bind(("127.0.0.1", 0))
+        own.listen()
+        port = own.getsockname()[1]
+        everywhere = Prerequisites(ports={"consul-agent-shared": Publish("0.0.0.0", port)})  # noqa: S104 - is stated
+        assert problems(monkeypatch, everywhere, container("consul-agent-shared", ip="127.0.0.1", port=port)) == []
+
+
 @pytest.mark.parametrize(
     ("host", "environment", "local"),
     [
@@ -374,6 +385,15 @@ def test_a_port_that_another_process_has_is_a_problem(monkeypatch: pytest.Monkey
         assert problems(monkeypatch, Prerequisites(ports={"consul-agent-shared": Publish("127.0.0.1", port)})) == [
             f"port 127.0.0.1:{port}: is taken by another process: give consul-agent-shared another one"
         ]
+
+
+def test_what_was_found_before_docker_fails_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise DockerException("timed out")
+
+    monkeypatch.setattr("components.preflight._missing_image", fails)
+    [found] = problems(monkeypatch, Prerequisites(network="none", images=["none:1"]))
+    assert found.startswith("network none: missing")
 
 
 def test_all_problems_are_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
