@@ -1,7 +1,7 @@
 """What is deployed, and where: what each step of a deployment needs to know."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pulumi
 
@@ -111,10 +111,18 @@ class Plan:
 
     @property
     def moving(self) -> Moving:
-        """How services move between the hosts whose agents' APIs are published."""
+        """How services move between the hosts whose agents' APIs are published.
+
+        They also come from a server, which checks those of an agent that is replaced in the same run.
+        """
         agents = [
             HostAgent(host.docker.names.agent_node, agent, host.roster)
             for host in self.hosts
             if (agent := self.agent(host))
         ]
-        return Moving(agents, self.access.servers)
+        servers = [
+            HostAgent(host.docker.names.server_node, replace(self.access.servers, address=address), Roster(services=()))
+            for host in self.hosts
+            if (address := host.docker.server_address)
+        ]
+        return Moving([*agents, *servers], self.access.servers)

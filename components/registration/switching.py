@@ -99,7 +99,8 @@ def switch_to_agent(name: str, locations: ServiceLocations, *, servers_may_be_aw
         if not has_looked:
             has_looked = True
             await _rejoin(locations)
-        await move_to_agent(locations, (args.new_inputs or {}).get("service_id"))
+        inputs = args.new_inputs or {}
+        await move_to_agent(locations, inputs.get("service_id"), inputs.get("mark"))
         if (args.old_outputs or {}).get(UNSETTLED):
             await _remove_dropped(locations)
 
@@ -131,7 +132,7 @@ def _joins(agent: Consul, servers: str) -> bool:
     return not agent.has_lost_servers()
 
 
-async def move_to_agent(locations: ServiceLocations, only: str | None = None) -> None:
+async def move_to_agent(locations: ServiceLocations, only: str | None = None, owner: str | None = None) -> None:
     """Move one of the stack's own services, or all of them, to the agent from where else they are.
 
     They are on the external node before a switch, and on the server after an interrupted run (`draining`). There, no
@@ -145,7 +146,7 @@ async def move_to_agent(locations: ServiceLocations, only: str | None = None) ->
         if not agent or service_id not in stated:
             return leave()
         fields = definition(stated[service_id])
-        fields["meta"][OWNER_KEY] = meta[OWNER_KEY]
+        fields["meta"][OWNER_KEY] = owner or meta[OWNER_KEY]  # of another host's, the new resource would not take it
         try:
             return move_with_status(agent, service_id, fields, checks, leave)
         except NoAnswerError as error:

@@ -2,11 +2,13 @@
 
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 
 import pytest
 
+from components.consul_connection import Connection
+from components.registration.moving import HostAgent, Moving
 from docker_hosts import Publish
 from tests.deployed_states import plain
 from tests.unit.pulumi_mocks import Deployed, Docker, on_docker, run_main
@@ -32,7 +34,12 @@ def program_on(
     services: Mapping[str, list[str]], servers: Collection[str] = HOSTS, **config: str
 ) -> tuple[Deployed, Docker]:
     """Return the program of a stack on some hosts, by the services that each has."""
-    hosts = {
+    return _program(json.dumps(hosts_of(services, servers)), frozenset(config.items()))
+
+
+def hosts_of(services: Mapping[str, list[str]], servers: Collection[str]) -> dict[str, dict[str, object]]:
+    """Return the setting `hosts`."""
+    return {
         name: {
             "engine": f"unix:///run/{name}.sock",
             "address": f"10.0.0.{number}",
@@ -41,7 +48,6 @@ def program_on(
         }
         for number, (name, placed) in enumerate(services.items(), 1)
     }
-    return _program(json.dumps(hosts), frozenset(config.items()))
 
 
 @cache
@@ -139,6 +145,25 @@ def test_a_service_may_move_to_its_host_from_another_and_from_where_else_the_sta
     assert bound == {
         "before_create": ["move-to-agent-h3", "move-from-host-h3"],
         "before_update": ["move-to-agent-h3"],
+    }
+
+
+def test_a_service_also_moves_from_the_server_that_checks_it_while_its_old_agent_is_replaced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found: dict[str, str] = {}
+
+    def moving(agents: Sequence[HostAgent], servers: Connection) -> Moving:
+        found.update({each.node: each.api.address for each in agents})
+        return Moving(agents, servers)
+
+    monkeypatch.setattr("components.deployment_plan.Moving", moving)
+    _program.__wrapped__(json.dumps(hosts_of(SERVICES, ("h1",))), frozenset())
+    assert found == {
+        "consul-agent-h1": "https://10.0.0.1:8501",
+        "consul-agent-h2": "https://10.0.0.2:8501",
+        "consul-agent-h3": "https://10.0.0.3:8501",
+        "staging-consul-h1": "https://10.0.0.1:8500",
     }
 
 

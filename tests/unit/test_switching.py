@@ -268,6 +268,17 @@ def test_what_the_agent_still_has_is_removed_where_it_was_away_and_the_roster_ha
     assert list(platform.agent.services) == left
 
 
+def test_what_an_interrupted_run_left_on_the_server_gets_the_owner_of_the_resource_that_registers_it_now(
+    platform: Platform,
+) -> None:
+    # It was drained from another host's agent, and the roster has it on this host by now.
+    meta = {"managed-by": "pulumi/consul-staging/test/registration-h1-billing_service"}
+    platform.servers.services[BILLING.name] = {"ID": BILLING.name, "Service": BILLING.name, "Meta": meta}
+    mark = "pulumi/consul-staging/test/registration-h3-billing_service"
+    assert platform.switch_to_agent().call("move-to-agent", service_id=BILLING.name, mark=mark) == ""
+    assert [body["Meta"]["managed-by"] for body in registered(platform)] == [mark]
+
+
 def test_what_an_interrupted_run_left_on_the_server_and_the_roster_has_no_more_is_removed(platform: Platform) -> None:
     meta = {"managed-by": owner(BILLING)}
     platform.servers.services[BILLING.name] = {"ID": BILLING.name, "Service": BILLING.name, "Meta": meta}
