@@ -7,7 +7,7 @@ ends in between, they stay there, are found and are checked, and the next run mo
 """
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -99,15 +99,19 @@ class Draining:
         except NoAnswerError as error:  # a service may be between server and agent
             raise ConsulError(f"{error}. The next run moves the services back") from None
 
-    def _refuse_foreign_ids(self, ids: Collection[str], servers: Consul) -> None:
-        """Check that the server's own agent has no service of another party by one of these ids: it would replace it.
+    def _refuse_foreign_ids(self, services: Mapping[str, dict[str, Any]], servers: Consul) -> None:
+        """Check that the server's own agent has no service or check of another party by an id of these or theirs.
+
+        It would be replaced.
 
         Raises:
             ConsulError: it has.
         """
-        own = self.locations.owner_prefix
-        held = {key for key, each in servers.all_services().items() if not is_owned_by(each["Meta"], own)}
-        if foreign := sorted(held.intersection(ids)):
+        held, prefix = servers.all_services(), self.locations.owner_prefix
+        own = {key for key, each in held.items() if is_owned_by(each["Meta"], prefix)}
+        checks = {key for key, each in servers.all_checks().items() if each["ServiceID"] not in own}
+        check_ids = {check_id for fields in services.values() for check_id in fields["checks"]}
+        if foreign := sorted((held.keys() - own) & services.keys() | checks & check_ids):
             raise ConsulError(
                 f"{servers.address} has {', '.join(foreign)} of another party, which the stack's own would replace "
                 "while the agent is: deregister it there, or give it another id"

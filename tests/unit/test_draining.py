@@ -482,6 +482,15 @@ def test_an_id_of_others_on_the_server_stops_the_replacement_before_a_service_is
     assert platform.wrote == []
 
 
+def test_a_check_of_others_on_the_server_with_an_id_of_the_stacks_stops_the_replacement_too(platform: Platform) -> None:
+    platform.on_agent(BILLING)
+    platform.servers.services["billing-itself"] = {"ID": "billing-itself", "Service": BILLING.name, "Meta": {}}
+    theirs = {**check_of(BILLING, "passing", OUTPUT), "Node": SERVER, "ServiceID": "billing-itself"}
+    platform.servers.checks[BILLING.check_id] = theirs
+    assert f"{platform.servers.address} has {BILLING.check_id} of another party" in platform.park()
+    assert platform.wrote == []
+
+
 def checks_on_server(platform: Platform, check: Check) -> list[dict[str, Any]]:
     """Drain an agent that has a service with this check; returns what the server is to check then."""
     service = USER.service(Environment("staging"), "billing", 8216, checks=(check,))
