@@ -111,7 +111,7 @@ class Draining:
         own = {key for key, each in held.items() if is_owned_by(each["Meta"], prefix)}
         checks = {key for key, each in servers.all_checks().items() if each["ServiceID"] not in own}
         check_ids = {check_id for fields in services.values() for check_id in fields["checks"]}
-        if foreign := sorted((held.keys() - own) & services.keys() | checks & check_ids):
+        if foreign := sorted((held.keys() - own) & services.keys()) or sorted(checks & check_ids):
             raise ConsulError(
                 f"{servers.address} has {', '.join(foreign)} of another party, which the stack's own would replace "
                 "while the agent is: deregister it there, or give it another id"
