@@ -93,7 +93,7 @@ def new_clone(folder: Path, interval: timedelta = SECOND, names: Collection[str]
         (folder / ".local" / "pycache").symlink_to(sys.pycache_prefix)
     for pins in folder.glob("requirements*.txt"):
         os.utime(pins, (0, 0))  # older than the environment: make has nothing to install
-    sandbox = new_sandbox(folder / ".local" / "consul", interval, names)
+    sandbox = new_sandbox(folder / ".local" / "consul-local", interval, names)
     _replace_addresses(folder / "Pulumi.local.yaml", sandbox)
     _replace_services(folder / "services", interval, names)
     return Clone(folder, sandbox)

@@ -202,7 +202,7 @@ def test_make_down_destroys_and_stops_what_up_started_and_only_that(clone: Clone
         assert "- 42 deleted" in result.stdout
         assert "consul: 42 processes stopped" in result.stdout
         assert not processes(clone)
-        assert not (clone.folder / ".local" / "consul").exists()
+        assert not (clone.folder / ".local" / "consul-local").exists()
 
 
 def test_services_may_be_on_the_loopback_address_of_ipv6(tmp_path: Path) -> None:
@@ -250,7 +250,7 @@ def test_up_after_consuls_data_was_lost_registers_all_again(clone: Clone) -> Non
     for process in processes(clone):
         process.kill()
     psutil.wait_procs(processes(clone), timeout=5)
-    shutil.rmtree(clone.folder / ".local" / "consul")
+    shutil.rmtree(clone.folder / ".local" / "consul-local")
     result = clone.make("up")
     assert result.returncode == 0, result.stdout + result.stderr
     assert "40 of 40 passing" in result.stdout
