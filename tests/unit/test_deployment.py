@@ -579,6 +579,12 @@ def test_where_the_preflight_refuses_nothing_was_declared_that_the_engine_would_
     assert deploy(refused, stack_config(SECURED)).requests == {}
 
 
+def test_a_token_that_no_request_can_carry_is_one_message_without_a_stack_trace() -> None:
+    config = {**stack_config("staging"), "agentToken": "two words"}
+    with pytest.raises(pulumi.RunError, match="token"):
+        on_docker(run_main, config, ["agentToken"])
+
+
 def test_in_a_secured_stack_a_service_is_registered_over_https_with_a_token_for_that() -> None:
     reached = {"agent": "https://127.0.0.1:8501", "token": secret(token("registration")), "ca": AUTHORITY}
     inputs = [made(SECURED).sent(name) for name in SERVICES]

@@ -10,9 +10,10 @@ from consul_cluster.client import Consul
 from operations import credentials as module
 from operations.credentials import NotDeployedError, Role
 from operations.pulumi_engine import Engine
+from operations.sandbox.sandbox import sandbox
 from operations.stack import Stack, StackError
 from services.environment import Environment
-from services.roster import load_roster
+from services.roster import Roster, load_roster
 from settings import SettingsError
 from tests.unit.authorities import AUTHORITY
 from tests.unit.stacks import fake_outputs
@@ -255,3 +256,9 @@ def test_a_wrong_value_in_the_file_is_a_settings_error_that_names_it(tmp_path: P
     with pytest.raises(SettingsError) as caught:
         Stack.load("test", stack(tmp_path, environment="a b"))
     assert str(caught.value).startswith("Pulumi.test.yaml: environment: 'a b' must be")
+
+
+@pytest.mark.real_roster
+def test_the_processes_and_the_data_of_a_stack_without_docker_are_no_other_stacks() -> None:
+    config, roster = Stack.load("local").settings, Roster(services=())
+    assert sandbox(config, roster, "local").folder != sandbox(config, roster, "mine").folder
