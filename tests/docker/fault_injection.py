@@ -184,6 +184,8 @@ class Laboratory:
         docker("pause", "isa-billing")
         with self.stack(state) as stack:
             take_out(stack)
+            wait_until(lambda: statuses(stack.server, stack.roster, stack.node)[STOPPED] == "critical", _SETTLED)
+        self.lies.clear()  # until then, it was right that it passes
         return list(self.complete(state))
 
     def complete(self, state: State) -> Iterator[str]:
