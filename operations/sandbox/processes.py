@@ -76,7 +76,7 @@ class BackgroundProcess:
         if process:
             process.terminate()
             # Process.wait() would also wait for the parent of a zombie.
-            wait_until(lambda: not self.running, seconds, pause=0.02)
+            wait_until(lambda: _has_ended(process), seconds, pause=0.02)
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         self._record.unlink(missing_ok=True)
@@ -89,6 +89,13 @@ class BackgroundProcess:
     @property
     def _record(self) -> Path:
         return self.folder / f"{self.name}{_RECORD}"
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    """Return whether a process has ended. It shows no command any more a moment before it gives its ports back."""
+    with suppress(psutil.NoSuchProcess):
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    return True
 
 
 def recorded_processes(folder: Path) -> list[BackgroundProcess]:
