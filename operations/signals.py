@@ -1,6 +1,7 @@
 """What a command does when it is told to end: by Ctrl-C, by `kill`, or by a terminal that closes."""
 
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -42,8 +43,17 @@ def interrupting() -> Iterator[Sleep]:
             raise KeyboardInterrupt
         time.sleep(seconds)
 
+    def say(unraisable: "sys.UnraisableHookArgs") -> None:
+        if not isinstance(unraisable.exc_value, KeyboardInterrupt):  # that one is raised again, by `sleep`
+            before(unraisable)
+
+    before = sys.unraisablehook
     with _handled(interrupt):
-        yield sleep
+        sys.unraisablehook = say
+        try:
+            yield sleep
+        finally:
+            sys.unraisablehook = before
 
 
 @contextmanager

@@ -113,3 +113,16 @@ def test_a_block_that_took_too_long_while_python_finalized_a_file_is_cut_the_nex
         TakesLongWhenFinalized()
         time.sleep(10)
     assert time.monotonic() - started < 5
+
+
+def test_a_signal_that_comes_while_python_runs_a_finalizer_prints_no_stack_trace(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Finalized:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt), interrupting() as sleep:  # noqa: PT012 - where it is raised is the point
+        Finalized()
+        sleep(0)
+    assert "Traceback" not in capsys.readouterr().err
