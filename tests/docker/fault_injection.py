@@ -24,6 +24,7 @@ from operations.pulumi_engine import EngineError
 from operations.stack import Stack
 from services.roster import Roster
 from tests.broken_requests import BrokenRequests, Kind
+from tests.docker.catalog_watch import accept_any_certificate
 from tests.docker.conftest import (
     AGENT,
     HTTPS,
@@ -34,6 +35,7 @@ from tests.docker.conftest import (
     obstacle,
     ours,
     project,
+    status,
 )
 from tests.docker.docker_proxy import docker_proxy
 from tests.forty_services import forty_roster
@@ -145,7 +147,7 @@ class Laboratory:
         ):
             stack = project(self.folder, "docker-local", **{"security": "off", **state.config})
             with suppress(UserError):  # the state has no tokens yet
-                self.ways = [*self.ways[-1:], client_of(stack)]
+                self.ways = [*self.ways[-1:], accept_any_certificate(stack.server)]
             yield stack
 
     def deploy(self, state: State, fault: str = "", at: int = 0) -> bool:
@@ -184,7 +186,7 @@ class Laboratory:
         docker("pause", "isa-billing")
         with self.stack(state) as stack:
             take_out(stack)
-            wait_until(lambda: statuses(stack.server, stack.roster, stack.node)[STOPPED] == "critical", _SETTLED)
+            wait_until(lambda: status(stack, STOPPED) == "critical", _SETTLED)
         self.lies.clear()  # until then, it was right that it passes
         return list(self.complete(state))
 
@@ -199,7 +201,7 @@ class Laboratory:
             except EngineError:
                 yield f"the next up failed: {' '.join(said)[-1500:]}"
                 return
-            self.ways = [client_of(stack)]
+            self.ways = [accept_any_certificate(stack.server)]
             yield from self.violations(stack, state)
 
     def violations(self, stack: Stack, state: State) -> Iterator[str]:
@@ -243,13 +245,6 @@ class Laboratory:
                 for check in checks:
                     if check["ServiceName"] == STOPPED and check["Status"] == "passing":
                         self.lies.append(f"passes on {check['Node']}: {check['Output'][:60]}")
-
-
-def client_of(stack: Stack) -> Consul:
-    """Return a client of a stack's server, which goes on while the authority of the certificates is replaced."""
-    server = stack.server
-    server._http.connection_pool_kw["cert_reqs"] = "CERT_NONE"
-    return server
 
 
 def take_out(stack: Stack) -> None:
