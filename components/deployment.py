@@ -57,11 +57,7 @@ class Deployment:
 def deploy(settings: Settings, roster: Roster) -> Deployment:
     """Declare everything that a stack consists of."""
     hosts = tuple(_hosts(settings, roster))
-    # First of all: what is declared before a refusal is deployed all the same.
-    if settings.docker:
-        preflight.report([prerequisites(settings, roster, host) for host in hosts])
-    else:
-        preflight.refuse_unfit_agent(registration_token(settings, roster, settings.agent_address or ""))
+    _run_preflight(settings, roster, hosts)  # first: what is declared before a refusal is deployed all the same
     plan = Plan(settings, roster, _access(settings), hosts)
     if settings.docker:
         plan = _deploy_on_docker(plan)
@@ -71,6 +67,13 @@ def deploy(settings: Settings, roster: Roster) -> Deployment:
     access = plan.access
     tokens = {"management": access.keys.management, **access.tokens} if access.keys else {}
     return Deployment(access.own_ca, tokens, access.service_tokens)
+
+
+def _run_preflight(settings: Settings, roster: Roster, hosts: Sequence[Host]) -> None:
+    if settings.docker:
+        preflight.report([prerequisites(settings, roster, host) for host in hosts])
+    else:
+        preflight.refuse_unfit_agent(registration_token(settings, roster, settings.agent_address or ""))
 
 
 def _access(settings: Settings) -> Access:

@@ -108,7 +108,7 @@ def until_interrupted(source: Iterable[Item]) -> Iterator[Item]:
         queue.put(_raiser(_EndedError()))
 
     signal.signal(signal.SIGINT, interrupted)
-    Thread(target=_pump, args=(source, queue), daemon=True).start()
+    Thread(target=pump, args=(source, queue), daemon=True).start()
     try:
         with suppress(_EndedError):
             while True:
@@ -132,7 +132,8 @@ def _handled(handler: Handler) -> Iterator[None]:
             signal.signal(each, was)
 
 
-def _pump(source: Iterable[Item], queue: SimpleQueue[Callable[[], Item]]) -> None:
+def pump(source: Iterable[Item], queue: SimpleQueue[Callable[[], Item]]) -> None:
+    """Put what a source gives into a queue, for another thread: each as a function that returns it, or raises it."""
     try:
         for each in source:
             queue.put(_giver(each))

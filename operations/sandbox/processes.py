@@ -40,10 +40,10 @@ class BackgroundProcess:
     def running(self) -> psutil.Process | None:
         """The running process, or None."""
         try:
-            record = json.loads(self._record.read_text())
+            record = _content(self._record)
             process = psutil.Process(record["pid"])
             ours = process.cmdline() == record["command"] and process.status() != psutil.STATUS_ZOMBIE
-        except (FileNotFoundError, json.JSONDecodeError, KeyError, psutil.NoSuchProcess, psutil.AccessDenied):
+        except (KeyError, psutil.NoSuchProcess, psutil.AccessDenied):
             return None
         return process if ours else None
 
@@ -100,15 +100,14 @@ def _has_ended(process: psutil.Process) -> bool:
 
 def recorded_processes(folder: Path) -> list[BackgroundProcess]:
     """Return every process that has a record in a folder, as it was started."""
-    records = {path: _record(path) for path in sorted(folder.glob(f"*{_RECORD}"))}
     return [
-        BackgroundProcess(path.name.removesuffix(_RECORD), record.get("command", ()), folder)
-        for path, record in records.items()
+        BackgroundProcess(path.name.removesuffix(_RECORD), _content(path).get("command", ()), folder)
+        for path in sorted(folder.glob(f"*{_RECORD}"))
     ]
 
 
-def _record(path: Path) -> dict[str, Any]:
-    """Return what a record has; nothing of one that was cut off, as by a full disk."""
-    with suppress(json.JSONDecodeError):
-        return dict(json.loads(path.read_text()))
+def _content(record: Path) -> dict[str, Any]:
+    """Return what a record has; nothing if there is none, or it was cut off, as by a full disk."""
+    with suppress(FileNotFoundError, json.JSONDecodeError):
+        return dict(json.loads(record.read_text()))
     return {}

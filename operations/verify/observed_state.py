@@ -108,8 +108,9 @@ def observe(stack: Stack) -> ObservedState:
             failures.setdefault(consul.address, str(error))
             return None
 
-    with ThreadPoolExecutor(3 + len(agents)) as at_once:
-        for each in stack.servers.values():  # the catalog is asked of one
+    others = [each for each in stack.servers.values() if each.address != server.address]
+    with ThreadPoolExecutor(3 + len(agents) + len(others)) as at_once:
+        for each in others:  # the catalog is asked of one
             at_once.submit(part, each, Consul.leader)
         catalog = at_once.submit(part, server, _catalog)
         views = {node: at_once.submit(part, agent, _agent_view) for node, agent in agents.items()}

@@ -1,13 +1,14 @@
 """The statuses of a stack's services, as they change."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from queue import SimpleQueue
 from threading import Thread
 
 from consul_cluster.client import Consul, ConsulError
 from consul_cluster.health_status import DRAINED, MISSING, service_statuses
 from consul_cluster.ownership import is_owned_by
+from operations.signals import pump
 from operations.stack import Stack, StackHost
 
 _WAIT = "10s"  # Consul adds up to a sixteenth; a read ends after 15 s
@@ -25,28 +26,18 @@ def stack_stream(stack: Stack) -> Iterator[News]:
     if len(stack.hosts) == 1:
         yield from host_stream(stack, stack.hosts[0])
         return
-    queue = SimpleQueue[News | BaseException]()
+    queue = SimpleQueue[Callable[[], News]]()
     for host in stack.hosts:
-        Thread(target=_forward, args=(stack, host, queue), daemon=True).start()
+        Thread(target=pump, args=(host_stream(stack, host), queue), daemon=True).start()
     statuses: dict[str, str] = {}
     while True:
-        news = queue.get()
+        news = queue.get()()
         if isinstance(news, ConsulError):
             yield news
             continue
-        if isinstance(news, BaseException):
-            raise news
         statuses |= news
         if len(statuses) == len(stack.roster):  # every host has been seen once
             yield {service.id: statuses[service.id] for service in stack.roster.services}
-
-
-def _forward(stack: Stack, host: StackHost, queue: SimpleQueue[News | BaseException]) -> None:
-    try:
-        for news in host_stream(stack, host):
-            queue.put(news)
-    except BaseException as error:  # such as a state that cannot be read: is raised where it is waited for
-        queue.put(error)
 
 
 def host_stream(stack: Stack, host: StackHost) -> Iterator[News]:

@@ -132,7 +132,7 @@ def test_it_asks_for_the_catalog_in_bulk(case: Case) -> None:
     case.look()
     paths = [request.path for request in case.consul.requests]
     apart = [path for path in paths if not path.startswith("/v1/health/service/")]
-    assert len(apart) == 9, apart
+    assert len(apart) == 8, apart
 
 
 def test_without_the_agents_api_the_catalog_is_what_is_judged(case: Case) -> None:
