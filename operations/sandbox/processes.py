@@ -92,9 +92,13 @@ class BackgroundProcess:
 
 
 def _has_ended(process: psutil.Process) -> bool:
-    """Return whether a process has ended. It shows no command any more a moment before it gives its ports back."""
+    """Return whether a process has ended, with all its threads.
+
+    It shows no command any more a moment before it gives its ports back. As a zombie, it has them until its last thread
+    has ended: Linux ends them one by one.
+    """
     with suppress(psutil.NoSuchProcess):
-        return bool(process.status() == psutil.STATUS_ZOMBIE)
+        return bool(process.status() == psutil.STATUS_ZOMBIE and process.num_threads() == 1)
     return True
 
 
