@@ -5,12 +5,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     import docker
 
 # Docker's client takes 0.2 s to import. Every run starts the dynamic providers in a process of their own, and they need
-# it for several hosts alone: therefore the imports in functions.
+# it only where a Consul does not answer: therefore the imports in functions.
 
 
 @dataclass(frozen=True)
@@ -64,4 +65,19 @@ def engine_answers(engine: DockerEngine) -> bool:
 
     with suppress(DockerException, RequestException):
         return bool(docker_client(engine).ping())
+    return False
+
+
+def publishes(engine: DockerEngine, address: str) -> bool:
+    """Return whether a container that runs, or is being started again, publishes the port of an address.
+
+    Of an engine that does not answer, nobody knows: no.
+    """
+    from docker.errors import DockerException  # noqa: PLC0415
+    from requests.exceptions import RequestException  # noqa: PLC0415
+
+    with suppress(DockerException, RequestException):
+        return bool(
+            docker_client(engine).containers.list(sparse=True, filters={"publish": str(urlsplit(address).port)})
+        )
     return False

@@ -27,8 +27,17 @@ from components.child_options import child_options
 from components.consul_connection import Connection
 from components.provider_errors import send_user_errors_without_traceback
 from components.registration.switching import stack_owner_prefix
-from consul_cluster.client import Consul, ConsulError, KvEntry, NoAnswerError, UnknownTokenError, UntrustedError
+from consul_cluster.client import (
+    Consul,
+    ConsulError,
+    KvEntry,
+    NoAnswerError,
+    SilentError,
+    UnknownTokenError,
+    UntrustedError,
+)
 from consul_cluster.ownership import kv_flags
+from docker_engine import OWN_ENGINE, publishes
 from services.configuration_values import has_value
 
 _COMPARED = ("value", "flags", "servers", "token", "removal", "ca", "owned")
@@ -86,8 +95,8 @@ class KvEntryProvider(ResourceProvider):
             entry = consul.kv_entry(id_)
             if entry and entry.flags == int(props["flags"]) and not consul.delete_kv_entry(entry):
                 raise _at_the_same_time(consul, id_)
-        except _SERVERS_GONE:
-            if not props["owned"]:
+        except _SERVERS_GONE as error:
+            if not props["owned"] or _are_still_there(error, props["servers"]):
                 raise
 
 
@@ -142,6 +151,11 @@ class KvConfiguration(pulumi.ComponentResource):
         for key, value in args.entries.items():
             KvEntryResource(f"{name}-{key}", key, value, args, child)
         self.register_outputs({"keys": list(args.entries)})
+
+
+def _are_still_there(error: ConsulError, servers: str) -> bool:
+    """Return whether servers that give no answer have their entries all the same: they hang, or are started again."""
+    return isinstance(error, SilentError) or (isinstance(error, NoAnswerError) and publishes(OWN_ENGINE, servers))
 
 
 def _write(stated: Props, before: Props | None = None) -> Props:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import pulumi
 
 from components.consul_connection import Connection
-from consul_cluster.client import Consul, ConsulError, NoAnswerError
+from consul_cluster.client import Consul, ConsulError, NoAnswerError, SilentError
 from waiting import wait_until
 
 _TIMEOUT = 60  # seconds
@@ -74,11 +74,13 @@ def await_api(api: Connection, container: str) -> pulumi.ResourceHookBinding:
 
 
 def consul_hook(name: str, work: Callable[[pulumi.ResourceHookArgs], Awaitable[None]]) -> pulumi.ResourceHook:
-    """Declare a hook that calls Consul. If Consul does not answer, the hook does nothing."""
+    """Declare a hook that calls Consul. If there is no Consul, the hook does nothing; if it hangs, the run stops."""
 
     async def run(args: pulumi.ResourceHookArgs) -> None:
         try:
             await work(args)
+        except SilentError:
+            raise
         except NoAnswerError:
             pulumi.log.debug(f"{name}: Consul does not answer: there is nothing to do")
 

@@ -87,6 +87,10 @@ class NoAnswerError(ConsulError):
     """Nobody answers at the agent's address, in the protocol that it names."""
 
 
+class SilentError(NoAnswerError):
+    """Somebody takes the request, and gives no answer in time: who is there may have what it is asked for."""
+
+
 class ForbiddenError(ConsulError):
     """The token lacks a right."""
 
@@ -545,7 +549,7 @@ class Consul:
     def _try_again(self, method: str, url: str, body: object, pauses: Iterable[float]) -> BaseHTTPResponse:
         """Send a request, again after each pause while nobody is there or the answer is a 5xx."""
         if time.monotonic() < self._silent_until:
-            raise NoAnswerError(f"{_without_query(method, url)}: no answer: a request before this one timed out")
+            raise SilentError(f"{_without_query(method, url)}: no answer: a request before this one timed out")
         answer = self._try_once(method, url, body)
         for pause in pauses:
             if not _is_temporary(answer):
@@ -575,12 +579,13 @@ def _is_temporary(answer: BaseHTTPResponse | HTTPError) -> bool:
 
 def _error(asked: str, error: HTTPError) -> ConsulError:
     if isinstance(error, _NO_ANSWER):
-        return NoAnswerError(f"{asked}: no answer: {_CONNECTION.sub('', str(error))}")
+        kind = SilentError if isinstance(error, http_errors.ReadTimeoutError) else NoAnswerError
+        return kind(f"{asked}: no answer: {_CONNECTION.sub('', str(error))}")
     if _NO_TLS.search(str(error)):
         return NoAnswerError(f"{asked}: no answer over TLS: what listens there speaks plain HTTP")
     # Such as an SSLError: somebody answers.
-    kind = UntrustedError if "certificate verify failed" in str(error) else ConsulError
-    return kind(f"{asked}: {error}")
+    refusal = UntrustedError if "certificate verify failed" in str(error) else ConsulError
+    return refusal(f"{asked}: {error}")
 
 
 def _entries(instances: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

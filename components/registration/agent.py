@@ -33,6 +33,7 @@ from consul_cluster.client import (
     ForbiddenError,
     HiddenError,
     NoAnswerError,
+    SilentError,
     UnknownTokenError,
     UntrustedError,
 )
@@ -45,7 +46,7 @@ from consul_cluster.drift import (
     stated_fields,
 )
 from consul_cluster.ownership import definition_files_owner, with_owner
-from docker_engine import DockerEngine, engine_answers
+from docker_engine import OWN_ENGINE, DockerEngine, engine_answers, publishes
 from services.consul_definition import definition, register_request
 from services.field_types import OWNER_KEY, host_and_port
 from services.model import Service
@@ -161,9 +162,11 @@ class AgentServiceProvider(ResourceProvider):
         consul = _remover(props)
         try:
             current = read_service(consul, id_)
-        except NoAnswerError:
+        except NoAnswerError as error:
             if not _makes_agent_again(props):
                 raise
+            if isinstance(error, SilentError) or publishes(_engine(props), props["agent"]):
+                raise ConsulError(f"{id_} stays registered: {error}. Run it again when it answers") from None
             return  # the agent was removed, and the service with it
         if current and current["meta"].get(OWNER_KEY) != props["mark"]:
             return
@@ -324,13 +327,16 @@ def _conflict(consul: Consul, stated: Props, current: Props) -> str:
 
 def _makes_agent_again(props: Props) -> bool:
     """Return whether an agent that does not answer is one that the stack deploys and has no more."""
-    engine = props.get("engine")
-    return bool(props.get("owned") and (not engine or _engine_answers(engine["host"], engine.get("certificates"))))
+    return bool(props.get("owned") and (not props.get("engine") or _engine_answers(_engine(props))))
+
+
+def _engine(props: Props) -> DockerEngine:
+    return DockerEngine(**props["engine"]) if props.get("engine") else OWN_ENGINE
 
 
 @cache
-def _engine_answers(host: str | None, certificates: str | None) -> bool:
-    return engine_answers(DockerEngine(host, certificates))
+def _engine_answers(engine: DockerEngine) -> bool:
+    return engine_answers(engine)
 
 
 @cache

@@ -1,9 +1,13 @@
 """Unit tests bring services of their own. Only a test with the marker `real_roster` sees those of the project."""
 
+import socket
 import time
+from collections.abc import Iterator
 
 import pytest
+from urllib3.util import Timeout
 
+from consul_cluster import client
 from services import roster
 from services.environment import Environment
 from services.model import Service
@@ -25,3 +29,11 @@ def _no_roster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 def _pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have a request that is tried again be tried at once."""
     monkeypatch.setattr(time, "sleep", lambda _: None)
+
+
+@pytest.fixture
+def silent_api(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Take every connection and answer nothing, as a Consul that hangs; yields the address."""
+    monkeypatch.setattr(client, "_TIMEOUT", Timeout(connect=1, read=0.02))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"

@@ -22,7 +22,7 @@ from components.registration.agent import (
     AgentServiceProvider,
 )
 from consul_cluster.client import ConsulError, ForbiddenError, NoAnswerError, UnknownTokenError, UntrustedError
-from docker_engine import DockerEngine
+from docker_engine import OWN_ENGINE, DockerEngine
 from services.environment import Environment
 from services.model import Service
 from services.roster import Roster
@@ -1009,3 +1009,19 @@ def test_the_stacks_own_agent_may_have_its_registrations_when_it_answers_again()
 @pytest.mark.usefixtures("_no_pauses")
 def test_the_stacks_own_agent_takes_its_registrations_along_when_it_goes() -> None:
     AgentServiceProvider().delete("billing_service", AWAY | {"owned": True})
+
+
+def test_a_service_whose_agent_hangs_is_not_taken_for_removed_with_it(silent_api: str) -> None:
+    said = r"^billing_service stays registered: .*timed out.*Run it again when it answers$"
+    with pytest.raises(ConsulError, match=said):
+        AgentServiceProvider().delete("billing_service", AWAY | {"owned": True, "agent": silent_api})
+
+
+@pytest.mark.usefixtures("_no_pauses")
+def test_a_service_whose_agent_starts_again_is_not_taken_for_removed_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    published = {(OWN_ENGINE, AWAY["agent"]), (DockerEngine("ssh://h3"), AWAY["agent"])}
+    monkeypatch.setattr(agent, "publishes", lambda *asked: asked in published)
+    monkeypatch.setattr(agent, "_engine_answers", lambda *_: True)
+    for engine in ({}, {"engine": {"host": "ssh://h3"}}):
+        with pytest.raises(ConsulError, match=r"^billing_service stays registered: .* no answer: .* Run it again when"):
+            AgentServiceProvider().delete("billing_service", AWAY | {"owned": True, **engine})

@@ -102,6 +102,13 @@ def test_where_nobody_answers_a_hook_has_nothing_to_do() -> None:
     assert deployed(work).call("work") == ""
 
 
+def test_where_consul_hangs_a_hook_has_not_done_its_work(silent_api: str) -> None:
+    async def work(_: pulumi.ResourceHookArgs) -> None:
+        Consul(silent_api).leader()
+
+    assert "/v1/status/leader: no answer: Read timed out" in deployed(work).call("work")
+
+
 # Waiting
 
 

@@ -1,13 +1,15 @@
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from components import kv_configuration
 from components.consul_connection import Connection
 from components.kv_configuration import KvConfiguration, KvConfigurationArgs, KvEntryProvider
 from consul_cluster.acl_rules import token_rules
-from consul_cluster.client import KvEntry
+from consul_cluster.client import KvEntry, NoAnswerError
 from consul_cluster.ownership import kv_flags
 from operations.verify.findings import Verdict
 from operations.verify.kv_entries import kv_entries
@@ -166,6 +168,24 @@ def test_a_value_that_another_party_wrote_is_what_the_stated_one_is_compared_wit
 def test_nothing_else_is_a_change() -> None:
     one = {"key": "a/b", "value": "1", "flags": "7", "adopt": False}
     assert not KvEntryProvider().diff("a/b", one, {**one, "adopt": True}).changes
+
+
+@pytest.mark.usefixtures("_no_pauses")
+@pytest.mark.parametrize("runs", [True, False])
+def test_a_value_goes_with_the_stacks_own_servers_only_if_their_container_does_not_run(
+    monkeypatch: pytest.MonkeyPatch, runs: bool
+) -> None:
+    entry = {"key": "a/b", "value": "3", "flags": "7", "servers": "http://127.0.0.1:9", "owned": True}
+    monkeypatch.setattr(kv_configuration, "publishes", lambda *_: runs)
+    with pytest.raises(NoAnswerError) if runs else nullcontext():
+        KvEntryProvider().delete("a/b", entry)
+
+
+def test_a_value_is_not_taken_for_removed_with_servers_that_hang(silent_api: str) -> None:
+    with pytest.raises(NoAnswerError, match="timed out"):
+        KvEntryProvider().delete(
+            "a/b", {"key": "a/b", "value": "3", "flags": "7", "servers": silent_api, "owned": True}
+        )
 
 
 # In a stack
