@@ -14,13 +14,11 @@ from tests.docker.conftest import (
     changes,
     deployed,
     docker,
-    failed_up,
     forget,
     instances,
     passing,
     project,
     status,
-    without_billing,
 )
 from tests.docker.killed_runs import change_the_agent, killed_at
 from tests.polling import polling
@@ -113,17 +111,3 @@ def test_a_container_of_somebody_else_is_left_alone(stack: Stack) -> None:
     docker("rm", "--force", "isa-billing")
     changes(stack)
     passing(stack)
-
-
-def test_a_dropped_service_whose_agent_hangs_is_not_said_to_be_removed(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fewer = without_billing(stack)
-    monkeypatch.setattr("services.roster.load_roster", lambda *_: fewer)
-    docker("exec", AGENT, "pkill", "-STOP", "consul")
-    try:
-        assert "billing_service stays registered: " in failed_up(stack, refresh=False)
-    finally:
-        docker("exec", AGENT, "pkill", "-CONT", "consul")
-    assert changes(stack)["delete"] == 1
-    assert "billing_service" not in dict(instances(stack))
