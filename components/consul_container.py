@@ -3,12 +3,11 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pulumi
 import pulumi_docker as docker
 
-from components.cluster_keys import ClusterKeys
 from components.config_volume import CONFIG_FOLDER, ConfigVolume, Uploads, config_volume
 from components.container_arguments import http_check, kept_running, published
 from components.interrupted_creation import container_options
@@ -18,6 +17,9 @@ from consul_cluster.fingerprint import fingerprint
 from consul_cluster.security_stages import CA_FILE, CERTIFICATE_FILE, KEY_FILE, Stage, stage_config
 from docker_engine import OWN_ENGINE, DockerEngine
 from docker_hosts import Publish
+
+if TYPE_CHECKING:
+    from components.cluster_keys import ClusterKeys
 
 # An agent takes up to 15 s to leave the cluster. The catalog keeps a node that was killed before as failed for 72 h.
 # https://developer.hashicorp.com/consul/docs/agent/config/config-files#leave_drain_time
@@ -49,7 +51,7 @@ class Secured:
     """
 
     stage: Stage
-    keys: ClusterKeys
+    keys: "ClusterKeys"
     tokens: Mapping[str, pulumi.Input[str]]
 
     @property

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import pulumi
 import pulumi_docker as docker
 
 from components import preflight
-from components.acl_tokens import AclTokens, AclTokensArgs
-from components.cluster_keys import ClusterKeys, ClusterKeysArgs
 from components.consul_agent import ConsulAgent, ConsulAgentArgs
 from components.consul_connection import Connection
 from components.consul_container import Secured
@@ -23,7 +22,6 @@ from components.monitoring import Monitoring, MonitoringArgs
 from components.network import Network, NetworkArgs
 from components.prerequisites import prerequisites, registration_token
 from components.registration.agent import AgentRegistration, AgentRegistrationArgs
-from components.registration.catalog import CatalogRegistration, CatalogRegistrationArgs
 from components.registration.draining import Draining
 from components.registration.files import FilesRegistration, FilesRegistrationArgs
 from components.registration.switching import switch_to_agent, switch_to_catalog
@@ -37,6 +35,12 @@ from monitoring.monitored_cluster import monitored_cluster
 from services.roster import Roster
 from settings import Settings
 from stack_roster import by_host
+
+if TYPE_CHECKING:
+    from components.acl_tokens import AclTokens
+
+# The packages of the providers for keys, tokens and the catalog take 0.2 s to import, and most stacks need none of
+# them: therefore the imports in functions.
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,8 @@ def _access(settings: Settings) -> Access:
     if settings.stage == "off":
         servers = Connection(settings.server_address, settings.agent_token, settings.ca)
         return Access(servers, settings.ca, settings.agent_token, None)
+    from components.cluster_keys import ClusterKeys, ClusterKeysArgs  # noqa: PLC0415
+
     args = ClusterKeysArgs(
         settings.server_address, settings.docker_hosts, settings.authorities, settings.management_tokens
     )
@@ -185,7 +191,11 @@ def _replacement(plan: Plan, host: Host, hosts: Sequence[Host]) -> ServerReplace
     )
 
 
-def _make_tokens(plan: Plan, management: Sequence[pulumi.Output[str]], servers: Sequence[pulumi.Resource]) -> AclTokens:
+def _make_tokens(
+    plan: Plan, management: Sequence[pulumi.Output[str]], servers: Sequence[pulumi.Resource]
+) -> "AclTokens":
+    from components.acl_tokens import AclTokens, AclTokensArgs  # noqa: PLC0415
+
     settings = plan.settings
     nodes = [host.docker.names.agent_node for host in plan.hosts]
     rules = token_rules(
@@ -285,6 +295,8 @@ def _moves_to_agent(plan: Plan, host: Host) -> pulumi.ResourceHookBinding:
 def _register_in_catalog(
     plan: Plan, host: Host, network: pulumi.Output[str], consul: Sequence[pulumi.Resource]
 ) -> pulumi.Resource:
+    from components.registration.catalog import CatalogRegistration, CatalogRegistrationArgs  # noqa: PLC0415
+
     settings, access, names, engine = plan.settings, plan.access, host.docker.names, host.docker.engine
     esm_args = ConsulEsmArgs(settings.esm_image, network, access.token("esm"), access.own_ca, names, engine)
     esm = ConsulEsm("esm", esm_args, _after(consul))

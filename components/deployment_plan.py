@@ -2,16 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import pulumi
 
-from components.cluster_keys import ClusterKeys
 from components.consul_connection import Connection
 from components.registration.moving import HostAgent, Moving
 from components.registration.switching import ServiceLocations
 from docker_hosts import DockerHost
 from services.roster import Roster
 from settings import Settings
+
+if TYPE_CHECKING:
+    from components.cluster_keys import ClusterKeys
 
 Tokens = Mapping[str, pulumi.Output[str]]
 
@@ -32,7 +35,7 @@ class Access:
     servers: Connection
     ca: pulumi.Input[str] | None
     given: str | None = field(repr=False)
-    keys: ClusterKeys | None
+    keys: "ClusterKeys | None"
     tokens: Tokens = field(default_factory=dict, repr=False)
     service_tokens: Tokens = field(default_factory=dict, repr=False)
 
