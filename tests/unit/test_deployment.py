@@ -1,6 +1,8 @@
 import base64
 import json
 import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -904,3 +906,10 @@ def test_in_a_secured_stack_every_service_can_be_removed_with_a_token_for_that()
     made = program(SECURED)[0]
     sent = [made.sent(name)["removal"] for name in made.of_type("pulumi-python:dynamic/consul:AgentService")]
     assert sent == [secret(token("removal"))] * 40
+
+
+def test_a_program_that_needs_no_keys_and_no_catalog_imports_no_provider_for_them() -> None:
+    code = (
+        "import sys, components.deployment; print({'pulumi_consul', 'pulumi_random', 'pulumi_tls'} & set(sys.modules))"
+    )
+    assert subprocess.run((sys.executable, "-c", code), capture_output=True, text=True, check=True).stdout == "set()\n"
