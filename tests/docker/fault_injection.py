@@ -225,7 +225,11 @@ class Laboratory:
         yield from self.lies
         self.lies.clear()
         said: list[str] = []
-        again = replace(stack.engine, print_line=said.append).up().summary.resource_changes or {}
+        try:
+            again = replace(stack.engine, print_line=said.append).up().summary.resource_changes or {}
+        except EngineError:
+            yield f"the second up failed: {' '.join(said)[-1500:]}"
+            return
         # The Consul provider takes a maintenance for a check of its own: docs/registrations.md.
         expected = {"same", "update"} if stack.settings.registration == "catalog" else {"same"}
         others = [line for line in said if _STEP.search(line) and ":" in line and TAKEN_OUT not in line]
