@@ -195,7 +195,7 @@ def _id(check_id: str, name: str, unexpressed: list[str]) -> dict[str, str]:
         return {"id": identifier(check_id)}
     except ValueError:
         unexpressed.append(
-            f"{name}: it gets another id, since an id of the roster has no character but A-Z a-z 0-9 - _"
+            f"{name}: the check gets another id, since an id of the roster has no character but A-Z a-z 0-9 - _"
         )
         return {}
 

@@ -142,7 +142,7 @@ def test_a_check_beside_its_service_is_read_too(tmp_path: Path) -> None:
         ({}, "it has no check that the roster has words for: its group's is put there"),
         ({"address": None}, "it has no address: the container isa-web is taken for it"),
         ({"check": {"http": "http://other:80/", "interval": "5s"}}, "it asks other, and will ask the service's own"),
-        ({"check": {"id": "service:web", "tcp": "web:80", "interval": "5s"}}, "service:web: it gets another id"),
+        ({"check": {"id": "service:web", "tcp": "web:80", "interval": "5s"}}, "service:web: the check gets another id"),
         ({"check": {"ttl": "30s", "deregister_critical_service_after": "10s"}}, "it deregisters after 1 minute, as"),
         ({"check": {"tcp": "web:80", "interval": "0.5s"}}, "interval: must be at least 1 second"),
         ({"check": {"tcp": "web:80", "interval": "soon"}}, "the check is left out"),
