@@ -1,6 +1,7 @@
 """The Docker engines that a stack uses, and their clients."""
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,12 +61,7 @@ def docker_client(engine: DockerEngine) -> "docker.DockerClient":
 
 def engine_answers(engine: DockerEngine) -> bool:
     """Return whether an engine answers within seconds."""
-    from docker.errors import DockerException  # noqa: PLC0415
-    from requests.exceptions import RequestException  # noqa: PLC0415
-
-    with suppress(DockerException, RequestException):
-        return bool(docker_client(engine).ping())
-    return False
+    return _says_yes(engine, lambda client: client.ping())
 
 
 def publishes(engine: DockerEngine, address: str) -> bool:
@@ -73,11 +69,21 @@ def publishes(engine: DockerEngine, address: str) -> bool:
 
     Of an engine that does not answer, nobody knows: no.
     """
+    port = str(urlsplit(address).port)
+
+    def is_published(client: "docker.DockerClient") -> bool:
+        # Between two restarts a container has no ports but those that it was created with.
+        containers = client.containers.list(filters={"status": ["running", "restarting"]})
+        stated = [each.attrs["HostConfig"]["PortBindings"] or {} for each in containers]
+        return any(port == one["HostPort"] for each in stated for ports in each.values() for one in ports or ())
+
+    return _says_yes(engine, is_published)
+
+
+def _says_yes(engine: DockerEngine, question: "Callable[[docker.DockerClient], object]") -> bool:
     from docker.errors import DockerException  # noqa: PLC0415
     from requests.exceptions import RequestException  # noqa: PLC0415
 
     with suppress(DockerException, RequestException):
-        return bool(
-            docker_client(engine).containers.list(sparse=True, filters={"publish": str(urlsplit(address).port)})
-        )
+        return bool(question(docker_client(engine)))
     return False

@@ -27,17 +27,9 @@ from components.child_options import child_options
 from components.consul_connection import Connection
 from components.provider_errors import send_user_errors_without_traceback
 from components.registration.switching import stack_owner_prefix
-from consul_cluster.client import (
-    Consul,
-    ConsulError,
-    KvEntry,
-    NoAnswerError,
-    SilentError,
-    UnknownTokenError,
-    UntrustedError,
-)
+from components.unanswered_requests import is_still_there
+from consul_cluster.client import Consul, ConsulError, KvEntry, NoAnswerError, UnknownTokenError, UntrustedError
 from consul_cluster.ownership import kv_flags
-from docker_engine import OWN_ENGINE, publishes
 from services.configuration_values import has_value
 
 _COMPARED = ("value", "flags", "servers", "token", "removal", "ca", "owned")
@@ -96,7 +88,7 @@ class KvEntryProvider(ResourceProvider):
             if entry and entry.flags == int(props["flags"]) and not consul.delete_kv_entry(entry):
                 raise _at_the_same_time(consul, id_)
         except _SERVERS_GONE as error:
-            if not props["owned"] or _are_still_there(error, props["servers"]):
+            if not props["owned"] or is_still_there(error, props["servers"]):
                 raise
 
 
@@ -151,11 +143,6 @@ class KvConfiguration(pulumi.ComponentResource):
         for key, value in args.entries.items():
             KvEntryResource(f"{name}-{key}", key, value, args, child)
         self.register_outputs({"keys": list(args.entries)})
-
-
-def _are_still_there(error: ConsulError, servers: str) -> bool:
-    """Return whether servers that give no answer have their entries all the same: they hang, or are started again."""
-    return isinstance(error, SilentError) or (isinstance(error, NoAnswerError) and publishes(OWN_ENGINE, servers))
 
 
 def _write(stated: Props, before: Props | None = None) -> Props:

@@ -26,6 +26,7 @@ from components.child_options import child_options
 from components.consul_connection import Connection
 from components.provider_errors import send_user_errors_without_traceback
 from components.registration.switching import UNSETTLED, stack_owner_prefix
+from components.unanswered_requests import is_still_there
 from consul_cluster.client import (
     NO_SERVERS,
     Consul,
@@ -33,7 +34,6 @@ from consul_cluster.client import (
     ForbiddenError,
     HiddenError,
     NoAnswerError,
-    SilentError,
     UnknownTokenError,
     UntrustedError,
 )
@@ -46,7 +46,7 @@ from consul_cluster.drift import (
     stated_fields,
 )
 from consul_cluster.ownership import definition_files_owner, with_owner
-from docker_engine import OWN_ENGINE, DockerEngine, engine_answers, publishes
+from docker_engine import OWN_ENGINE, DockerEngine, engine_answers
 from services.consul_definition import definition, register_request
 from services.field_types import OWNER_KEY, host_and_port
 from services.model import Service
@@ -165,7 +165,7 @@ class AgentServiceProvider(ResourceProvider):
         except NoAnswerError as error:
             if not _makes_agent_again(props):
                 raise
-            if isinstance(error, SilentError) or publishes(_engine(props), props["agent"]):
+            if is_still_there(error, props["agent"], _engine(props)):
                 raise ConsulError(f"{id_} stays registered: {error}. Run it again when it answers") from None
             return  # the agent was removed, and the service with it
         if current and current["meta"].get(OWNER_KEY) != props["mark"]:

@@ -13,6 +13,7 @@ import pulumi
 import pytest
 import trustme
 
+from components import unanswered_requests
 from components.consul_connection import Connection
 from components.registration import agent
 from components.registration.agent import (
@@ -1020,8 +1021,18 @@ def test_a_service_whose_agent_hangs_is_not_taken_for_removed_with_it(silent_api
 @pytest.mark.usefixtures("_no_pauses")
 def test_a_service_whose_agent_starts_again_is_not_taken_for_removed_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     published = {(OWN_ENGINE, AWAY["agent"]), (DockerEngine("ssh://h3"), AWAY["agent"])}
-    monkeypatch.setattr(agent, "publishes", lambda *asked: asked in published)
+    monkeypatch.setattr(unanswered_requests, "_is_published", lambda *asked: asked in published)
     monkeypatch.setattr(agent, "_engine_answers", lambda *_: True)
     for engine in ({}, {"engine": {"host": "ssh://h3"}}):
         with pytest.raises(ConsulError, match=r"^billing_service stays registered: .* no answer: .* Run it again when"):
             AgentServiceProvider().delete("billing_service", AWAY | {"owned": True, **engine})
+
+
+@pytest.mark.usefixtures("_no_pauses")
+def test_whether_an_agent_starts_again_its_engine_is_asked_once_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[object, ...]] = []
+    monkeypatch.setattr(unanswered_requests, "publishes", lambda *question: asked.append(question))
+    away = AWAY | {"owned": True, "agent": "http://127.0.0.1:7"}
+    for service_id in ("billing_service", "order_service"):
+        AgentServiceProvider().delete(service_id, away)
+    assert asked == [(OWN_ENGINE, away["agent"])]

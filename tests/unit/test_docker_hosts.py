@@ -11,7 +11,7 @@ from docker.errors import DockerException
 from requests.exceptions import ConnectTimeout
 
 import stack_roster
-from docker_engine import DockerEngine, docker_client, engine_answers
+from docker_engine import DockerEngine, docker_client, engine_answers, publishes
 from docker_hosts import DockerHost, Publish
 from operations.credentials import Credentials
 from operations.stack import Stack
@@ -429,3 +429,19 @@ def test_the_commands_ask_the_servers_that_the_hosts_have(monkeypatch: pytest.Mo
     monkeypatch.setattr(Stack, "credentials", Credentials(None, None))
     stack = Stack("staging", "consul-staging", TWO, forty_roster(), IDLE_ENGINE)
     assert {node: api.address for node, api in stack.servers.items()} == {"staging-consul-h1": "https://10.0.0.1:8500"}
+
+
+@pytest.mark.parametrize(("port", "published"), [(8501, True), (8502, False)])
+def test_a_container_between_two_restarts_publishes_its_ports(
+    monkeypatch: pytest.MonkeyPatch, port: int, published: bool
+) -> None:
+    # Docker's filter `publish` does not find it: then, it has no ports, but those that it was created with.
+    bindings = {"8500/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8501"}], "8600/udp": None}
+    container = SimpleNamespace(attrs={"HostConfig": {"PortBindings": bindings}})
+
+    def found(filters: dict[str, object]) -> list[SimpleNamespace]:
+        return [container] if filters == {"status": ["running", "restarting"]} else []
+
+    client = SimpleNamespace(containers=SimpleNamespace(list=found))
+    monkeypatch.setattr(docker, "DockerClient", lambda *_, **__: client)
+    assert publishes(DockerEngine("ssh://h3"), f"http://127.0.0.1:{port}") is published

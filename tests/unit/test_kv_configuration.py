@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from components import kv_configuration
+from components import unanswered_requests
 from components.consul_connection import Connection
 from components.kv_configuration import KvConfiguration, KvConfigurationArgs, KvEntryProvider
 from consul_cluster.acl_rules import token_rules
@@ -176,7 +176,7 @@ def test_a_value_goes_with_the_stacks_own_servers_only_if_their_container_does_n
     monkeypatch: pytest.MonkeyPatch, runs: bool
 ) -> None:
     entry = {"key": "a/b", "value": "3", "flags": "7", "servers": "http://127.0.0.1:9", "owned": True}
-    monkeypatch.setattr(kv_configuration, "publishes", lambda *_: runs)
+    monkeypatch.setattr(unanswered_requests, "_is_published", lambda *_: runs)
     with pytest.raises(NoAnswerError) if runs else nullcontext():
         KvEntryProvider().delete("a/b", entry)
 
