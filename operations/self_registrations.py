@@ -78,12 +78,14 @@ class Comparison:
     Attributes:
         service: as the roster states it.
         agent_node: its agent's node.
+        drain_node: of the server that checks it while the agent is replaced; None: none does.
         ours: what the stack registered; None: nothing.
         own: what the service, or another party, registered under its name.
     """
 
     service: Service
     agent_node: str
+    drain_node: str | None
     ours: Instance | None
     own: tuple[Instance, ...]
 
@@ -124,19 +126,12 @@ _STEPS: Mapping[Step, str] = {
 
 
 _RELEASE = "deploy a release that does not register itself"
+_ANOTHER_ID = "give its line another one, by which it can move there while `up` replaces the agent's container"
 
 
 def _verdicts(one: Comparison) -> Iterator[Verdict]:
+    yield from _contradictions(one)
     service, ours = one.service, one.ours
-    for own in one.own:
-        if own.port != (port := service.port or 0):
-            yield Verdict("compare", f"{own.id} is at port {own.port}, the roster says {port}", wrong=True)
-        if ours is None and own.id == service.id and own.node == one.agent_node:
-            yield Verdict("deploy", f"another party holds the id {own.id} at the agent: {_RELEASE}", wrong=True)
-        elif ours is None and own.node == one.agent_node:
-            yield Verdict("deploy", f"{own.id} stands in its place at the agent: {_RELEASE}", wrong=True)
-        if ours and ours.status == "critical" and own.heartbeat == "passing":
-            yield Verdict("compare", "it sends heartbeats, but the agent's check fails", wrong=True)
     if ours is None:
         yield Verdict("deploy", "the next deployment registers it")
         return
@@ -152,6 +147,21 @@ def _verdicts(one: Comparison) -> Iterator[Verdict]:
     if one.to_state:
         yield Verdict("compare", f"first, its line in services/{service.kind}_services.py: {one.to_state}")
     yield Verdict("release", _RELEASE)
+
+
+def _contradictions(one: Comparison) -> Iterator[Verdict]:
+    service, ours = one.service, one.ours
+    for own in one.own:
+        if own.port != (port := service.port or 0):
+            yield Verdict("compare", f"{own.id} is at port {own.port}, the roster says {port}", wrong=True)
+        if ours is None and own.id == service.id and own.node == one.agent_node:
+            yield Verdict("deploy", f"another party holds the id {own.id} at the agent: {_RELEASE}", wrong=True)
+        elif ours is None and own.node == one.agent_node:
+            yield Verdict("deploy", f"{own.id} stands in its place at the agent: {_RELEASE}", wrong=True)
+        if own.id == service.id and own.node == one.drain_node:
+            yield Verdict("compare", f"{own.node} has its id: {_ANOTHER_ID}", wrong=True)
+        if ours and ours.status == "critical" and own.heartbeat == "passing":
+            yield Verdict("compare", "it sends heartbeats, but the agent's check fails", wrong=True)
 
 
 def compare_stack(stack: Stack) -> list[Comparison]:
@@ -174,6 +184,7 @@ def _comparison(stack: Stack, service: Service, found: Iterable[tuple[str, Insta
     return Comparison(
         service,
         host.docker.names.agent_node,
+        host.docker.names.server_node if stack.settings.registration == "agent" else None,
         ours,
         tuple(each for each in named if each not in stacks and each.at not in twins),
     )
@@ -208,7 +219,8 @@ def self_registrations(stack: StackName = DEFAULT_STACK, as_json: AsJson = False
     lose them, and the last column says what its line in services/ lacks. Nothing is changed.
 
     The exit code is 1 where the two contradict each other: another port than the roster's, heartbeats of a service
-    whose check fails, or another party that holds the service's id at the agent.
+    whose check fails, or another party that holds the service's id at the agent, or at the server that checks it while
+    the agent is replaced.
 
     Example: .local/venv/bin/python -m operations self-registrations --stack staging --json
     """

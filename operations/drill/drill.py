@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from consul_cluster.health_status import worst_status
+from consul_cluster.health_status import check_status, worst_status
 from errors import UserError
 from operations import signals
 from operations.command_line import DEFAULT_STACK, AsJson, ServiceName, StackName
@@ -20,6 +20,7 @@ from operations.drill.running_service import (
 )
 from operations.output import print_json, print_line, print_rows
 from operations.stack import Stack
+from operations.undeployed import refuse_undeployed_address
 from services.model import Service
 from waiting import wait_until
 
@@ -70,11 +71,12 @@ class Drill:
         """Stop the service, start it again, and return what was measured. It runs again, whatever happens.
 
         Raises:
-            DrillError: it is not passing, so that a drill would show nothing.
+            DrillError: clients do not find it, so that a drill would show nothing.
+            operations.stack.StackError: it was edited, and not deployed since.
             RunningServiceError: it cannot be stopped, or started again.
             consul_cluster.client.ConsulError: Consul does not answer.
         """
-        self._refuse_unless_passing()
+        self._refuse_unless_found()
         self.running_service.refuse_unless_running()
         with signals.interrupting() as sleep:
             steps = self._stop_and_measure(sleep)
@@ -106,7 +108,7 @@ class Drill:
         """The worst status of the service's checks in the catalog, or `missing`."""
         entry = self.stack.consul.in_catalog(self.stack.node_of(self.service), self.service.name, self.service.id)
         checks = entry["Checks"] if entry else []
-        return worst_status(check["Status"] for check in checks if check["ServiceID"])
+        return worst_status(check_status(check) for check in checks if check["ServiceID"])
 
     @property
     def _discovered(self) -> bool:
@@ -121,10 +123,17 @@ class Drill:
         self.output(f"{self.service.id}: {what} {_after(step)}")
         return step
 
-    def _refuse_unless_passing(self) -> None:
+    def _refuse_unless_found(self) -> None:
+        refuse_undeployed_address(self.stack, self.service)
         if (status := self._status) != "passing":
             raise DrillError(
                 f"{self.service.id} is {status}, not passing: a drill would show nothing, so nothing was stopped"
+            )
+        if not self._discovered:
+            node = self.stack.node_of(self.service)
+            raise DrillError(
+                f"{self.service.id} passes, and clients do not find it, as in a maintenance of {node}: a drill would "
+                "show nothing, so nothing was stopped"
             )
 
     def _start_again(self) -> None:

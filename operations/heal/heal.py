@@ -78,10 +78,13 @@ def once(reconciler: Reconciler, sleep: signals.Sleep) -> bool:
         EngineError: the state cannot be read.
         signals.TooLongError: a round took longer than it may.
     """
-    looks = 0  # at a run that is at work
+    looks, written = 0, 0  # looks: at a run that is at work
     while (result := _round(reconciler)).waiting or (result.busy and looks < _LOOKS_AT_A_RUN):
         looks += result.busy
+        written += len(result.written)
         sleep(1)
+    if not (result.troubles or written or result.written):
+        log.info(f"nothing to heal: {reconciler.node} has all as deployed")
     return not result.troubles
 
 

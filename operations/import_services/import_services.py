@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -23,7 +24,17 @@ _NO_CATALOG = "name definition files, or give --consul http://HOST:PORT"
 Files = Annotated[
     list[Path] | None, typer.Argument(metavar="[FILE]...", help="Definition files in JSON, or folders of such files.")
 ]
-Address = Annotated[str | None, typer.Option("--consul", metavar="URL", help="A running Consul: read its catalog.")]
+
+
+def _url(text: str) -> str:
+    if not urlsplit(text).netloc:
+        raise typer.BadParameter(f"{text!r} is no URL, such as http://127.0.0.1:8500")
+    return text.rstrip("/")
+
+
+Address = Annotated[
+    str | None, typer.Option("--consul", parser=_url, metavar="URL", help="A running Consul: read its catalog.")
+]
 CaFile = Annotated[
     Path | None,
     typer.Option("--ca-file", metavar="PEM", exists=True, dir_okay=False, help="The authority of an https URL."),
@@ -49,7 +60,7 @@ def import_services(files: Files = None, consul: Address = None, ca_file: CaFile
 def _found(files: Iterable[Path], consul: str | None, ca_file: Path | None) -> Iterable[FoundService]:
     if consul:
         ca = ca_file.read_text() if ca_file else None
-        return read_catalog(Consul(consul.rstrip("/"), os.environ.get("CONSUL_HTTP_TOKEN"), ca))
+        return read_catalog(Consul(consul, os.environ.get("CONSUL_HTTP_TOKEN"), ca))
     if not files:
         raise NothingToImportError(_NO_CATALOG)
     return read_files(files)
@@ -60,6 +71,8 @@ def print_lines(lines: Iterable[RosterLine]) -> None:
     by_kind: dict[str, list[RosterLine]] = {}
     for line in lines:
         by_kind.setdefault(line.kind, []).append(line)
+    if not by_kind:
+        typer.echo("# there is no service to import, but for Consul's own")
     for kind, group in by_kind.items():
         typer.echo(f"# services/{kind}_services.py{_OF_ITS_OWN if kind == IMPORTED.kind else ''}")
         for line in group:

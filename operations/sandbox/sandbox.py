@@ -34,6 +34,7 @@ from waiting import wait_until
 AGENT_PORTS = (8500, 8600, 8301)
 SERVER_PORTS = (*AGENT_PORTS, 8300, 8302, 8503)
 
+_DOCKERS = "docker-proxy"  # listens where a container publishes a port
 _READY_SECONDS = 150  # as long as an agent may take to tell the servers what it holds (`registration.draining`)
 
 
@@ -249,7 +250,11 @@ def _problem(host: str, port: int, ours: Collection[int]) -> str | None:
         return None
     if error.errno == errno.EADDRINUSE:
         owner = _owner(host, port)
-        return None if owner in ours else f"{host}:{port} is taken by {_described(owner)}: stop it"
+        if owner in ours:
+            return None
+        taker = _described(owner)
+        stop = "see docker ps; of docker-local: make down STACK=docker-local" if _DOCKERS in taker else "stop it"
+        return f"{host}:{port} is taken by {taker}: {stop}"
     hint = f" (on macOS: sudo ifconfig lo0 alias {host} up)" if sys.platform == "darwin" else ""
     return f"{host}:{port} cannot be used: {error.strerror}{hint}"
 

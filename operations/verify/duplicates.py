@@ -1,6 +1,6 @@
 """Duplicates: instances in the catalog that the roster does not state, under one of its names or another."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from consul_cluster.agent_configuration import ESM_NODE
@@ -29,6 +29,7 @@ class Stray:
             the roster has for it.
         superseded: the catalog has the roster's own instance of the name, or the roster has none.
         drained: all that there is of a service, on a server since an `up`: `registrations` names it.
+        in_the_way: it has an id of the roster on the node that checks the services while their agent is replaced.
         on_agent: the agent of the stack on whose node it is holds it itself; None: there is none that answers.
         agent_silent: it is on the node of an agent of the stack whose API does not answer.
     """
@@ -44,6 +45,7 @@ class Stray:
     coexists: bool
     superseded: bool
     drained: bool
+    in_the_way: bool
     on_agent: bool | None
     agent_silent: bool
 
@@ -78,8 +80,31 @@ def others(observed: ObservedState) -> Verdict:
     summary = f"{len(listed) - coexisting or 'nothing'} that the roster does not state"
     if coexisting:
         summary += f"; {coexisting} that registered themselves with the server, as during a migration"
-    findings = [_finding(observed.stack, stray) for stray in listed if not stray.coexists and not stray.drained]
-    return Verdict("others", summary, findings)
+    unstated = [stray for stray in listed if not stray.coexists and not stray.drained]
+    return Verdict("others", summary, list(_findings(observed.stack, unstated)))
+
+
+def _findings(stack: Stack, strays: Sequence[Stray]) -> Iterator[Finding]:
+    by_stack = dict[str, list[Stray]]()
+    for stray in strays:
+        if stray.owner and not stray.owned:
+            by_stack.setdefault(stray.owner.rpartition("/")[0], []).append(stray)
+    of_other_stacks = {owner: several for owner, several in by_stack.items() if len(several) > 1}
+    for owner, several in of_other_stacks.items():
+        yield _of_another_stack(stack, owner, several)
+    merged = {stray.place for several in of_other_stacks.values() for stray in several}
+    yield from (_finding(stack, stray) for stray in strays if stray.place not in merged)
+
+
+def _of_another_stack(stack: Stack, owner: str, several: Sequence[Stray]) -> Finding:
+    nodes = ", ".join(dict.fromkeys(stray.place.node for stray in several))
+    return Finding(
+        f"{len(several)} services",
+        "none of another stack",
+        f"{owner} registered them on {nodes}",
+        f"see that Pulumi.{stack.name}.yaml has the addresses of this stack's Consul. If it has, remove them where "
+        "they are deployed",
+    )
 
 
 def _strays(observed: ObservedState, catalog: Catalog) -> Iterator[Stray]:
@@ -91,6 +116,7 @@ def _strays(observed: ObservedState, catalog: Catalog) -> Iterator[Stray]:
         places.setdefault(name, set()).add(place)
     addresses = {(service.name, service.address) for service in stack.roster.services}
     ids = {service.id for service in stack.roster.services}
+    drains = stack.settings.registration == "agent"
     own = {"consul", ESM_NODE} if stack.settings.registration == "catalog" else {"consul"}
     for place, entry in sorted(catalog.instances.items()):
         name, owner = entry["Service"], entry["Meta"].get(OWNER_KEY, "")
@@ -100,6 +126,9 @@ def _strays(observed: ObservedState, catalog: Catalog) -> Iterator[Stray]:
         owned, superseded = owner.startswith(stack.owner_prefix), places.get(name, set()) <= catalog.instances.keys()
         agent = observed.agents.get(place.node)
         address = host_and_port(entry["Address"] or catalog.nodes[place.node]["Address"], entry["Port"])
+        on_drain_node = place.node in stack.drain_nodes
+        in_the_way = drains and on_drain_node and not owned and place.id in ids
+        is_usual = not owner and not dead and not in_the_way and (name, address) in addresses
         yield Stray(
             name,
             place,
@@ -109,9 +138,10 @@ def _strays(observed: ObservedState, catalog: Catalog) -> Iterator[Stray]:
             owned=owned,
             deployed=_is_deployed(observed, place.id) if owned and place.id not in ids else False,
             dead=dead,
-            coexists=not owner and not dead and (name, address) in addresses and _is_server(stack, catalog, place.node),
+            coexists=is_usual and _is_server(stack, catalog, place.node),
             superseded=superseded,
-            drained=owned and duplicate and not superseded and place.node in stack.drain_nodes,
+            drained=owned and duplicate and not superseded and on_drain_node,
+            in_the_way=in_the_way,
             on_agent=place.id in agent.services if agent else None,
             agent_silent=place.node in agents and not agent,
         )
@@ -131,7 +161,13 @@ def _finding(stack: Stack, stray: Stray) -> Finding:
     expected = f"once, on {', '.join(nodes)}" if stray.duplicate else "no service of this name: services/ has none"
     at = "" if stray.owner else f", at {stray.address}"
     actual = f"id {stray.place.id} on {stray.place.node}{at}, {stray.origin}"
-    return Finding(stray.name, expected, actual, _advice(stack, stray))
+    return Finding(stray.name, expected, actual, _ANOTHER_ID if stray.in_the_way else _advice(stack, stray))
+
+
+_ANOTHER_ID = (
+    "give the line of this id in services/ another one: the service is to move there by it when the next `up` "
+    "replaces the agent's container"
+)
 
 
 def _advice(stack: Stack, stray: Stray) -> str:

@@ -27,15 +27,20 @@ def registrations(observed: ObservedState) -> Verdict:
     summary = f"{len(services) - len(findings)} of {len(services)} on {stack.node}, with all fields and checks"
     absent = [finding for finding in findings if finding.found == _NOTHING]
     if len(absent) == len(services):
-        findings = [_all_missing(stack)]
+        findings = [_all_missing(observed)]
     return Verdict("registrations", summary, findings)
 
 
 _NOTHING = "it is not registered there"
 
 
-def _all_missing(stack: Stack) -> Finding:
-    return Finding(f"all {len(stack.roster)}", f"registered on {stack.node}", "none of them is", advice.deploy(stack))
+def _all_missing(observed: ObservedState) -> Finding:
+    stack = observed.stack
+    what_to_do = advice.deploy(stack)
+    if observed.deployed_ids and not stack.settings.trial:
+        # Consul has removed them, since all have failed for too long.
+        what_to_do = f"start their containers, then {advice.register_again(stack, stack.roster.services[0])}"
+    return Finding(f"all {len(stack.roster)}", f"registered on {stack.node}", "none of them is", what_to_do)
 
 
 def _finding(observed: ObservedState, service: Service, others: Mapping[tuple[str, int], str]) -> Finding | None:

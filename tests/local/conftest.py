@@ -1,9 +1,12 @@
 """A real Consul server and agent, stand-ins and the real engine, on loopback addresses of each process's own."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
+from xdist.workermanage import WorkerController
 
 import toolchain
 from operations.sandbox.sandbox import Sandbox
@@ -15,6 +18,27 @@ def pytest_sessionstart() -> None:
     """Get the programs before there are workers, each of which would build them."""
     toolchain.pulumi()
     toolchain.consul()
+
+
+_RUN = "PYTEST_XDIST_TESTRUNUID"  # in the environment of the workers and of all that they start
+_RUN_ID = pytest.StashKey[str]()
+
+
+def pytest_configure_node(node: WorkerController) -> None:
+    """Note the id of a run that has workers."""
+    node.config.stash[_RUN_ID] = node.workerinput["testrunuid"]
+
+
+@pytest.hookimpl(trylast=True)  # after the workers have ended
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Kill what the workers of an interrupted run have started: they were killed before they could stop it."""
+    run = session.config.stash.get(_RUN_ID, None)
+    if not run or exitstatus != pytest.ExitCode.INTERRUPTED:
+        return
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get(_RUN) == run:
+                process.kill()
 
 
 @pytest.fixture(scope="session")

@@ -146,6 +146,14 @@ def edited(clone: Clone, name: str, right: str, other: str) -> Iterator[None]:
         file.write_text(before)
 
 
+def test_a_stand_in_does_not_follow_an_edit_that_is_not_deployed(clone: Clone) -> None:
+    clone.make("stop-service", "SERVICE=billing_service")
+    with edited(clone, USERS, "'billing', 8216", "'billing', 8999"):
+        result = clone.make("start-service", "SERVICE=billing_service")
+    assert f"its line states {host(clone)}:8999: first make up STACK=local, or undo the edit" in result.stderr
+    assert clone.make("start-service", "SERVICE=billing_service").stdout == "billing_service: started\n"
+
+
 def test_a_preview_of_one_changed_port_shows_that_and_little_else(clone: Clone) -> None:
     with edited(clone, USERS, "'billing', 8216", "'billing', 8999"):
         result = clone.make("preview")

@@ -73,7 +73,8 @@ def quick() -> Service:
 @pytest.fixture
 def consul() -> Iterator[FakeConsul]:
     with running(FakeConsul()) as fake:
-        fake.add(AGENT, BILLING, BILLING, {"Status": "passing"})
+        billing = quick()
+        fake.add(AGENT, BILLING, BILLING, {"Status": "passing"}, Address=billing.host, Port=billing.port)
         yield fake
 
 
@@ -131,6 +132,29 @@ def test_a_service_that_is_not_passing_is_refused(instance: FakeInstance, status
 def test_a_service_that_is_not_registered_is_refused(instance: FakeInstance) -> None:
     instance.consul.services.clear()
     with pytest.raises(DrillError, match="is missing, not passing"):
+        drilled(instance)[0].run()
+    assert instance.done == []
+
+
+def test_a_service_in_maintenance_is_refused(instance: FakeInstance) -> None:
+    instance.consul.add_check(AGENT, BILLING, CheckID=f"_service_maintenance:{BILLING}", Status="critical")
+    with pytest.raises(DrillError, match="is maintenance, not passing"):
+        drilled(instance)[0].run()
+    assert instance.done == []
+
+
+def test_a_service_whose_node_is_in_maintenance_is_refused(instance: FakeInstance) -> None:
+    instance.consul.undiscovered.add(BILLING)
+    with pytest.raises(DrillError, match=f"passes, and clients do not find it, as in a maintenance of {AGENT}"):
+        drilled(instance)[0].run()
+    assert instance.done == []
+
+
+def test_a_service_that_was_edited_and_not_deployed_is_refused(instance: FakeInstance) -> None:
+    instance.consul.services[BILLING]["Port"] = 8299
+    with pytest.raises(
+        StackError, match=r"registered at isa-billing:8299, and its line states isa-billing:8216: first"
+    ):
         drilled(instance)[0].run()
     assert instance.done == []
 

@@ -320,6 +320,23 @@ def test_each_write_and_each_difference_is_a_line(
     ]
 
 
+def test_a_stack_that_needs_no_healing_is_a_line(
+    case: Case, caplog: pytest.LogCaptureFixture, clock: Callable[[float], None]
+) -> None:
+    with caplog.at_level(logging.INFO, "heal"):
+        assert heal.once(case.reconciler, clock)
+    assert caplog.messages == [f"nothing to heal: {case.reconciler.node} has all as deployed"]
+
+
+def test_what_was_healed_is_not_called_nothing(
+    case: Case, caplog: pytest.LogCaptureFixture, clock: Callable[[float], None]
+) -> None:
+    case.loses(MINIO)
+    with caplog.at_level(logging.INFO, "heal"):
+        assert heal.once(case.reconciler, clock)
+    assert not [line for line in caplog.messages if line.startswith("nothing to heal")]
+
+
 def test_a_line_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     heal._log_to_stderr()
     healer.log.error("Consul answers 500:\n  No cluster leader\n")

@@ -285,6 +285,18 @@ def test_a_wrong_value_for_all_services_is_nothing_to_what_is_imported(
     assert line.text.startswith('user("billing", 8216')
 
 
+def test_a_consul_without_services_is_said_to_have_none(consul: FakeConsul) -> None:
+    assert printed("--consul", consul.address) == "# there is no service to import, but for Consul's own\n"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:8500", "localhost"])
+def test_an_address_without_a_scheme_is_refused(address: str) -> None:
+    app = typer.Typer()
+    app.command()(import_services)
+    result = CliRunner().invoke(app, ["--consul", address])
+    assert (result.exit_code, f"{address!r} is no URL" in result.stderr) == (2, True)
+
+
 def test_nothing_to_import_from_is_one_message() -> None:
     with pytest.raises(NothingToImportError, match="name definition files, or give --consul"):
         printed()

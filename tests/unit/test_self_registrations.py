@@ -155,6 +155,13 @@ def test_the_id_at_the_agent_in_another_partys_hands_is_wrong(consul: FakeConsul
     assert verdict.wrong
 
 
+def test_the_id_at_the_server_that_is_to_check_it_meanwhile_is_wrong(consul: FakeConsul) -> None:
+    consul.add(SERVER, BILLING, BILLING, {"Type": "ttl"}, Address=HOST, Port=8216)
+    verdict = billing(consul).verdict
+    assert verdict.message.startswith("staging-consul has its id: give its line another one")
+    assert verdict.wrong
+
+
 def test_a_registration_that_took_the_place_of_the_stacks_is_wrong_and_named(consul: FakeConsul) -> None:
     del consul.services[BILLING]
     own(consul, node=AGENT)

@@ -283,6 +283,13 @@ def test_nothing_deployed_is_one_finding(case: Case) -> None:
     assert (finding.subject, finding.advice) == ("all 5", "make up STACK=local")
 
 
+def test_all_that_were_deployed_and_are_gone_are_to_be_started_first(case: Case) -> None:
+    case.consul.services.clear()
+    settings = case.stack.settings.model_copy(update={"sandbox": False})
+    case.stack = replace(case.stack, engine=fake_state("billing_service"), settings=settings)
+    assert case.finding("registrations").advice == "start their containers, then make heal STACK=local"
+
+
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
@@ -553,6 +560,15 @@ def test_a_duplicate_on_the_agents_node_is_reported_with_its_origin(
     assert finding.found == f"id order-2 on consul-agent-shared, {origin}"
 
 
+def test_what_another_stack_has_there_is_one_finding(case: Case) -> None:
+    for number in range(3):
+        case.consul.add("their-agent", f"order-{number}", "order_service", Meta={OWNER_KEY: f"{OTHERS}-{number}"})
+    finding = case.finding("others")
+    assert (finding.subject, finding.expected) == ("3 services", "none of another stack")
+    assert finding.found == "pulumi/consul-staging/other registered them on their-agent"
+    assert finding.advice.startswith("see that Pulumi.local.yaml has the addresses of this stack's Consul")
+
+
 def test_the_same_id_on_another_node_is_a_duplicate(case: Case) -> None:
     case.consul.add(SERVER, "order_service", "order_service", Meta={OWNER_KEY: OTHERS})
     assert case.finding("others").found.startswith("id order_service on staging-consul, another party's")
@@ -590,6 +606,21 @@ def test_a_self_registration_at_another_address_than_the_rosters_is_a_finding(
     finding = case.finding("others")
     assert (finding.subject, finding.expected) == ("order_service", "once, on consul-agent-shared")
     assert str(*elsewhere.values()) in finding.found
+
+
+def test_a_self_registration_by_an_id_of_the_roster_is_in_the_way_where_the_services_move_to(case: Case) -> None:
+    case.registers_itself("order_service", "order_service")
+    assert case.finding("others").advice == (
+        "give the line of this id in services/ another one: the service is to move there by it when the next `up` "
+        "replaces the agent's container"
+    )
+
+
+@pytest.mark.parametrize("registration", ["files", "catalog"])
+def test_a_self_registration_by_an_id_of_the_roster_is_no_finding_where_no_service_moves(registration: str) -> None:
+    for case in cases(registration):
+        case.registers_itself("order_service", "order_service")
+        assert case.look().well
 
 
 # --fix
