@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, Protocol
 
 import psutil
 import pytest
-from xdist.workermanage import WorkerController
 
 import toolchain
 from operations.sandbox.sandbox import Sandbox
@@ -24,7 +24,14 @@ _RUN = "PYTEST_XDIST_TESTRUNUID"  # in the environment of the workers and of all
 _RUN_ID = pytest.StashKey[str]()
 
 
-def pytest_configure_node(node: WorkerController) -> None:
+class Worker(Protocol):
+    """A worker as pytest-xdist shows it: https://pytest-xdist.readthedocs.io/en/stable/how-it-works.html."""
+
+    config: pytest.Config
+    workerinput: dict[str, Any]
+
+
+def pytest_configure_node(node: Worker) -> None:
     """Note the id of a run that has workers."""
     node.config.stash[_RUN_ID] = node.workerinput["testrunuid"]
 
