@@ -68,6 +68,44 @@ Resources:
     )
 
 
+REFRESHED = f"""\
+        ~ docker:index/container:Container: (refresh)
+            [id=f7c180]
+            [urn={URN}]
+            --outputs:--
+          + dns             : []
+          ~ networksAdvanced: [
+              ~ [0]: {{
+                      + gwPriority: 0
+                        name      : "staging_staging-network"
+                    }}
+            ]
+          + tmpfs           : {{}}
+"""
+STACK = """\
+  pulumi:pulumi:Stack: (same)
+Resources:
+    104 unchanged
+"""
+
+
+def test_of_a_refreshed_resource_nothing_is_printed_that_is_only_an_empty_field(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines = f"~ pulumi:pulumi:Stack: (refresh)\n    [urn={URN}]\n{REFRESHED}{STACK}"
+    assert printed(capsys, lines) == STACK
+
+
+@pytest.mark.parametrize(
+    "difference", ['~ image: "sha256:5c1b" => "sha256:7d22"', "- mustRun: true", '+ labels: "com.example"']
+)
+def test_a_refreshed_resource_that_differs_is_printed_whole(
+    capsys: pytest.CaptureFixture[str], difference: str
+) -> None:
+    differing = f"{REFRESHED}          {difference}\n"
+    assert printed(capsys, REFRESHED + differing + STACK) == differing + STACK
+
+
 @pytest.mark.parametrize(
     "lines",
     [
