@@ -45,7 +45,7 @@ from tests.polling import polling
 from tests.waiting import within
 from waiting import wait_until
 
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason=WHY_NOT)
+pytestmark = [pytest.mark.skipif(PROGRAM is None, reason=WHY_NOT), pytest.mark.timeout(900)]
 
 ALL_SERVERS = {"staging-consul-h1", "staging-consul-h2", "staging-consul-h3"}
 UNTOUCHED = 15  # seconds within which clients have to be right again after a host has failed
