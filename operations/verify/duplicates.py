@@ -85,22 +85,22 @@ def others(observed: ObservedState) -> Verdict:
 
 
 def _findings(stack: Stack, strays: Sequence[Stray]) -> Iterator[Finding]:
-    by_stack = dict[str, list[Stray]]()
+    by_party = dict[str, list[Stray]]()
     for stray in strays:
         if stray.owner and not stray.owned:
-            by_stack.setdefault(stray.owner.rpartition("/")[0], []).append(stray)
-    of_other_stacks = {owner: several for owner, several in by_stack.items() if len(several) > 1}
-    for owner, several in of_other_stacks.items():
-        yield _of_another_stack(stack, owner, several)
-    merged = {stray.place for several in of_other_stacks.values() for stray in several}
+            by_party.setdefault(stray.owner.rpartition("/")[0] or stray.owner, []).append(stray)
+    of_others = {owner: several for owner, several in by_party.items() if len(several) > 1}
+    for owner, several in of_others.items():
+        yield _of_another_party(stack, owner, several)
+    merged = {stray.place for several in of_others.values() for stray in several}
     yield from (_finding(stack, stray) for stray in strays if stray.place not in merged)
 
 
-def _of_another_stack(stack: Stack, owner: str, several: Sequence[Stray]) -> Finding:
+def _of_another_party(stack: Stack, owner: str, several: Sequence[Stray]) -> Finding:
     nodes = ", ".join(dict.fromkeys(stray.place.node for stray in several))
     return Finding(
         f"{len(several)} services",
-        "none of another stack",
+        "none of another party",
         f"{owner} registered them on {nodes}",
         f"see that Pulumi.{stack.name}.yaml has the addresses of this stack's Consul. If it has, remove them where "
         "they are deployed",

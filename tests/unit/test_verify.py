@@ -560,12 +560,15 @@ def test_a_duplicate_on_the_agents_node_is_reported_with_its_origin(
     assert finding.found == f"id order-2 on consul-agent-shared, {origin}"
 
 
-def test_what_another_stack_has_there_is_one_finding(case: Case) -> None:
+@pytest.mark.parametrize(
+    ("owner", "named"), [(f"{OTHERS}-{{}}", "pulumi/consul-staging/other"), ("terraform", "terraform")]
+)
+def test_what_another_party_has_there_is_one_finding(case: Case, owner: str, named: str) -> None:
     for number in range(3):
-        case.consul.add("their-agent", f"order-{number}", "order_service", Meta={OWNER_KEY: f"{OTHERS}-{number}"})
+        case.consul.add("their-agent", f"order-{number}", "order_service", Meta={OWNER_KEY: owner.format(number)})
     finding = case.finding("others")
-    assert (finding.subject, finding.expected) == ("3 services", "none of another stack")
-    assert finding.found == "pulumi/consul-staging/other registered them on their-agent"
+    assert (finding.subject, finding.expected) == ("3 services", "none of another party")
+    assert finding.found == f"{named} registered them on their-agent"
     assert finding.advice.startswith("see that Pulumi.local.yaml has the addresses of this stack's Consul")
 
 
