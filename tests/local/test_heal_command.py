@@ -43,9 +43,10 @@ def test_a_stack_that_was_never_deployed_is_one_message(clone: Clone) -> None:
     assert "Traceback" not in heal.stderr
 
 
-def test_once_ends_with_0_and_one_line_where_all_is_well(clone: Clone) -> None:
+def test_once_ends_with_0_and_says_that_there_is_nothing_to_heal_where_all_is_well(clone: Clone) -> None:
     heal = clone.run("heal")
-    assert (heal.returncode, heal.stdout, len(logged(heal.stderr))) == (0, "", 1)
+    assert (heal.returncode, heal.stdout, len(logged(heal.stderr))) == (0, "", 2)
+    assert logged(heal.stderr)[1].endswith(f"nothing to heal: {clone.sandbox.names.agent_node} has all as deployed")
     assert f"stack local on {clone.agent.address}, once; the state is in file://{clone.folder}" in heal.stderr
 
 
